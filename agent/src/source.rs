@@ -1,0 +1,68 @@
+//! What a source of the agent says: facts in order, pictures of the whole, and how it is doing.
+//!
+//! A source holds one [`Reporter`] and knows nothing of the outbox, MQTT or other sources.
+//! Order is kept: a picture includes exactly the facts that were reported before it.
+
+use jiff::Timestamp;
+use pvewatch_protocol::event::SourceStatus;
+use pvewatch_protocol::{CheckpointContent, EventData};
+use tokio::sync::{mpsc, watch};
+
+/// Reports that may wait between the sources and the outbox.
+///
+/// When it is full a source waits: its own queue behind it has its own bound and policy.
+pub const REPORTS_MAX: usize = 1024;
+
+/// A fact that happened once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// When it happened.
+    pub time: Timestamp,
+    /// When the agent learned it.
+    pub recorded_time: Timestamp,
+    /// What happened.
+    pub data: EventData,
+}
+
+/// Anything a source says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    /// Something happened.
+    Fact(Fact),
+    /// The complete picture, as of the facts reported before it.
+    Picture(CheckpointContent),
+    /// The source began or ceased to watch.
+    Status(SourceStatus),
+}
+
+/// A source's way out.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    reports: mpsc::Sender<Report>,
+}
+
+/// The outbox is gone: the agent is stopping, and the source should too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the outbox is closed")]
+pub struct Closed;
+
+impl Reporter {
+    /// Wraps the sending half of the agent's report queue.
+    pub fn new(reports: mpsc::Sender<Report>) -> Self {
+        Self { reports }
+    }
+
+    /// Hands over a report; waits while the queue is full.
+    ///
+    /// # Errors
+    /// When the agent is stopping.
+    pub async fn send(&self, report: Report) -> Result<(), Closed> {
+        self.reports.send(report).await.map_err(|_| Closed)
+    }
+}
+
+/// Changes whenever the agent wants a new picture from every source.
+///
+/// It is wanted after a doubt that only the outbox knows of: a collector with a new epoch, or
+/// events that were dropped.
+pub type PictureWanted = watch::Receiver<u64>;

@@ -1,0 +1,1 @@
+//! Systemd units, told by the bus.

@@ -1,0 +1,3 @@
+//! The collector of pvewatch: keeps the truth about a fleet and says what is wrong.
+//!
+//! `ingest -> core (fleet -> rules -> alerts) -> outputs`: a log and a fold.

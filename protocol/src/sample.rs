@@ -1,0 +1,124 @@
+//! A periodic reading of a node; also its heartbeat. The newest wins, and one may be lost.
+//!
+//! Bytes and seconds throughout, ratios from 0 to 1, as Prometheus asks.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{Epoch, Position};
+
+/// Payload of `node/{node}/sample` (QoS 0).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Sample {
+    /// When it was sent, by the node's own clock.
+    pub at: Timestamp,
+    /// The connection that sent it.
+    pub epoch: Epoch,
+    /// The last event that the agent had when it was taken.
+    pub as_of: Position,
+    /// The time from one sample to the next, in seconds.
+    pub interval_seconds: f64,
+    /// Time since boot, in seconds.
+    pub uptime_seconds: f64,
+    /// Load averages.
+    pub load: Load,
+    /// Processors.
+    pub cpu: Cpu,
+    /// Memory.
+    pub memory: Memory,
+    /// Swap.
+    pub swap: Swap,
+    /// Pressure stall information; none where the kernel has it switched off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
+    /// The agent's own health.
+    pub agent: AgentHealth,
+}
+
+/// Load averages (`/proc/loadavg`): tasks that run or wait uninterruptibly.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Load {
+    /// Over 1 minute.
+    pub one: f64,
+    /// Over 5 minutes.
+    pub five: f64,
+    /// Over 15 minutes.
+    pub fifteen: f64,
+}
+
+/// Processors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cpu {
+    /// Logical processors.
+    pub count: u32,
+    /// Share of time that they were busy since the sample before, 0 to 1; none in the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_ratio: Option<f64>,
+}
+
+/// Memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Memory {
+    /// Installed.
+    pub total_bytes: u64,
+    /// What programs could still get (`MemAvailable`).
+    pub available_bytes: u64,
+}
+
+/// Swap, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Swap {
+    /// Configured; 0 without swap.
+    pub total_bytes: u64,
+    /// Free.
+    pub free_bytes: u64,
+}
+
+/// Pressure stall information (`/proc/pressure`, kernel documentation `accounting/psi`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Pressure {
+    /// Waiting for a processor.
+    pub cpu: Stall,
+    /// Waiting for input or output.
+    pub io: Stall,
+    /// Waiting for memory.
+    pub memory: Stall,
+}
+
+/// Share of time, 0 to 1, in which tasks waited for one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Stall {
+    /// At least one task waited, over the last 10 s.
+    pub some_10s_ratio: f64,
+    /// At least one task waited, over the last 300 s.
+    pub some_300s_ratio: f64,
+    /// All tasks waited, over the last 10 s; 0 where the kernel does not say.
+    #[serde(default)]
+    pub full_10s_ratio: f64,
+    /// All tasks waited, over the last 300 s; 0 where the kernel does not say.
+    #[serde(default)]
+    pub full_300s_ratio: f64,
+}
+
+/// The agent's own health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AgentHealth {
+    /// Resident memory of the agent, in bytes.
+    pub rss_bytes: u64,
+    /// Events in the outbox that not every collector has acked.
+    pub outbox_events: u64,
+    /// Their size in bytes.
+    pub outbox_bytes: u64,
+    /// Events dropped since the agent started, because the outbox was full.
+    pub dropped_events: u64,
+    /// Events sent again since the agent started.
+    pub resent_events: u64,
+}
