@@ -1,0 +1,254 @@
+//! The agent's configuration: `/etc/pvewatch/agent.toml`.
+//!
+//! Every key has a default except the broker's URL. What is impossible is refused when the
+//! file is read, with its line; nothing is checked again later.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use pvewatch_edge::config::ConfigError;
+use pvewatch_edge::mqtt::BrokerSettings;
+use pvewatch_protocol::{CollectorName, NodeName, Site};
+use serde::Deserialize;
+
+use crate::units::{UnitsConfig, UnitsPaths};
+
+/// Where the configuration lies unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/pvewatch/agent.toml";
+
+/// The whole file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The installation that this node belongs to.
+    pub site: Site,
+    /// This node's name; its host name if not set.
+    pub node: Option<NodeName>,
+    /// The environment of this node, such as `prod` or `lab`; carried by every alert.
+    pub environment: Option<LabelValue>,
+    /// More labels, carried by every alert.
+    pub labels: BTreeMap<LabelName, LabelValue>,
+    /// The collectors whose acks count.
+    pub collectors: Collectors,
+    /// How to reach the broker.
+    pub broker: BrokerSettings,
+    /// The periodic reading.
+    pub sample: SampleConfig,
+    /// The queue of events that are not acked.
+    pub outbox: OutboxConfig,
+    /// Which systemd units are watched.
+    pub units: UnitsConfig,
+    /// Where the agent reads from.
+    pub paths: Paths,
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown key, or an impossible value.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        pvewatch_edge::config::load(path)
+    }
+
+    /// All labels of this node: `labels` and `environment`.
+    pub fn node_labels(&self) -> BTreeMap<String, String> {
+        let environment = self
+            .environment
+            .iter()
+            .map(|value| ("environment".to_owned(), value.0.clone()));
+        let labels = self.labels.iter().map(|(name, value)| (name.0.clone(), value.0.clone()));
+        labels.chain(environment).collect()
+    }
+}
+
+/// `[sample]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleConfig {
+    /// The time from one sample to the next.
+    pub interval: SampleInterval,
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self { interval: SampleInterval(Duration::from_secs(10)) }
+    }
+}
+
+/// 1 s to 10 min: the sample is the heartbeat, so a longer time would hide a dead node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "SignedDuration")]
+pub struct SampleInterval(pub Duration);
+
+impl TryFrom<SignedDuration> for SampleInterval {
+    type Error = String;
+    fn try_from(duration: SignedDuration) -> Result<Self, String> {
+        let allowed = SignedDuration::from_secs(1)..=SignedDuration::from_mins(10);
+        if allowed.contains(&duration) {
+            Ok(Self(duration.unsigned_abs()))
+        } else {
+            Err(format!("an interval of {duration:#} is not possible: use \"1s\" to \"10m\""))
+        }
+    }
+}
+
+/// `[outbox]`
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboxConfig {
+    /// Most bytes of events that are held; then the oldest are dropped, and that is reported.
+    pub bytes_max: OutboxBytes,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self { bytes_max: OutboxBytes(4 * 1024 * 1024) }
+    }
+}
+
+/// 64 KiB to 1 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct OutboxBytes(pub usize);
+
+impl TryFrom<u64> for OutboxBytes {
+    type Error = String;
+    fn try_from(bytes: u64) -> Result<Self, String> {
+        usize::try_from(bytes)
+            .ok()
+            .filter(|bytes| (64 * 1024..=1024 * 1024 * 1024).contains(bytes))
+            .map(Self)
+            .ok_or_else(|| format!("{bytes} bytes are not possible: use 65536 to 1073741824"))
+    }
+}
+
+/// The names of the collectors: at least one, each once.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<CollectorName>")]
+pub struct Collectors(Vec<CollectorName>);
+
+impl Collectors {
+    /// The names.
+    pub fn names(&self) -> &[CollectorName] {
+        &self.0
+    }
+}
+
+impl Default for Collectors {
+    fn default() -> Self {
+        Self(vec![CollectorName::default()])
+    }
+}
+
+impl TryFrom<Vec<CollectorName>> for Collectors {
+    type Error = String;
+    fn try_from(names: Vec<CollectorName>) -> Result<Self, String> {
+        let mut sorted = names.clone();
+        sorted.sort();
+        sorted.dedup();
+        if names.is_empty() {
+            Err("at least one collector must be named, such as [\"main\"]".to_owned())
+        } else if sorted.len() < names.len() {
+            Err("a collector is named twice".to_owned())
+        } else {
+            Ok(Self(names))
+        }
+    }
+}
+
+/// `[paths]`: every place that the agent reads from.
+///
+/// Load, memory and processors come from the kernel through sysinfo, which always reads `/proc`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Paths {
+    /// D-Bus address of the system bus, such as `unix:path=/run/dbus/system_bus_socket`.
+    pub system_bus: Option<String>,
+    /// The program that reads the journal.
+    pub journalctl: PathBuf,
+    /// A journal directory other than the system's own.
+    pub journal_directory: Option<PathBuf>,
+    /// Pressure stall information.
+    pub pressure: PathBuf,
+    /// The kernel's boot id.
+    pub boot_id: PathBuf,
+    /// The machine id.
+    pub machine_id: PathBuf,
+    /// Proxmox' cluster file system.
+    pub pve: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            system_bus: None,
+            journalctl: "journalctl".into(),
+            journal_directory: None,
+            pressure: "/proc/pressure".into(),
+            boot_id: "/proc/sys/kernel/random/boot_id".into(),
+            machine_id: "/etc/machine-id".into(),
+            pve: "/etc/pve".into(),
+        }
+    }
+}
+
+impl Paths {
+    /// The places that the source `units` reads from.
+    pub fn units(&self) -> UnitsPaths {
+        UnitsPaths {
+            system_bus: self.system_bus.clone(),
+            journalctl: self.journalctl.clone(),
+            journal_directory: self.journal_directory.clone(),
+        }
+    }
+}
+
+/// Labels that pvewatch sets itself.
+const RESERVED_LABELS: [&str; 7] =
+    ["alertname", "severity", "site", "node", "unit", "instance", "job"];
+
+/// A label name as Prometheus allows it, and not one that pvewatch sets itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LabelName(String);
+
+impl TryFrom<String> for LabelName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        let first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+        let well_formed = name.len() <= 64
+            && name.bytes().next().is_some_and(first)
+            && name.bytes().all(|b| first(b) || b.is_ascii_digit());
+        if RESERVED_LABELS.contains(&name.as_str()) {
+            Err(format!("the label {name:?} is set by pvewatch itself: choose another name"))
+        } else if name == "environment" {
+            Err("set `environment` at the top of the file, not among the labels".to_owned())
+        } else if name.starts_with("__") || !well_formed {
+            Err(format!(
+                "{name:?} is not a label name: use letters, digits and '_', not beginning with \
+                 a digit or \"__\""
+            ))
+        } else {
+            Ok(Self(name))
+        }
+    }
+}
+
+/// A label value: at most 256 bytes, no control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LabelValue(String);
+
+impl TryFrom<String> for LabelValue {
+    type Error = String;
+    fn try_from(value: String) -> Result<Self, String> {
+        if value.is_empty() || value.len() > 256 || value.chars().any(char::is_control) {
+            Err(format!("{value:?} is not a label value: use 1 to 256 printable bytes"))
+        } else {
+            Ok(Self(value))
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `pvewatch-agent`: parse, load, log, run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pvewatch_agent::app::{self, Overrides};
+use pvewatch_edge::mqtt::BrokerUrl;
+use pvewatch_protocol::{NodeName, Site};
+
+/// Watches this node and publishes what happened to an MQTT broker.
+#[derive(Debug, Parser)]
+#[command(name = "pvewatch-agent", version)]
+struct Arguments {
+    /// Configuration file [default: /etc/pvewatch/agent.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration, say what is wrong with it, and exit
+    #[arg(long)]
+    check_config: bool,
+    /// Print what would be published, and connect to nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The broker, such as mqtt://127.0.0.1:1883; overrides the configuration
+    #[arg(long, value_name = "URL", env = "PVEWATCH_MQTT")]
+    mqtt: Option<BrokerUrl>,
+    /// This node's name; overrides the configuration
+    #[arg(long, value_name = "NAME", env = "PVEWATCH_NODE")]
+    node: Option<NodeName>,
+    /// The site; overrides the configuration
+    #[arg(long, value_name = "NAME", env = "PVEWATCH_SITE")]
+    site: Option<Site>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    pvewatch_edge::logging::init(log::LevelFilter::Info);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pvewatch-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let overrides =
+        Overrides { mqtt: arguments.mqtt, node: arguments.node, site: arguments.site };
+    let (settings, source) =
+        app::Settings::load(arguments.config.as_deref(), overrides, !arguments.dry_run)?;
+    if arguments.check_config {
+        println!("{source} is valid");
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        if arguments.dry_run {
+            app::dry_run(settings).await
+        } else {
+            app::run(settings, app::termination()?).await
+        }
+    })
+}
