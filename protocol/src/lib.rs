@@ -24,7 +24,9 @@ pub use alert::{AlertMessage, AlertState};
 pub use checkpoint::{Checkpoint, CheckpointContent};
 pub use envelope::Event;
 pub use event::EventData;
-pub use identity::{CollectorName, Epoch, Fingerprint, NodeName, Position, Sequence, Site, StreamId};
+pub use identity::{
+    CollectorName, Epoch, Fingerprint, NodeName, Position, Sequence, Site, StreamId,
+};
 pub use notice::Notice;
 pub use presence::{CollectorPresence, NodePresence, PresenceState, StopReason};
 pub use sample::Sample;

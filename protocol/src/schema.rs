@@ -3,7 +3,9 @@
 use schemars::{Schema, schema_for};
 
 use crate::envelope::Envelope;
-use crate::{Ack, AlertMessage, Checkpoint, CollectorPresence, NodePresence, Notice, Sample, event};
+use crate::{
+    Ack, AlertMessage, Checkpoint, CollectorPresence, NodePresence, Notice, Sample, event,
+};
 
 /// The schemas with their file names, without the ending `.json`.
 pub fn all() -> Vec<(&'static str, Schema)> {

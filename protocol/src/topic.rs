@@ -102,7 +102,7 @@ impl Topic {
             ["node", node, "checkpoint", source, part] if is_word(source) => Self::Checkpoint {
                 node: node.parse().ok()?,
                 source: (*source).to_owned(),
-                part: part.parse().ok()?,
+                part: parse_part(part)?,
             },
             ["node", node, "presence"] => Self::NodePresence { node: node.parse().ok()? },
             ["node", node, "ack", collector] => {
@@ -162,11 +162,15 @@ pub mod filter {
     }
 }
 
+/// A part's number as it is written: no sign, no leading zero.
+fn parse_part(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|part: &u32| part.to_string() == text)
+}
+
 /// Kinds and sources: lower-case words joined by dots, underscores or hyphens.
 fn is_word(text: &str) -> bool {
-    let inner = |b: u8| {
-        b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-')
-    };
+    let inner =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
     !text.is_empty() && text.len() <= 64 && text.bytes().all(inner)
 }
 
@@ -206,6 +210,8 @@ mod tests {
             "pvewatch/v1/home/node/a/sample/more",
             "pvewatch/v1//node/a/sample",
             "pvewatch/v1/home/node/a/checkpoint/units/-1",
+            "pvewatch/v1/home/node/a/checkpoint/units/+1",
+            "pvewatch/v1/home/node/a/checkpoint/units/01",
         ] {
             assert_eq!(Topic::parse(bad), Err(TopicError(bad.to_owned())));
         }
