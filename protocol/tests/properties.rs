@@ -1,5 +1,7 @@
 //! What holds for every payload: it reads back as it was written, and no bytes cause a panic.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::option;
