@@ -1,3 +1,7 @@
 //! The collector of pvewatch: keeps the truth about a fleet and says what is wrong.
 //!
 //! `ingest -> core (fleet -> rules -> alerts) -> outputs`: a log and a fold.
+
+pub mod alerts;
+pub mod core;
+pub mod fleet;

@@ -1,0 +1,51 @@
+//! What the core is told: a closed list.
+
+use jiff::Timestamp;
+use pvewatch_protocol::{Checkpoint, Event, NodeName, NodePresence, Sample};
+
+use crate::fleet::Version;
+
+/// Something that the core is told. Times of receipt are by the collector's clock.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// An event, in the order of its stream.
+    Event {
+        /// The event.
+        event: Event,
+        /// Its stream's ordinal and its sequence.
+        version: Version,
+        /// When it came.
+        received_at: Timestamp,
+    },
+    /// A sample.
+    Sample {
+        /// Whose.
+        node: NodeName,
+        /// The sample.
+        sample: Sample,
+        /// When it came.
+        received_at: Timestamp,
+    },
+    /// A part of a checkpoint.
+    Checkpoint {
+        /// Whose.
+        node: NodeName,
+        /// The part.
+        checkpoint: Checkpoint,
+        /// The version of its `as_of`.
+        version: Version,
+        /// When it came.
+        received_at: Timestamp,
+    },
+    /// A birth message or last will of an agent.
+    NodePresence {
+        /// Whose.
+        node: NodeName,
+        /// The message.
+        presence: NodePresence,
+        /// When it came.
+        received_at: Timestamp,
+    },
+    /// The time that [`super::Core::next_deadline`] named has come.
+    Deadline,
+}

@@ -1,0 +1,274 @@
+//! How events, samples, checkpoints and presences change the fleet.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pvewatch_protocol::event::{UnitChange, UnitLog, UnitState};
+use pvewatch_protocol::{
+    Checkpoint, CheckpointContent, Event, EventData, NodeName, NodePresence, Position, Sample,
+};
+
+use super::entity::Version;
+use super::moment::{LATE_AFTER, Moment, is_future};
+use super::node::{Heard, Node};
+use super::slot::{Put, Slot};
+use super::state::{Change, Fleet, NODES_MAX, Origin};
+
+impl Fleet {
+    /// When an event happened, and whether it comes from a backlog.
+    pub fn moment_of(&self, event: &Event, received_at: Timestamp) -> (Moment, bool) {
+        let node = self.node(&event.node);
+        let skew = node.map_or_else(Default::default, |node| node.clock_skew());
+        let learned = Moment::judge(event.recorded_time, received_at, skew);
+        let late = received_at.duration_since(learned.judged) > LATE_AFTER;
+        (Moment::judge(event.time, received_at, skew), late)
+    }
+
+    /// Applies an event.
+    pub fn apply_event(
+        &mut self,
+        event: &Event,
+        version: Version,
+        received_at: Timestamp,
+    ) -> Vec<Change> {
+        let (moment, late) = self.moment_of(event, received_at);
+        self.counters.late_events += u64::from(late);
+        self.counters.future_times += u64::from(is_future(event.time, received_at));
+        let at = (version, event.position);
+        match &event.data {
+            EventData::UnitChanged(changed) => {
+                let state = (&changed.state, Some(changed.change));
+                let when = (moment, received_at);
+                self.put_unit(&event.node, state, at, when).into_iter().collect()
+            }
+            EventData::UnitRemoved(removed) => {
+                self.remove_unit(&event.node, &removed.unit, version, moment)
+            }
+            EventData::UnitLog(log) => self.log_unit(event, log, moment),
+            EventData::Unknown { .. } => {
+                self.counters.unknown_kinds += 1;
+                Vec::new()
+            }
+            data => self.apply_agent_event(event, data, at, (moment, received_at)),
+        }
+    }
+
+    fn apply_agent_event(
+        &mut self,
+        event: &Event,
+        data: &EventData,
+        at: (Version, Position),
+        (moment, received_at): (Moment, Timestamp),
+    ) -> Vec<Change> {
+        let Some(slot) = self.slot(&event.node, received_at) else { return Vec::new() };
+        let newer = at.0 > slot.node.facts_version;
+        let node = slot.node_mut();
+        match data {
+            // A goodbye is judged by its own time, and a loss is a loss: neither grows old.
+            EventData::AgentStopping(stopping) => node.say_goodbye(stopping, event.time),
+            EventData::OutboxDropped(dropped) => node.lose(dropped),
+            EventData::AgentStarted(started) if newer => {
+                node.learn(&started.facts, at, event.time);
+            }
+            _ => {
+                self.counters.not_newer += 1;
+                return Vec::new();
+            }
+        }
+        vec![node_change(&event.node, vec![Origin::Facts, Origin::Silence], moment)]
+    }
+
+    /// Applies a sample. Nothing is too old to be a sign of life, but only the newest is kept.
+    pub fn apply_sample(
+        &mut self,
+        name: &NodeName,
+        sample: &Sample,
+        received_at: Timestamp,
+    ) -> Vec<Change> {
+        let listening_since = self.listening_since;
+        let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
+        let node = slot.node_mut();
+        let mut origins = vec![Origin::Reading];
+        let returned = node.read(sample, received_at);
+        let judged = node.pass_time(received_at, listening_since);
+        if returned || judged {
+            origins.push(Origin::Silence);
+        }
+        let moment = Moment::judge(sample.at, received_at, node.clock_skew());
+        vec![node_change(name, origins, moment)]
+    }
+
+    /// Applies a birth message or a last will.
+    pub fn apply_presence(
+        &mut self,
+        name: &NodeName,
+        presence: &NodePresence,
+        received_at: Timestamp,
+    ) -> Vec<Change> {
+        let listening_since = self.listening_since;
+        let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
+        let node = slot.node_mut();
+        let heard = node.hear(presence, received_at);
+        let judged = node.pass_time(received_at, listening_since);
+        let moment = match node.silent {
+            Some(since) => since,
+            None => Moment::judge(presence.at, received_at, node.clock_skew()),
+        };
+        self.counters.superseded_wills += u64::from(heard == Heard::Superseded);
+        if heard == Heard::Changed || judged {
+            let origins = vec![Origin::Silence, Origin::Facts];
+            return vec![node_change(name, origins, moment)];
+        }
+        Vec::new()
+    }
+
+    /// Applies a part of a checkpoint; `version` is that of its `as_of`.
+    pub fn apply_checkpoint(
+        &mut self,
+        name: &NodeName,
+        checkpoint: &Checkpoint,
+        version: Version,
+        received_at: Timestamp,
+    ) -> Vec<Change> {
+        match &checkpoint.content {
+            CheckpointContent::Agent(facts) => {
+                let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
+                if version <= slot.node.facts_version {
+                    self.counters.not_newer += 1;
+                    return Vec::new();
+                }
+                let node = slot.node_mut();
+                node.learn(facts, (version, checkpoint.as_of), checkpoint.at);
+                let moment = Moment::judge(checkpoint.at, received_at, node.clock_skew());
+                vec![node_change(name, vec![Origin::Facts, Origin::Silence], moment)]
+            }
+            CheckpointContent::Units(units) => {
+                self.draw_units(name, (checkpoint, units), version, received_at)
+            }
+            CheckpointContent::Unknown(_) => {
+                self.counters.unknown_kinds += 1;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Judges a node's silence as of `now`.
+    pub fn pass_time(&mut self, name: &NodeName, now: Timestamp) -> Vec<Change> {
+        let listening_since = self.listening_since;
+        let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
+        if slot.node.next_judgement(listening_since).is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let node = slot.node_mut();
+        if !node.pass_time(now, listening_since) {
+            return Vec::new();
+        }
+        let moment = node.silent.unwrap_or(Moment::both(now));
+        vec![node_change(name, vec![Origin::Silence], moment)]
+    }
+
+    fn slot(&mut self, name: &NodeName, received_at: Timestamp) -> Option<&mut Slot> {
+        if !self.nodes.contains_key(name) {
+            if self.nodes.len() >= NODES_MAX {
+                self.counters.entities_refused += 1;
+                return None;
+            }
+            let node = Arc::new(Node::new(name.clone(), received_at));
+            self.nodes.insert(name.clone(), Slot::new(node));
+        }
+        self.nodes.get_mut(name)
+    }
+
+    fn put_unit(
+        &mut self,
+        name: &NodeName,
+        (state, change): (&UnitState, Option<UnitChange>),
+        at: (Version, Position),
+        (moment, received_at): (Moment, Timestamp),
+    ) -> Option<Change> {
+        let slot = self.slot(name, received_at)?;
+        // systemd's own time of the change says it best, above all in a checkpoint.
+        let skew = slot.node.clock_skew();
+        let entered = |at| Moment::judge(at, received_at, skew);
+        match slot.put_unit(state, change, at, state.changed_at.map_or(moment, entered)) {
+            Put::New(change) => {
+                self.units_count += 1;
+                Some(change)
+            }
+            Put::Changed(change) => Some(change),
+            Put::NotNewer => {
+                self.counters.not_newer += 1;
+                None
+            }
+            Put::Refused => {
+                self.counters.entities_refused += 1;
+                None
+            }
+        }
+    }
+
+    fn remove_unit(
+        &mut self,
+        name: &NodeName,
+        id: &str,
+        version: Version,
+        moment: Moment,
+    ) -> Vec<Change> {
+        let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
+        if !slot.is_newer(id, version) {
+            self.counters.not_newer += 1;
+            return Vec::new();
+        }
+        let remembered = node_change(name, Vec::new(), moment);
+        match slot.remove_unit(id, version) {
+            Some(unit) => {
+                self.units_count -= 1;
+                vec![remembered, Change::UnitGone { unit, moment }]
+            }
+            None => vec![remembered],
+        }
+    }
+
+    fn log_unit(&mut self, event: &Event, log: &UnitLog, moment: Moment) -> Vec<Change> {
+        let Some(slot) = self.nodes.get_mut(&event.node) else { return Vec::new() };
+        let Some(unit) = slot.unit_mut(&log.unit) else { return Vec::new() };
+        if unit.log.as_ref().is_some_and(|kept| kept.at >= event.time) {
+            self.counters.not_newer += 1;
+            return Vec::new();
+        }
+        Arc::make_mut(unit).keep_log(log, event.time);
+        vec![Change::Unit { unit: unit.clone(), moment, state: false }]
+    }
+
+    fn draw_units(
+        &mut self,
+        name: &NodeName,
+        (checkpoint, units): (&Checkpoint, &[UnitState]),
+        version: Version,
+        received_at: Timestamp,
+    ) -> Vec<Change> {
+        let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
+        if version <= slot.node.units_as_of {
+            self.counters.not_newer += 1;
+            return Vec::new();
+        }
+        let drawn = Moment::judge(checkpoint.at, received_at, slot.node.clock_skew());
+        let names = units.iter().map(|unit| unit.unit.as_str());
+        let complete = slot.parts.add(version, (checkpoint.part, checkpoint.of), names);
+        let at = (version, checkpoint.as_of);
+        let put = |state| self.put_unit(name, (state, None), at, (drawn, received_at));
+        let mut changes: Vec<Change> = units.iter().filter_map(put).collect();
+        if let (Some(named), Some(slot)) = (complete, self.nodes.get_mut(name)) {
+            let gone = slot.keep_only(&named, version);
+            self.units_count -= gone.len();
+            changes.extend(gone.into_iter().map(|unit| Change::UnitGone { unit, moment: drawn }));
+            // The node remembers which picture was the last.
+            changes.push(node_change(name, Vec::new(), drawn));
+        }
+        changes
+    }
+}
+
+fn node_change(node: &NodeName, origins: Vec<Origin>, moment: Moment) -> Change {
+    Change::Node { node: node.clone(), origins, moment }
+}

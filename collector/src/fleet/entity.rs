@@ -1,0 +1,84 @@
+//! What identifies an entity, and which of two descriptions of it is the newer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pvewatch_protocol::{NodeName, Site};
+use serde::{Deserialize, Serialize};
+
+/// How new a description is: the order of a node's streams, then the sequence in the stream.
+///
+/// Ingest gives each stream its ordinal, in the order in which this collector first saw them.
+/// The default is older than everything.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Version {
+    /// Which of the node's streams, from 1.
+    pub stream_ordinal: u64,
+    /// The number within the stream, from 1; 0 is before the first event.
+    pub sequence: u64,
+}
+
+/// The kinds of entities; a rule's `scope` names one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntityKind {
+    /// A host that runs an agent.
+    Node,
+    /// A systemd unit of a node.
+    Unit,
+}
+
+impl EntityKind {
+    /// All kinds, in the order of documentation.
+    pub const ALL: [Self; 2] = [Self::Node, Self::Unit];
+
+    /// The kind as rules and records name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Unit => "unit",
+        }
+    }
+}
+
+impl fmt::Display for EntityKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Identifies one entity of a site.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EntityKey {
+    /// The site.
+    pub site: Site,
+    /// The node that the entity belongs to.
+    pub node: NodeName,
+    /// What it is.
+    pub kind: EntityKind,
+    /// Its name within node and kind, such as `ssh.service`; empty for the node itself.
+    pub id: Arc<str>,
+}
+
+impl EntityKey {
+    /// The key of a node.
+    pub fn node(site: Site, node: NodeName) -> Self {
+        Self { site, node, kind: EntityKind::Node, id: Arc::from("") }
+    }
+
+    /// The key of a unit.
+    pub fn unit(site: Site, node: NodeName, unit: Arc<str>) -> Self {
+        Self { site, node, kind: EntityKind::Unit, id: unit }
+    }
+}
+
+impl fmt::Display for EntityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            EntityKind::Node => write!(f, "{}", self.node),
+            EntityKind::Unit => write!(f, "{}/{}", self.node, self.id),
+        }
+    }
+}

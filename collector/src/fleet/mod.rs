@@ -1,0 +1,28 @@
+//! The fleet: what is known of every node and of what runs on it, as typed entities.
+//!
+//! Promises: an event or a checkpoint changes an entity only if it is newer than what the entity
+//! has; everything is bounded; the whole fleet can be rebuilt from its nodes and units alone.
+//!
+//! Absent on purpose: rules, alerts, clocks and I/O. Times come with the inputs.
+
+mod apply;
+mod boots;
+mod duplicates;
+mod entity;
+mod moment;
+mod node;
+mod parts;
+mod silence;
+mod slot;
+mod state;
+mod unit;
+
+pub use boots::Boots;
+pub use duplicates::{DUPLICATE_WINDOW, Duplicates};
+pub use entity::{EntityKey, EntityKind, Version};
+pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};
+pub use node::{Node, Reading};
+pub use parts::{PARTS_MAX, Parts};
+pub use silence::{HEARTBEATS_MISSED_MAX, Presence, Stop};
+pub use state::{Change, Fleet, FleetCounters, NODES_MAX, NodeView, Origin, UNITS_PER_NODE_MAX};
+pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

@@ -1,0 +1,181 @@
+//! All nodes and units of a site, and how inputs change them.
+//!
+//! Promises: the cost of an input does not depend on the number of nodes; what changed is
+//! returned, never searched for. A view of a node is shared until the node changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pvewatch_protocol::{NodeName, Site};
+use serde::Serialize;
+
+use super::entity::EntityKind;
+use super::moment::Moment;
+use super::node::Node;
+use super::slot::Slot;
+use super::unit::Unit;
+
+/// Nodes that one collector keeps; more are refused and counted. Twice the largest fleet that
+/// one collector is measured with.
+pub const NODES_MAX: usize = 20_000;
+
+/// Units that are kept of one node; more are refused and counted.
+pub const UNITS_PER_NODE_MAX: usize = 20_000;
+
+/// Where a node's field comes from: which kind of input can change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Events and checkpoints.
+    Facts,
+    /// Samples.
+    Reading,
+    /// Presence and heartbeats: the collector's own judgement of whether it hears the node.
+    Silence,
+}
+
+/// What an input changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A node's own fields.
+    Node {
+        /// Whose.
+        node: NodeName,
+        /// Which fields can have changed.
+        origins: Vec<Origin>,
+        /// When.
+        moment: Moment,
+    },
+    /// A unit is new or different.
+    Unit {
+        /// As it is now.
+        unit: Arc<Unit>,
+        /// When it came to be so.
+        moment: Moment,
+        /// Whether its state differs, and not only its log.
+        state: bool,
+    },
+    /// A unit is no longer there.
+    UnitGone {
+        /// As it was.
+        unit: Arc<Unit>,
+        /// When.
+        moment: Moment,
+    },
+}
+
+/// What was left out or doubted since the collector started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct FleetCounters {
+    /// Events and checkpoints that were not newer than what they speak of.
+    pub not_newer: u64,
+    /// Events whose time lay too far in the future.
+    pub future_times: u64,
+    /// Events that came from a backlog.
+    pub late_events: u64,
+    /// Last wills of connections that had been taken over.
+    pub superseded_wills: u64,
+    /// Events and checkpoints of a kind that this version does not know.
+    pub unknown_kinds: u64,
+    /// Nodes and units beyond what is kept.
+    pub entities_refused: u64,
+}
+
+/// One node with its units, as they were at one moment. Cheap to share.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeView {
+    /// The node itself.
+    pub node: Arc<Node>,
+    /// Its units, by name.
+    pub units: Vec<Arc<Unit>>,
+}
+
+/// Everything that is known of a site's nodes.
+#[derive(Debug)]
+pub struct Fleet {
+    site: Site,
+    pub(super) listening_since: Timestamp,
+    pub(super) nodes: BTreeMap<NodeName, Slot>,
+    pub(super) units_count: usize,
+    pub(super) counters: FleetCounters,
+}
+
+impl Fleet {
+    /// A fleet of which nothing is known. Silence is counted from `listening_since` at the
+    /// earliest.
+    pub fn new(site: Site, listening_since: Timestamp) -> Self {
+        let (nodes, counters) = (BTreeMap::new(), FleetCounters::default());
+        Self { site, listening_since, nodes, units_count: 0, counters }
+    }
+
+    /// The site.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// A node.
+    pub fn node(&self, name: &NodeName) -> Option<&Arc<Node>> {
+        self.nodes.get(name).map(|slot| &slot.node)
+    }
+
+    /// A unit of a node.
+    pub fn unit(&self, node: &NodeName, id: &str) -> Option<&Arc<Unit>> {
+        self.nodes.get(node)?.units.get(id)
+    }
+
+    /// The units of a node, by name.
+    pub fn units(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Unit>> {
+        self.nodes.get(node).into_iter().flat_map(|slot| slot.units.values())
+    }
+
+    /// All nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values().map(|slot| &slot.node)
+    }
+
+    /// How many entities of a kind there are.
+    pub fn count(&self, kind: EntityKind) -> usize {
+        match kind {
+            EntityKind::Node => self.nodes.len(),
+            EntityKind::Unit => self.units_count,
+        }
+    }
+
+    /// What was left out or doubted.
+    pub fn counters(&self) -> FleetCounters {
+        self.counters
+    }
+
+    /// Puts a node back as it was recorded.
+    pub fn restore_node(&mut self, node: Node) {
+        let name = node.name.clone();
+        let node = Arc::new(node);
+        match self.nodes.get_mut(&name) {
+            Some(slot) => slot.node = node,
+            None => {
+                self.nodes.insert(name, Slot::new(node));
+            }
+        }
+    }
+
+    /// Puts a unit back as it was recorded; its node may follow later.
+    pub fn restore_unit(&mut self, unit: Unit) {
+        let name = unit.node.clone();
+        let new_node = || Slot::new(Arc::new(Node::new(name.clone(), unit.since.judged)));
+        let slot = self.nodes.entry(name.clone()).or_insert_with(new_node);
+        if slot.units.insert(unit.id.clone(), Arc::new(unit)).is_none() {
+            self.units_count += 1;
+        }
+    }
+
+    /// All nodes with their units, by name. What has not changed since the last call is shared.
+    pub fn views(&mut self) -> Vec<Arc<NodeView>> {
+        self.nodes.values_mut().map(Slot::view).collect()
+    }
+
+    /// When a node's silence must be judged next, if nothing more is heard of it.
+    pub fn next_judgement(&self, name: &NodeName) -> Option<Timestamp> {
+        self.nodes.get(name)?.node.next_judgement(self.listening_since)
+    }
+}
