@@ -55,10 +55,8 @@ impl Config {
 
     /// All labels of this node: `labels` and `environment`.
     pub fn node_labels(&self) -> BTreeMap<String, String> {
-        let environment = self
-            .environment
-            .iter()
-            .map(|value| ("environment".to_owned(), value.0.clone()));
+        let environment =
+            self.environment.iter().map(|value| ("environment".to_owned(), value.0.clone()));
         let labels = self.labels.iter().map(|(name, value)| (name.0.clone(), value.0.clone()));
         labels.chain(environment).collect()
     }

@@ -1,6 +1,16 @@
 //! The agent of pvewatch: watches one node and publishes what happened.
 //!
-//! `sources -> outbox -> mqtt`; acks come back. One folder a source.
+//! `sources -> outbox -> mqtt`; acks come back. One folder a source; a source knows nothing of
+//! the others. `outbox/run.rs` is the one task that owns the agent's state.
 
+pub mod app;
+mod clock;
+pub mod config;
+pub mod host;
+mod mqtt;
+pub mod outbox;
+mod pictures;
+mod print;
+mod samples;
 pub mod source;
 pub mod units;

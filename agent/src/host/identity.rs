@@ -13,7 +13,7 @@ use crate::config::Paths;
 pub struct HostIdentity {
     /// The kernel's boot id; empty where the kernel does not say.
     pub boot_id: String,
-    /// When the kernel started.
+    /// When the kernel started; the epoch where the kernel does not say.
     pub booted_at: Timestamp,
     /// The machine id, if the host has one.
     pub machine_id: Option<String>,
@@ -24,10 +24,12 @@ pub struct HostIdentity {
 impl HostIdentity {
     /// Reads everything once; what is not there is left out.
     pub fn read(paths: &Paths) -> Self {
-        let boot_seconds = i64::try_from(System::boot_time()).unwrap_or_default();
+        let boot_seconds = System::boot_time().ok().and_then(|seconds| i64::try_from(seconds).ok());
         Self {
             boot_id: read_line(&paths.boot_id).unwrap_or_default(),
-            booted_at: Timestamp::from_second(boot_seconds).unwrap_or_default(),
+            booted_at: boot_seconds
+                .and_then(|seconds| Timestamp::from_second(seconds).ok())
+                .unwrap_or_default(),
             machine_id: read_line(&paths.machine_id),
             cluster: std::fs::read_to_string(paths.pve.join(".members"))
                 .ok()
@@ -38,7 +40,7 @@ impl HostIdentity {
 
 /// The host name up to its first dot, as Proxmox names its nodes.
 pub fn host_name() -> Option<String> {
-    let full = System::host_name()?;
+    let full = System::host_name().ok()?;
     full.split('.').next().map(str::to_owned)
 }
 
@@ -71,11 +73,9 @@ mod tests {
         let cluster = r#"{"nodename":"pve1","version":4,
             "cluster":{"name":"berlin","version":2,"nodes":2,"quorate":1},
             "nodelist":{"pve1":{"id":1,"online":1,"ip":"192.0.2.1"}}}"#;
-        for (members, expected) in [
-            (cluster, Some("berlin")),
-            (r#"{"nodename":"pve1","version":4}"#, None),
-            ("", None),
-        ] {
+        for (members, expected) in
+            [(cluster, Some("berlin")), (r#"{"nodename":"pve1","version":4}"#, None), ("", None)]
+        {
             assert_eq!(cluster_name(members).as_deref(), expected);
         }
     }

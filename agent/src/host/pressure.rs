@@ -46,7 +46,13 @@ mod tests {
 
     #[test]
     fn what_is_not_pressure_is_nothing() {
-        for text in ["", "some", "some avg10=x avg300=1", "full avg10=1.0 avg300=1.0", "some avg10=NaN avg300=0"] {
+        for text in [
+            "",
+            "some",
+            "some avg10=x avg300=1",
+            "full avg10=1.0 avg300=1.0",
+            "some avg10=NaN avg300=0",
+        ] {
             assert_eq!(parse(text), None, "{text:?}");
         }
     }

@@ -31,13 +31,24 @@ pub struct Reading {
 
 /// Reads the host every `period` until nobody wants readings any more.
 pub async fn run(period: Duration, pressure: PathBuf, readings: watch::Sender<Option<Reading>>) {
-    let mut reader = Reader::new(pressure);
+    let mut reader = match Reader::new(pressure) {
+        Ok(reader) => reader,
+        Err(error) => {
+            log::error!("load: /proc cannot be read ({error}): no samples are sent");
+            return;
+        }
+    };
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        if readings.send(Some(reader.read())).is_err() {
-            return;
+        match reader.read() {
+            Ok(reading) => {
+                if readings.send(Some(reading)).is_err() {
+                    return;
+                }
+            }
+            Err(error) => log::warn!("load: /proc cannot be read: {error}"),
         }
     }
 }
@@ -50,22 +61,22 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(pressure: PathBuf) -> Self {
+    fn new(pressure: PathBuf) -> Result<Self, sysinfo::Error> {
         let narrow = RefreshKind::nothing()
-            .with_cpu(CpuRefreshKind::nothing().with_cpu_usage())
+            .with_cpu(CpuRefreshKind::nothing().with_usage())
             .with_memory(MemoryRefreshKind::everything());
-        Self { system: System::new_with_specifics(narrow), pressure, first: true }
+        Ok(Self { system: System::new_with_specifics(narrow)?, pressure, first: true })
     }
 
-    fn read(&mut self) -> Reading {
+    fn read(&mut self) -> Result<Reading, sysinfo::Error> {
         self.system.refresh_cpu_usage();
         self.system.refresh_memory();
         let busy_ratio = f64::from(self.system.global_cpu_usage()) / 100.0;
         // The time since the reader began is too short for the first one to mean anything.
         let first = std::mem::take(&mut self.first);
-        let load = System::load_average();
-        Reading {
-            uptime_seconds: System::uptime() as f64,
+        let load = System::load_average()?;
+        Ok(Reading {
+            uptime_seconds: System::uptime()? as f64,
             load: Load { one: load.one, five: load.five, fifteen: load.fifteen },
             cpu: Cpu {
                 count: u32::try_from(self.system.cpus().len()).unwrap_or(u32::MAX),
@@ -81,7 +92,7 @@ impl Reader {
             },
             pressure: read_pressure(&self.pressure),
             rss_bytes: own_rss_bytes(),
-        }
+        })
     }
 }
 
@@ -106,9 +117,9 @@ mod tests {
 
     #[test]
     fn a_reading_of_this_machine_makes_sense() {
-        let mut reader = Reader::new("/proc/pressure".into());
-        let first = reader.read();
-        let second = reader.read();
+        let mut reader = Reader::new("/proc/pressure".into()).unwrap();
+        let first = reader.read().unwrap();
+        let second = reader.read().unwrap();
         assert_eq!(first.cpu.busy_ratio, None);
         assert!(second.cpu.busy_ratio.is_some_and(|busy| (0.0..=1.0).contains(&busy)));
         assert!(second.cpu.count >= 1);

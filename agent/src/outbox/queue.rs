@@ -102,7 +102,8 @@ impl Outbox {
 
     /// Events that not every collector has acked.
     pub fn unacked_events(&self) -> u64 {
-        self.last.0 - self.collectors.stored_by_all().0.max(self.first_held().0 - 1).min(self.last.0)
+        self.last.0
+            - self.collectors.stored_by_all().0.max(self.first_held().0 - 1).min(self.last.0)
     }
 
     /// Bytes of the events that are held, acked ones among them.
@@ -266,8 +267,7 @@ impl Outbox {
             "outbox full: the oldest events were dropped"
         };
         let data = OutboxDropped { from, through, reason: reason.to_owned() };
-        let fact =
-            Fact { time: today, recorded_time: today, data: EventData::OutboxDropped(data) };
+        let fact = Fact { time: today, recorded_time: today, data: EventData::OutboxDropped(data) };
         self.event(through, fact)
     }
 
@@ -328,7 +328,8 @@ mod tests {
 
         fn append(&mut self, count: u64) {
             for number in 0..count {
-                let data = EventData::UnitRemoved(UnitRemoved { unit: format!("{number}.service") });
+                let data =
+                    EventData::UnitRemoved(UnitRemoved { unit: format!("{number}.service") });
                 let epoch = Timestamp::UNIX_EPOCH;
                 self.outbox.append(Fact { time: epoch, recorded_time: epoch, data });
             }

@@ -1,0 +1,253 @@
+//! Puts the agent together: configuration, sources, outbox, connection; and takes it down again.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pvewatch_edge::mqtt::{Broker, BrokerUrl};
+use pvewatch_edge::service;
+use pvewatch_protocol::event::AgentFacts;
+use pvewatch_protocol::{CollectorName, NodeName, Site};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, DEFAULT_PATH, Paths};
+use crate::host::identity::{HostIdentity, host_name};
+use crate::host::{self, Reading};
+use crate::outbox::Limits;
+use crate::outbox::run::{Runner, RunnerSettings};
+use crate::print;
+use crate::source::{REPORTS_MAX, Report, Reporter};
+use crate::units::{self, UnitsConfig};
+
+/// Most events in the outbox: with its bound in bytes, what an agent without a broker may hold.
+const OUTBOX_EVENTS_MAX: usize = 100_000;
+
+/// What the command line says, over what the file says.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    /// The broker.
+    pub mqtt: Option<BrokerUrl>,
+    /// This node's name.
+    pub node: Option<NodeName>,
+    /// The site.
+    pub site: Option<Site>,
+}
+
+/// Everything that an agent needs to know, valid and complete.
+#[derive(Debug)]
+pub struct Settings {
+    /// The installation.
+    pub site: Site,
+    /// This node.
+    pub node: NodeName,
+    /// Labels of this node.
+    pub labels: BTreeMap<String, String>,
+    /// Whose acks count.
+    pub collectors: Vec<CollectorName>,
+    /// The way to the broker; none for a dry run.
+    pub broker: Option<Broker>,
+    /// The time from one sample to the next.
+    pub sample_interval: Duration,
+    /// How much the outbox may hold.
+    pub outbox: Limits,
+    /// Which units are watched.
+    pub units: UnitsConfig,
+    /// Where the agent reads from.
+    pub paths: Paths,
+}
+
+impl Settings {
+    /// Reads the configuration file and joins it with the command line. Also returns, in words,
+    /// where the settings came from.
+    ///
+    /// A file that was not asked for by name need not exist.
+    ///
+    /// # Errors
+    /// When the file is not valid, no broker is named although one is needed, or this host's
+    /// name is no node name.
+    pub fn load(
+        path: Option<&Path>,
+        overrides: Overrides,
+        needs_broker: bool,
+    ) -> anyhow::Result<(Self, String)> {
+        let default_path = Path::new(DEFAULT_PATH);
+        let path = path.or_else(|| default_path.exists().then_some(default_path));
+        let (config, source) = match path {
+            Some(path) => (Config::load(path)?, path.display().to_string()),
+            None => (Config::default(), "the command line (no configuration file)".to_owned()),
+        };
+        let settings = Self::from_config(config, overrides, needs_broker)
+            .with_context(|| format!("settings from {source}"))?;
+        Ok((settings, source))
+    }
+
+    /// Joins a configuration with the command line.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn from_config(
+        mut config: Config,
+        overrides: Overrides,
+        needs_broker: bool,
+    ) -> anyhow::Result<Self> {
+        if let Some(url) = overrides.mqtt {
+            config.broker.urls = vec![url];
+        }
+        if needs_broker && config.broker.urls.is_empty() {
+            bail!(
+                "no broker is named: set [broker] url in {DEFAULT_PATH}, or give --mqtt URL, \
+                 such as mqtt://127.0.0.1:1883"
+            );
+        }
+        let broker = if config.broker.urls.is_empty() {
+            None
+        } else {
+            Some(Broker::prepare(&config.broker)?)
+        };
+        let node = match overrides.node.or_else(|| config.node.clone()) {
+            Some(node) => node,
+            None => node_from_host()?,
+        };
+        Ok(Self {
+            site: overrides.site.unwrap_or_else(|| config.site.clone()),
+            node,
+            labels: config.node_labels(),
+            collectors: config.collectors.names().to_vec(),
+            broker,
+            sample_interval: config.sample.interval.0,
+            outbox: Limits { bytes_max: config.outbox.bytes_max.0, events_max: OUTBOX_EVENTS_MAX },
+            units: config.units,
+            paths: config.paths,
+        })
+    }
+}
+
+fn node_from_host() -> anyhow::Result<NodeName> {
+    let name = host_name().context("this host has no name: set `node` in the configuration")?;
+    name.parse().with_context(|| {
+        format!("the host name {name:?} cannot be a node name: set `node` in the configuration")
+    })
+}
+
+/// Runs the agent until `stop` is ready, then says goodbye and returns.
+///
+/// # Errors
+/// When no broker is named. A broker that cannot be reached is no error: the agent tries for ever.
+pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let Some(broker) = settings.broker else {
+        bail!("no broker is named");
+    };
+    let identity = HostIdentity::read(&settings.paths);
+    let facts = agent_facts(&identity, settings.labels, settings.sample_interval);
+    let (sources, inputs) =
+        start_sources(settings.units, settings.paths.clone(), settings.sample_interval);
+    log::info!(
+        "watching node {} of site {}, publishing to {}",
+        settings.node,
+        settings.site,
+        broker.urls().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    );
+    let runner = Runner::new(
+        RunnerSettings {
+            site: settings.site,
+            node: settings.node,
+            collectors: settings.collectors,
+            limits: settings.outbox,
+            broker,
+        },
+        facts,
+        inputs,
+    );
+    service::ready();
+    let bus = settings.paths.units();
+    let stop_reason = async {
+        stop.await;
+        service::stopping();
+        units::stop_reason(&bus).await
+    };
+    runner.run(stop_reason).await;
+    drop(sources);
+    Ok(())
+}
+
+/// Prints what would be published, a line each, until interrupted. Connects to no broker.
+///
+/// # Errors
+/// When signals cannot be received.
+pub async fn dry_run(settings: Settings) -> anyhow::Result<()> {
+    let identity = HostIdentity::read(&settings.paths);
+    let facts = agent_facts(&identity, settings.labels, settings.sample_interval);
+    let (sources, inputs) = start_sources(settings.units, settings.paths, settings.sample_interval);
+    let stop = termination()?;
+    print::run(settings.site, settings.node, settings.outbox, facts, inputs, stop).await;
+    drop(sources);
+    Ok(())
+}
+
+/// Ready when the process is asked to end (SIGTERM, SIGINT).
+///
+/// # Errors
+/// When signals cannot be received.
+pub fn termination() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// What the sources send, and how they are asked for more.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Facts, pictures and statuses, in order.
+    pub reports: mpsc::Receiver<Report>,
+    /// The newest reading of the host.
+    pub readings: watch::Receiver<Option<Reading>>,
+    /// Raised to ask every source for a new picture.
+    pub picture_wanted: watch::Sender<u64>,
+    /// The time from one reading to the next.
+    pub sample_interval: Duration,
+}
+
+fn start_sources(
+    units_config: UnitsConfig,
+    paths: Paths,
+    sample_interval: Duration,
+) -> (JoinSet<()>, Inputs) {
+    let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
+    let (readings_in, readings) = watch::channel(None);
+    let (picture_wanted, picture_wanted_out) = watch::channel(0);
+    let mut sources = JoinSet::new();
+    let unit_paths = paths.units();
+    let reporter = Reporter::new(reports_in);
+    sources.spawn(async move {
+        // The outbox closes only when the agent stops, and then this source may end too.
+        let _ = units::run(units_config, unit_paths, reporter, picture_wanted_out).await;
+    });
+    sources.spawn(host::watch::run(sample_interval, paths.pressure, readings_in));
+    (sources, Inputs { reports, readings, picture_wanted, sample_interval })
+}
+
+fn agent_facts(
+    identity: &HostIdentity,
+    labels: BTreeMap<String, String>,
+    sample_interval: Duration,
+) -> AgentFacts {
+    AgentFacts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_id: identity.boot_id.clone(),
+        booted_at: identity.booted_at,
+        machine_id: identity.machine_id.clone(),
+        cluster: identity.cluster.clone(),
+        labels,
+        sources: Vec::new(),
+        sample_interval_seconds: sample_interval.as_secs_f64(),
+    }
+}

@@ -1,0 +1,428 @@
+//! Joins the queue, the sources and the link: the one task that owns the agent's state.
+//!
+//! Everything that changes it comes in through one `select!`. Facts go out in order through the
+//! window; pictures wait in a short queue of their own and are dropped when the link is lost,
+//! because new ones are asked for as soon as it is back. Samples are sent or forgotten.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use pvewatch_edge::mqtt::{Broker, Incoming, Message, PublishReason, Received, Ticket};
+use pvewatch_edge::service;
+use pvewatch_protocol::envelope::CONTENT_TYPE;
+use pvewatch_protocol::event::{AgentFacts, AgentStarted, AgentStopping};
+use pvewatch_protocol::{
+    Ack, CheckpointContent, CollectorName, CollectorPresence, Epoch, EventData, NodeName,
+    PresenceState, Site, StopReason, StreamId, Topic, codec,
+};
+use serde::Serialize;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use uuid::Uuid;
+
+use super::collectors::AckOutcome;
+use super::queue::{Limits, Outbox};
+use crate::app::Inputs;
+use crate::mqtt::{Link, LinkEvent, Speaker};
+use crate::source::{Fact, Report};
+use crate::{clock, pictures, samples};
+
+/// How long each half of a goodbye may take: the rest of the outbox, and the broker's answers.
+const GOODBYE_MAX: Duration = Duration::from_secs(3);
+
+/// Publishes of parts of pictures that may wait for their PUBACK, apart from the events' window.
+const PARTS_WINDOW: usize = 4;
+
+/// What the runner needs to know.
+#[derive(Debug)]
+pub struct RunnerSettings {
+    /// The installation.
+    pub site: Site,
+    /// This node.
+    pub node: NodeName,
+    /// Whose acks count.
+    pub collectors: Vec<CollectorName>,
+    /// How much the outbox may hold.
+    pub limits: Limits,
+    /// The way to the broker.
+    pub broker: Broker,
+}
+
+/// What a publish that waits for its PUBACK was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Event,
+    Part,
+    Presence,
+}
+
+/// The owner of the agent's state.
+pub struct Runner {
+    site: Site,
+    node: NodeName,
+    speaker: Speaker,
+    facts: AgentFacts,
+    inputs: Inputs,
+    outbox: Outbox,
+    link: Link,
+    /// The connection that is up, if one is.
+    epoch: Option<Epoch>,
+    awaiting_puback: BTreeMap<Ticket, Kind>,
+    parts: VecDeque<Message>,
+    /// The presence that each collector last had, as far as this connection heard of it.
+    collectors_seen: BTreeMap<CollectorName, CollectorPresence>,
+    /// A refusal is said once a connection, not once an event.
+    refusal_was_logged: bool,
+}
+
+impl Runner {
+    /// A runner with an empty outbox and a new stream.
+    pub fn new(settings: RunnerSettings, facts: AgentFacts, inputs: Inputs) -> Self {
+        let RunnerSettings { site, node, collectors, limits, broker } = settings;
+        let stream = StreamId(Uuid::now_v7());
+        let speaker = Speaker {
+            site: site.clone(),
+            node: node.clone(),
+            boot_id: facts.boot_id.clone(),
+            cluster: facts.cluster.clone(),
+        };
+        Self {
+            outbox: Outbox::new(site.clone(), node.clone(), &collectors, limits, stream),
+            link: Link::new(broker, speaker.clone()),
+            site,
+            node,
+            speaker,
+            facts,
+            inputs,
+            epoch: None,
+            awaiting_puback: BTreeMap::new(),
+            parts: VecDeque::new(),
+            collectors_seen: BTreeMap::new(),
+            refusal_was_logged: false,
+        }
+    }
+
+    /// Runs until `stop` says why it ends, then says goodbye.
+    pub async fn run(mut self, stop: impl Future<Output = StopReason>) {
+        self.append_now(EventData::AgentStarted(AgentStarted { facts: self.facts.clone() }));
+        let mut alive = service::watchdog_interval().map(|period| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            ticks
+        });
+        let mut stop = pin!(stop);
+        self.tell_status();
+        loop {
+            self.publish_due().await;
+            let resend_at = self.outbox.next_deadline().map(Instant::from_std);
+            tokio::select! {
+                reason = &mut stop => return self.say_goodbye(reason).await,
+                event = self.link.next() => self.on_link(event).await,
+                report = self.inputs.reports.recv() => match report {
+                    Some(report) => self.on_report(report),
+                    // Sources end only with the agent; without them there is nothing to do.
+                    None => return self.say_goodbye(StopReason::Unknown).await,
+                },
+                Ok(()) = self.inputs.readings.changed() => self.publish_sample().await,
+                () = sleep_until(resend_at.unwrap_or_else(far_away)), if resend_at.is_some() => {
+                    self.on_resend_due();
+                }
+                () = tick(&mut alive) => service::alive(),
+            }
+        }
+    }
+
+    fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Fact(fact) => self.append(fact),
+            Report::Picture(content) => self.queue_picture(content),
+            Report::Status(status) => {
+                log::info!(
+                    "source {} is {}: {}",
+                    status.name,
+                    if status.active { "active" } else { "not active" },
+                    status.detail
+                );
+                if pictures::set_status(&mut self.facts, status) {
+                    self.queue_picture(CheckpointContent::Agent(self.facts.clone()));
+                    self.tell_status();
+                }
+            }
+        }
+    }
+
+    async fn on_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Connected(epoch) => self.on_connected(epoch).await,
+            LinkEvent::Lost => {
+                self.epoch = None;
+                self.parts.clear();
+                self.tell_status();
+            }
+            LinkEvent::Failed => self.tell_status(),
+            LinkEvent::Incoming(Incoming::PublishAcked { ticket, reason }) => {
+                self.on_puback(ticket, reason);
+            }
+            LinkEvent::Incoming(Incoming::Message(message)) => self.on_message(&message),
+            LinkEvent::Incoming(Incoming::Subscribed { reasons, .. }) => {
+                log::debug!("subscribed: {reasons:?}");
+            }
+        }
+    }
+
+    async fn on_connected(&mut self, epoch: Epoch) {
+        self.epoch = Some(epoch);
+        self.awaiting_puback.clear();
+        self.parts.clear();
+        self.collectors_seen.clear();
+        self.refusal_was_logged = false;
+        self.outbox.on_connected();
+        self.publish_presence(None).await;
+        // The broker may have forgotten what it retained.
+        self.queue_picture(CheckpointContent::Agent(self.facts.clone()));
+        self.want_pictures();
+        self.publish_sample().await;
+        self.tell_status();
+    }
+
+    fn on_puback(&mut self, ticket: Ticket, reason: PublishReason) {
+        let kind = self.awaiting_puback.remove(&ticket);
+        if kind == Some(Kind::Event) {
+            self.outbox.on_puback();
+        }
+        match reason {
+            // Without a subscriber the event stays here until a collector comes and acks.
+            PublishReason::Success | PublishReason::NoMatchingSubscribers => {}
+            refused => {
+                if !std::mem::replace(&mut self.refusal_was_logged, true) {
+                    log::error!(
+                        "{} refuses what node {} of site {} publishes ({refused:?}): check the \
+                         broker's access rules, and that its user or certificate is named {}",
+                        self.link.url(),
+                        self.node,
+                        self.site,
+                        self.node
+                    );
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: &Received) {
+        match Topic::parse(&message.topic) {
+            Ok((site, Topic::Ack { node, collector }))
+                if site == self.site && node == self.node =>
+            {
+                match codec::decode::<Ack>(&message.payload) {
+                    Ok(ack) => self.on_ack(&collector, ack, message.retained),
+                    Err(error) => log::warn!("{}: {error}", message.topic),
+                }
+            }
+            Ok((site, Topic::CollectorPresence { collector })) if site == self.site => {
+                match codec::decode::<CollectorPresence>(&message.payload) {
+                    Ok(presence) => self.on_collector(collector, presence, message.retained),
+                    Err(error) => log::warn!("{}: {error}", message.topic),
+                }
+            }
+            _ => log::debug!("{}: not for this agent", message.topic),
+        }
+    }
+
+    fn on_ack(&mut self, collector: &CollectorName, ack: Ack, retained: bool) {
+        let outcome = self.outbox.on_ack(clock::now(), collector, ack, retained);
+        match outcome {
+            AckOutcome::Advanced | AckOutcome::Unchanged | AckOutcome::OtherStream => {}
+            AckOutcome::Repeated | AckOutcome::FellBack => {
+                log::info!("collector {collector} asks for events after {}", ack.through);
+            }
+            AckOutcome::NewEpoch => {
+                log::info!("collector {collector} has a new store: it is given what is held");
+                self.want_pictures();
+            }
+            AckOutcome::BeyondSent => {
+                log::warn!(
+                    "collector {collector} has more than this agent sent: this host was rolled \
+                     back, a new stream begins"
+                );
+                self.outbox.begin_stream(StreamId(Uuid::now_v7()));
+                self.want_pictures();
+            }
+            AckOutcome::NotConfigured => log::debug!("collector {collector} is not configured"),
+        }
+    }
+
+    /// A collector that comes (back) while this connection is up missed what was sent meanwhile.
+    fn on_collector(&mut self, name: CollectorName, presence: CollectorPresence, retained: bool) {
+        let is_online = presence.state == PresenceState::Online;
+        let before = self.collectors_seen.insert(name.clone(), presence.clone());
+        let was_there = before.is_some_and(|before| {
+            before.state == PresenceState::Online
+                && before.epoch == presence.epoch
+                && (presence.ready || !before.ready)
+        });
+        if is_online && !was_there && !retained {
+            log::info!("collector {name} is online");
+            self.outbox.on_collector_online(&name);
+        }
+    }
+
+    fn on_resend_due(&mut self) {
+        if self.outbox.on_deadline(clock::now()) && self.epoch.is_some() {
+            log::info!("no ack for too long: events are sent again");
+        }
+    }
+
+    fn append_now(&mut self, data: EventData) {
+        let today = clock::today();
+        self.append(Fact { time: today, recorded_time: today, data });
+    }
+
+    fn append(&mut self, fact: Fact) {
+        let dropped = self.outbox.append(fact);
+        if dropped > 0 && self.outbox.dropped_events() == dropped {
+            log::error!(
+                "outbox: full with {} events: the oldest are dropped; see why the collector \
+                 does not ack, or raise [outbox] bytes_max",
+                self.outbox.unacked_events()
+            );
+        }
+        if dropped > 0 && self.epoch.is_some() {
+            self.want_pictures();
+        }
+    }
+
+    fn want_pictures(&self) {
+        self.inputs.picture_wanted.send_modify(|count| *count += 1);
+    }
+
+    fn queue_picture(&mut self, content: CheckpointContent) {
+        if self.epoch.is_none() {
+            return;
+        }
+        let as_of = self.outbox.position();
+        for part in pictures::parts(&self.site, &self.node, content, as_of, clock::today()) {
+            self.parts.retain(|waiting| waiting.topic != part.topic);
+            self.parts.extend(message(part.topic, &part.checkpoint).map(Message::retained));
+        }
+    }
+
+    /// Publishes what the windows allow.
+    async fn publish_due(&mut self) {
+        if self.epoch.is_none() {
+            return;
+        }
+        while let Some(outgoing) = self.outbox.next_to_publish(clock::now(), clock::today()) {
+            let topic = pictures::event_topic(&outgoing.event);
+            match codec::encode_event(&outgoing.event) {
+                Ok(payload) => {
+                    let message = Message::new(topic, payload).content_type(CONTENT_TYPE);
+                    self.publish(message, Kind::Event).await;
+                }
+                Err(error) => {
+                    log::error!("{}: cannot be encoded: {error}", outgoing.event.id());
+                    self.outbox.on_puback();
+                }
+            }
+        }
+        let parts_out = self.awaiting_puback.values().filter(|kind| **kind == Kind::Part).count();
+        for _ in parts_out..PARTS_WINDOW {
+            let Some(part) = self.parts.pop_front() else { break };
+            self.publish(part, Kind::Part).await;
+        }
+    }
+
+    async fn publish_sample(&mut self) {
+        let reading = *self.inputs.readings.borrow_and_update();
+        let (Some(reading), Some(epoch)) = (reading, self.epoch) else {
+            return;
+        };
+        let interval = self.inputs.sample_interval;
+        let sample = samples::complete(reading, clock::today(), epoch, interval, &self.outbox);
+        let topic = samples::topic(&self.site, &self.node);
+        if let (Some(message), Some(client)) = (message(topic, &sample), self.link.client()) {
+            // A sample that cannot be sent is made up for by the next one.
+            let _ = client.publish(message.at_most_once()).await;
+        }
+    }
+
+    async fn publish_presence(&mut self, reason: Option<StopReason>) {
+        let Some(epoch) = self.epoch else { return };
+        let presence = self.speaker.presence(epoch, reason, clock::today());
+        if let Some(message) = message(self.speaker.presence_topic(), &presence) {
+            self.publish(message.retained(), Kind::Presence).await;
+        }
+    }
+
+    /// Hands a message to the link. One that fails goes with its connection: an event stays in
+    /// the outbox, a picture is asked for again.
+    async fn publish(&mut self, message: Message, kind: Kind) {
+        let Some(client) = self.link.client() else { return };
+        if let Ok(ticket) = client.publish(message).await {
+            self.awaiting_puback.insert(ticket, kind);
+        }
+    }
+
+    fn tell_status(&self) {
+        let sources: Vec<&str> = self
+            .facts
+            .sources
+            .iter()
+            .filter(|source| source.active)
+            .map(|source| source.name.as_str())
+            .collect();
+        let link = if self.epoch.is_some() { "connected to" } else { "not connected to" };
+        service::status(&format!("{link} {}; watching {}", self.link.url(), sources.join(", ")));
+    }
+
+    /// The last words: what the sources still have, `agent.stopping`, and the presence.
+    async fn say_goodbye(mut self, reason: StopReason) {
+        log::info!("stopping ({})", reason.as_str());
+        while let Ok(report) = self.inputs.reports.try_recv() {
+            self.on_report(report);
+        }
+        let boot_id = self.facts.boot_id.clone();
+        self.append_now(EventData::AgentStopping(AgentStopping { reason, boot_id }));
+        let flushed = timeout(GOODBYE_MAX, async {
+            while self.epoch.is_some() && !self.outbox.is_flushed() {
+                self.publish_due().await;
+                let event = self.link.next().await;
+                self.on_link(event).await;
+            }
+            self.publish_presence(Some(reason)).await;
+        });
+        if flushed.await.is_err() {
+            log::warn!("the broker did not take everything within {GOODBYE_MAX:?}");
+        }
+        let unacked = self.outbox.unacked_events();
+        if unacked > 0 {
+            log::info!("{unacked} events were sent but not acked when the agent stopped");
+        }
+        self.link.close(GOODBYE_MAX).await;
+    }
+}
+
+/// Encodes a payload; one that cannot be encoded is a fault that is logged, not passed on.
+fn message<T: Serialize>(topic: String, payload: &T) -> Option<Message> {
+    match codec::encode(payload) {
+        Ok(bytes) => Some(Message::new(topic, bytes).content_type("application/json")),
+        Err(error) => {
+            log::error!("{topic}: cannot be encoded: {error}");
+            None
+        }
+    }
+}
+
+async fn tick(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// For a timer that is switched off.
+fn far_away() -> Instant {
+    Instant::from_std(clock::now()) + Duration::from_secs(3600)
+}

@@ -1,0 +1,110 @@
+//! The dry run: prints every message that would be published, a line each: topic, then payload.
+
+use std::future::Future;
+use std::pin::pin;
+
+use pvewatch_protocol::event::{AgentFacts, AgentStarted};
+use pvewatch_protocol::{
+    Ack, CheckpointContent, CollectorName, Epoch, EventData, NodeName, Site, StreamId, codec,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::app::Inputs;
+use crate::clock;
+use crate::outbox::{Limits, Outbox};
+use crate::pictures::{self, Part};
+use crate::samples;
+use crate::source::{Fact, Report};
+
+/// Prints until `stop` is ready or the sources are gone.
+pub async fn run(
+    site: Site,
+    node: NodeName,
+    limits: Limits,
+    mut facts: AgentFacts,
+    mut inputs: Inputs,
+    stop: impl Future<Output = ()>,
+) {
+    let collectors = [CollectorName::default()];
+    let stream = StreamId(Uuid::now_v7());
+    let outbox = Outbox::new(site.clone(), node.clone(), &collectors, limits, stream);
+    let epoch = Epoch(Uuid::now_v7());
+    let mut printer = Printer { site, node, outbox, epoch };
+    printer.event(EventData::AgentStarted(AgentStarted { facts: facts.clone() }));
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            report = inputs.reports.recv() => match report {
+                Some(Report::Fact(fact)) => printer.fact(fact),
+                Some(Report::Picture(content)) => printer.picture(content),
+                Some(Report::Status(status)) => {
+                    pictures::set_status(&mut facts, status);
+                    printer.picture(CheckpointContent::Agent(facts.clone()));
+                }
+                None => return,
+            },
+            Ok(()) = inputs.readings.changed() => {
+                let reading = *inputs.readings.borrow_and_update();
+                if let Some(reading) = reading {
+                    let sample = samples::complete(
+                        reading, clock::today(), printer.epoch, inputs.sample_interval,
+                        &printer.outbox,
+                    );
+                    let topic = samples::topic(&printer.site, &printer.node);
+                    print_line(&topic, &sample);
+                }
+            }
+        }
+    }
+}
+
+struct Printer {
+    site: Site,
+    node: NodeName,
+    outbox: Outbox,
+    epoch: Epoch,
+}
+
+impl Printer {
+    fn event(&mut self, data: EventData) {
+        let today = clock::today();
+        self.fact(Fact { time: today, recorded_time: today, data });
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        self.outbox.append(fact);
+        while let Some(outgoing) = self.outbox.next_to_publish(clock::now(), clock::today()) {
+            let topic = pictures::event_topic(&outgoing.event);
+            match codec::encode_event(&outgoing.event) {
+                Ok(bytes) => println!("{topic} {}", String::from_utf8_lossy(&bytes)),
+                Err(error) => log::error!("{topic}: cannot be encoded: {error}"),
+            }
+            self.outbox.on_puback();
+        }
+        // Nobody else will: without an ack the outbox would fill up.
+        let position = self.outbox.position();
+        let ack = Ack {
+            collector_epoch: self.epoch,
+            stream: position.stream,
+            through: position.sequence,
+        };
+        self.outbox.on_ack(clock::now(), &CollectorName::default(), ack, false);
+    }
+
+    fn picture(&self, content: CheckpointContent) {
+        for Part { topic, checkpoint } in
+            pictures::parts(&self.site, &self.node, content, self.outbox.position(), clock::today())
+        {
+            print_line(&topic, &checkpoint);
+        }
+    }
+}
+
+fn print_line<T: Serialize>(topic: &str, payload: &T) {
+    match codec::encode(payload) {
+        Ok(bytes) => println!("{topic} {}", String::from_utf8_lossy(&bytes)),
+        Err(error) => log::error!("{topic}: cannot be encoded: {error}"),
+    }
+}

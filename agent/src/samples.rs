@@ -1,0 +1,44 @@
+//! Completes a reading of the host to a sample.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pvewatch_protocol::sample::AgentHealth;
+use pvewatch_protocol::{Epoch, NodeName, Sample, Site, Topic};
+
+use crate::host::Reading;
+use crate::outbox::Outbox;
+
+/// The sample that is sent at `at` over the connection `epoch`.
+pub fn complete(
+    reading: Reading,
+    at: Timestamp,
+    epoch: Epoch,
+    interval: Duration,
+    outbox: &Outbox,
+) -> Sample {
+    Sample {
+        at,
+        epoch,
+        as_of: outbox.position(),
+        interval_seconds: interval.as_secs_f64(),
+        uptime_seconds: reading.uptime_seconds,
+        load: reading.load,
+        cpu: reading.cpu,
+        memory: reading.memory,
+        swap: reading.swap,
+        pressure: reading.pressure,
+        agent: AgentHealth {
+            rss_bytes: reading.rss_bytes,
+            outbox_events: outbox.unacked_events(),
+            outbox_bytes: outbox.held_bytes() as u64,
+            dropped_events: outbox.dropped_events(),
+            resent_events: outbox.resent_events(),
+        },
+    }
+}
+
+/// Where a node's samples go.
+pub fn topic(site: &Site, node: &NodeName) -> String {
+    Topic::Sample { node: node.clone() }.at(site)
+}
