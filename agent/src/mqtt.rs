@@ -71,12 +71,16 @@ pub enum LinkEvent {
     Incoming(Incoming),
 }
 
+/// A connection that lived shorter than this does not count as recovery: delays go on growing.
+/// Two agents under one name would otherwise throw each other out every second.
+const LIFETIME_MIN: Duration = Duration::from_secs(60);
+
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
 enum State {
     Waiting { until: Instant },
     Opening { epoch: Epoch, attempt: Opening },
-    Up { connection: Connection },
+    Up { connection: Connection, since: Instant },
 }
 
 /// The link of one agent.
@@ -102,7 +106,7 @@ impl Link {
     /// The handle to publish with, while a connection is up.
     pub fn client(&self) -> Option<Client> {
         match &self.state {
-            State::Up { connection } => Some(connection.client()),
+            State::Up { connection, .. } => Some(connection.client()),
             State::Waiting { .. } | State::Opening { .. } => None,
         }
     }
@@ -129,10 +133,11 @@ impl Link {
                         Err(error) => self.failed(&error),
                     };
                 }
-                State::Up { connection } => {
+                State::Up { connection, since } => {
+                    let since = *since;
                     return match connection.next().await {
                         Ok(incoming) => LinkEvent::Incoming(incoming),
-                        Err(lost) => self.lost(&lost),
+                        Err(lost) => self.lost(&lost, since),
                     };
                 }
             }
@@ -141,7 +146,7 @@ impl Link {
 
     /// Ends the connection, if there is one, after what was published has gone out.
     pub async fn close(self, limit: Duration) {
-        if let State::Up { connection } = self.state {
+        if let State::Up { connection, .. } = self.state {
             let closing = connection.close(limit).await;
             if closing != Closing::Graceful {
                 log::warn!("{}: no goodbye: {closing:?}", self.broker.urls()[0]);
@@ -174,9 +179,8 @@ impl Link {
 
     fn connected(&mut self, epoch: Epoch, connection: Connection) -> LinkEvent {
         log::info!("connected to {}", self.url());
-        self.delays = backoff();
         self.last_failure = None;
-        self.state = State::Up { connection };
+        self.state = State::Up { connection, since: Instant::from_std(clock::now()) };
         LinkEvent::Connected(epoch)
     }
 
@@ -193,7 +197,10 @@ impl Link {
         LinkEvent::Failed
     }
 
-    fn lost(&mut self, lost: &ConnectionLost) -> LinkEvent {
+    fn lost(&mut self, lost: &ConnectionLost, since: Instant) -> LinkEvent {
+        if Instant::from_std(clock::now()).duration_since(since) >= LIFETIME_MIN {
+            self.delays = backoff();
+        }
         log::warn!("{}: {lost}; connecting again", self.url());
         self.wait();
         LinkEvent::Lost

@@ -72,6 +72,11 @@ impl Collectors {
         self.by_name.get(name).map(|collector| collector.through).unwrap_or_default()
     }
 
+    /// Whether any collector ever acked anything, of whatever stream.
+    pub(super) fn any_spoke(&self) -> bool {
+        self.by_name.values().any(|collector| collector.epoch.is_some())
+    }
+
     /// A new stream begins: nobody has stored anything of it.
     pub(super) fn begin_stream(&mut self) {
         for collector in self.by_name.values_mut() {
@@ -140,7 +145,7 @@ impl Collectors {
     /// Only collectors that ever spoke are waited for, unless none ever did: one that is
     /// named but absent must not make the others receive everything twice.
     pub(super) fn on_deadline(&mut self, now: Instant, last: Sequence) -> Option<Sequence> {
-        let any_spoke = self.by_name.values().any(|collector| collector.epoch.is_some());
+        let any_spoke = self.any_spoke();
         let mut send_from = None;
         for collector in self.by_name.values_mut() {
             let Some(resend) = collector.resend.filter(|resend| resend.due <= now) else {

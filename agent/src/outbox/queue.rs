@@ -233,9 +233,12 @@ impl Outbox {
         }
     }
 
-    /// Whether everything was sent and acked by the broker.
-    pub fn is_flushed(&self) -> bool {
-        self.cursor > self.last && self.awaiting_puback == 0
+    /// Whether there is nothing left to do: everything was sent, the broker took it, and a
+    /// collector, if any ever spoke, has stored it.
+    pub fn is_settled(&self) -> bool {
+        let is_stored =
+            self.collectors.stored_by_furthest() >= self.last || !self.collectors.any_spoke();
+        self.cursor > self.last && self.awaiting_puback == 0 && is_stored
     }
 
     fn first_held(&self) -> Sequence {

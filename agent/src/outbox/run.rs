@@ -384,7 +384,7 @@ impl Runner {
         let boot_id = self.facts.boot_id.clone();
         self.append_now(EventData::AgentStopping(AgentStopping { reason, boot_id }));
         let flushed = timeout(GOODBYE_MAX, async {
-            while self.epoch.is_some() && !self.outbox.is_flushed() {
+            while self.epoch.is_some() && !self.outbox.is_settled() {
                 self.publish_due().await;
                 let event = self.link.next().await;
                 self.on_link(event).await;
@@ -392,7 +392,7 @@ impl Runner {
             self.publish_presence(Some(reason)).await;
         });
         if flushed.await.is_err() {
-            log::warn!("the broker did not take everything within {GOODBYE_MAX:?}");
+            log::warn!("not everything was stored by a collector within {GOODBYE_MAX:?}");
         }
         let unacked = self.outbox.unacked_events();
         if unacked > 0 {
