@@ -5,3 +5,5 @@
 pub mod alerts;
 pub mod core;
 pub mod fleet;
+pub mod ingest;
+pub mod store;

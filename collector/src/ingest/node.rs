@@ -1,0 +1,121 @@
+//! The streams of one node, and their order.
+//!
+//! Streams are ordered by when they began to be applied, because an agent sends older ones
+//! first. A picture can name a stream before its first event came (a collector with a new
+//! store reads retained checkpoints): such a stream gets a place with room below it. Among
+//! streams of which nothing is applied, the older UUIDv7 is the older stream.
+
+use std::collections::BTreeMap;
+
+use pvewatch_protocol::StreamId;
+
+use super::stream::{Change, Offered, Place, Room, Stream};
+use super::{Arrival, WAITING_BYTES_PER_NODE_MAX, WAITING_PER_NODE_MAX};
+
+/// Streams remembered for one node. A stream is one agent start: these are months of an agent
+/// that crashes hourly. The oldest is forgotten for a new one.
+const STREAMS_MAX: usize = 10_000;
+
+/// Room between the places of two streams: older streams that one agent can still hold.
+const ORDINAL_STEP: u64 = 1 << 20;
+
+/// A stream's place among the streams of its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ordinal {
+    /// The stream has it already.
+    Known(u64),
+    /// The stream has just got it; another one may have been forgotten.
+    New { ordinal: u64, forgotten: Option<StreamId> },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    streams: BTreeMap<StreamId, Stream>,
+    waiting_events: usize,
+    waiting_bytes: usize,
+}
+
+impl Node {
+    pub(super) fn restore(&mut self, id: StreamId, ordinal: u64, through: u64) {
+        self.streams.insert(id, Stream::new(ordinal, through));
+    }
+
+    pub(super) fn stream(&self, id: StreamId) -> Option<&Stream> {
+        self.streams.get(&id)
+    }
+
+    pub(super) fn stream_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.streams.get_mut(&id)
+    }
+
+    /// The newest stream with what is applied of it.
+    pub(super) fn newest(&self) -> Option<(StreamId, u64)> {
+        let (id, stream) = self.streams.iter().max_by_key(|(_, stream)| stream.ordinal())?;
+        Some((*id, stream.through()))
+    }
+
+    /// The place of a stream, given now if it has none.
+    pub(super) fn ordinal_of(&mut self, id: StreamId) -> Ordinal {
+        if let Some(stream) = self.streams.get(&id) {
+            return Ordinal::Known(stream.ordinal());
+        }
+        let ordinal = self.place_for(id);
+        let forgotten = (self.streams.len() >= STREAMS_MAX).then(|| self.forget_oldest()).flatten();
+        self.streams.insert(id, Stream::new(ordinal, 0));
+        Ordinal::New { ordinal, forgotten }
+    }
+
+    /// Takes an event in; see [`Stream::offer`]. The stream must have a place.
+    pub(super) fn offer(
+        &mut self,
+        id: StreamId,
+        place: Place,
+        arrival: Arrival,
+        room_bytes: usize,
+        apply: impl FnMut(Arrival),
+    ) -> (Offered, Change) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return (Offered::NoRoom, Change::default());
+        };
+        let own = stream.waiting();
+        let room = Room {
+            events: (own.events + WAITING_PER_NODE_MAX).saturating_sub(self.waiting_events),
+            bytes: (own.bytes + WAITING_BYTES_PER_NODE_MAX)
+                .saturating_sub(self.waiting_bytes)
+                .min(own.bytes + room_bytes),
+        };
+        let (offered, change) = stream.offer(place, arrival, room, apply);
+        self.waiting_events = self.waiting_events.saturating_add_signed(change.events);
+        self.waiting_bytes = self.waiting_bytes.saturating_add_signed(change.bytes);
+        (offered, change)
+    }
+
+    fn place_for(&self, id: StreamId) -> u64 {
+        let highest = self.streams.values().map(Stream::ordinal).max().unwrap_or(0);
+        // Streams that have not begun and were made later: this one is sent before them.
+        let younger = self
+            .streams
+            .range(id..)
+            .filter(|(_, stream)| stream.through() == 0)
+            .map(|(_, stream)| stream.ordinal())
+            .min();
+        let Some(younger) = younger else { return highest + ORDINAL_STEP };
+        let below = self
+            .streams
+            .values()
+            .map(Stream::ordinal)
+            .filter(|ordinal| *ordinal < younger)
+            .max()
+            .unwrap_or(0);
+        // No room left is a million streams in one outbox: the order of arrival then decides.
+        if below + 1 < younger { below + 1 } else { highest + ORDINAL_STEP }
+    }
+
+    fn forget_oldest(&mut self) -> Option<StreamId> {
+        let idle = |(_, stream): &(&StreamId, &Stream)| stream.waiting().events == 0;
+        let oldest = self.streams.iter().filter(idle).min_by_key(|(_, stream)| stream.ordinal());
+        let id = *oldest?.0;
+        self.streams.remove(&id);
+        Some(id)
+    }
+}

@@ -1,0 +1,225 @@
+//! One stream: how far it is applied, and what waits behind a gap.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Arrival, REPEAT_ACK_EVERY_MS};
+
+/// What an event weighs beside its payload, in bytes: the decoded form and the map's node.
+const ARRIVAL_BYTES: usize = 512;
+
+/// The sequences that an event stands for: itself, or a range that is declared lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The first of them.
+    pub from: u64,
+    /// The last of them: the event's own.
+    pub sequence: u64,
+}
+
+/// What became of an event that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offered {
+    Applied,
+    Duplicate,
+    Waiting { opened_gap: bool },
+    NoRoom,
+}
+
+/// How the number of waiting events changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    pub events: isize,
+    pub bytes: isize,
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub events: usize,
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    ordinal: u64,
+    through: u64,
+    waiting: BTreeMap<u64, (u64, Arrival)>,
+    waiting_bytes: usize,
+    /// Waiting events that stand for more than themselves.
+    waiting_ranges: usize,
+    repeated_at: Option<Timestamp>,
+    is_changed: bool,
+    is_ack_due: bool,
+}
+
+impl Stream {
+    pub(super) fn new(ordinal: u64, through: u64) -> Self {
+        Self {
+            ordinal,
+            through,
+            waiting: BTreeMap::new(),
+            waiting_bytes: 0,
+            waiting_ranges: 0,
+            repeated_at: None,
+            is_changed: false,
+            is_ack_due: false,
+        }
+    }
+
+    pub(super) fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// The last sequence that is applied; 0 before the first.
+    pub(super) fn through(&self) -> u64 {
+        self.through
+    }
+
+    /// Takes an event in. What can be applied is given to `apply`, in order.
+    pub(super) fn offer(
+        &mut self,
+        place: Place,
+        arrival: Arrival,
+        room: Room,
+        mut apply: impl FnMut(Arrival),
+    ) -> (Offered, Change) {
+        if place.sequence <= self.through {
+            return (Offered::Duplicate, Change::default());
+        }
+        // The common case: nothing waits, and this is the next.
+        if self.waiting.is_empty() && place.from <= self.through + 1 {
+            self.through = place.sequence;
+            apply(arrival);
+            self.repeated_at = None;
+            return (Offered::Applied, Change::default());
+        }
+        let events_before = self.waiting.len();
+        let bytes_before = self.waiting_bytes;
+        let opened_gap = events_before == 0;
+        let is_new = self.insert(place, arrival);
+        self.release(&mut apply);
+        let offered = if self.through >= place.sequence {
+            Offered::Applied
+        } else if is_new && !self.shrink_to(room, place.sequence) {
+            Offered::NoRoom
+        } else {
+            Offered::Waiting { opened_gap }
+        };
+        if self.waiting.is_empty() {
+            self.repeated_at = None;
+        }
+        let change = Change {
+            events: self.waiting.len() as isize - events_before as isize,
+            bytes: self.waiting_bytes as isize - bytes_before as isize,
+        };
+        (offered, change)
+    }
+
+    /// Whether an ack should be repeated now because of a gap; if so, it counts as repeated.
+    pub(super) fn repeat_is_due(&mut self, now: Timestamp) -> bool {
+        let is_due = self.repeated_at.is_none_or(|last| {
+            // A clock that jumped back must not silence the repetition.
+            let since_ms = now.as_millisecond() - last.as_millisecond();
+            !(0..REPEAT_ACK_EVERY_MS).contains(&since_ms)
+        });
+        if is_due {
+            self.repeated_at = Some(now);
+        }
+        is_due
+    }
+
+    /// Notes that the position has to be stored; false if that was known.
+    pub(super) fn note_change(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_changed, true)
+    }
+
+    pub(super) fn change_is_taken(&mut self) {
+        self.is_changed = false;
+    }
+
+    /// Notes that an ack has to be sent; false if that was known.
+    pub(super) fn note_ack(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_ack_due, true)
+    }
+
+    pub(super) fn ack_is_taken(&mut self) {
+        self.is_ack_due = false;
+    }
+
+    /// Puts an event among those that wait. A declaration of loss takes the place of the event
+    /// whose number it has; otherwise the first copy stays. Returns whether it was put there.
+    fn insert(&mut self, place: Place, arrival: Arrival) -> bool {
+        let is_range = place.from < place.sequence;
+        if let Some((from, _)) = self.waiting.get(&place.sequence)
+            && (!is_range || *from < place.sequence)
+        {
+            return false;
+        }
+        self.remove(place.sequence);
+        self.waiting_bytes += weight(&arrival);
+        self.waiting_ranges += usize::from(is_range);
+        self.waiting.insert(place.sequence, (place.from, arrival));
+        true
+    }
+
+    fn remove(&mut self, sequence: u64) -> Option<Arrival> {
+        let (from, arrival) = self.waiting.remove(&sequence)?;
+        self.waiting_bytes -= weight(&arrival);
+        self.waiting_ranges -= usize::from(from < sequence);
+        Some(arrival)
+    }
+
+    /// Applies what is no longer behind a gap.
+    fn release(&mut self, apply: &mut impl FnMut(Arrival)) {
+        while let Some(until) = self.reachable() {
+            // What was received inside a range that is declared lost is not lost.
+            while let Some((&sequence, _)) = self.waiting.first_key_value()
+                && sequence <= until
+            {
+                if let Some(arrival) = self.remove(sequence) {
+                    apply(arrival);
+                }
+            }
+            self.through = until;
+        }
+    }
+
+    /// The sequence up to which the next step can go: the next event, or the end of a range that
+    /// covers it. None at a gap.
+    fn reachable(&self) -> Option<u64> {
+        let next = self.through + 1;
+        let (&first, (from, _)) = self.waiting.first_key_value()?;
+        if *from <= next {
+            return Some(first);
+        }
+        if self.waiting_ranges == 0 {
+            return None;
+        }
+        let covers = |(sequence, (from, _)): (&u64, &(u64, Arrival))| {
+            (*from < *sequence && *from <= next).then_some(*sequence)
+        };
+        self.waiting.iter().find_map(covers)
+    }
+
+    /// Lets the farthest events go until the rest has room. False if `newest` was among them.
+    fn shrink_to(&mut self, room: Room, newest: u64) -> bool {
+        let mut newest_stays = true;
+        while self.waiting.len() > room.events || self.waiting_bytes > room.bytes {
+            let Some((&farthest, _)) = self.waiting.last_key_value() else { break };
+            self.remove(farthest);
+            newest_stays &= farthest != newest;
+        }
+        newest_stays
+    }
+
+    pub(super) fn waiting(&self) -> Room {
+        Room { events: self.waiting.len(), bytes: self.waiting_bytes }
+    }
+}
+
+fn weight(arrival: &Arrival) -> usize {
+    // The decoded form holds the same texts once more.
+    2 * arrival.payload.len() + ARRIVAL_BYTES
+}

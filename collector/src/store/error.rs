@@ -1,0 +1,110 @@
+//! Why the store cannot do what it was asked, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+/// A failure of the store. Each message names the file, the cause and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data folder cannot be created.
+    #[error(
+        "data folder {path} cannot be created: {source}: create it for the collector's user, \
+         or set `data` to another folder"
+    )]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file or its folder is not writable.
+    #[error(
+        "store {path} is not writable: {cause}: give the folder to the collector's user \
+         (chown), or set `data` to another folder"
+    )]
+    NotWritable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+    /// The disk has no room left.
+    #[error(
+        "store {path} cannot grow: {cause}: free space on its disk, or lower `[retention]`; \
+         the collector tries again by itself, and the agents keep their events meanwhile"
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        cause: String,
+    },
+    /// The file is damaged, or is no store at all.
+    #[error(
+        "store {path} is damaged: {cause}: move it away with its -wal and -shm files; the \
+         agents then send again what they still hold"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The file was written by a newer version.
+    #[error(
+        "store {path} has schema version {found}, this version knows up to {known}: install the \
+         newer pvewatch again, or move the file away"
+    )]
+    NewerSchema {
+        /// The file.
+        path: PathBuf,
+        /// The version in the file.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// Another collector uses the folder.
+    #[error(
+        "data folder is in use by another collector (lock {path}): stop it, or set `data` to \
+         another folder"
+    )]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// Anything else that the operating system or SQLite refused.
+    #[error("store {path} cannot be {action}: {source}")]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// `opened`, `read`, `written`, `pruned`.
+        action: &'static str,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    /// Names what SQLite found while the file at `path` was to be `action`.
+    pub(super) fn of(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        let cause = source.to_string();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full { path, cause },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Corrupt { path, cause }
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::NotWritable { path, cause }
+            }
+            _ => match source {
+                // Columns are written by this program alone: what does not fit is damage.
+                rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::InvalidColumnType(..) => Self::Corrupt { path, cause },
+                source => Self::Other { path, action, source },
+            },
+        }
+    }
+}

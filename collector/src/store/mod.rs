@@ -1,0 +1,185 @@
+//! The collector's memory: one SQLite file with the log of events, the position in every
+//! stream, the core's state and the transitions of alerts.
+//!
+//! What belongs together is one transaction: a [`Batch`] is stored as a whole or not at all,
+//! and it is on disk (WAL, `synchronous=FULL`) when [`Store::commit`] returns. One process has
+//! one store: a lock file says so. [`Reader`]s read beside the store and never block it.
+//!
+//! Absent on purpose: what an event or an alert means, clocks, retries.
+
+mod batch;
+mod error;
+mod lock;
+mod prune;
+mod reader;
+mod rows;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pvewatch_protocol::Epoch;
+use rusqlite::{Connection, OpenFlags};
+
+pub use batch::{
+    Batch, NewEvent, NewRecord, NewReject, NewSample, NewTransition, REJECT_PAYLOAD_BYTES_MAX,
+};
+pub use error::StoreError;
+pub use prune::{PRUNE_STEP_ROWS, Pruned, Retention};
+pub use reader::Reader;
+pub use rows::{EventFilter, EventRow, RecordRow, RejectRow, SampleRow, StreamRow, TransitionRow};
+
+/// The database's name in the data folder.
+const FILE: &str = "collector.db";
+
+/// The lock's name in the data folder.
+const LOCK_FILE: &str = "collector.lock";
+
+/// How long a statement waits for a reader that holds the file, before it is an error.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Statements that stay prepared: more than this module has.
+const STATEMENTS_CACHED: usize = 64;
+
+/// The store of one collector, open for writing.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    epoch: Epoch,
+    _lock: lock::Lock,
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes a new one there; folders are created as needed.
+    ///
+    /// # Errors
+    /// When the folder or file cannot be written, is full, damaged, of a newer version, or when
+    /// another collector has it. The message names the file and what to do.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        create_dir(dir)?;
+        let lock = lock::Lock::acquire(&dir.join(LOCK_FILE))?;
+        let path = dir.join(FILE);
+        let connection = open_connection(&path).map_err(|e| StoreError::of(&path, "opened", e))?;
+        schema::migrate(&connection, &path)?;
+        let epoch = schema::epoch(&connection, &path)?;
+        Ok(Self { connection, path, epoch, _lock: lock })
+    }
+
+    /// Who this store is: made once, when the file was.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads beside the store; may be used from any thread, and outlives the store.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.path.clone())
+    }
+
+    /// Stores a batch, durably, as a whole. Returns the id of the newest transition of all.
+    ///
+    /// # Errors
+    /// When nothing of the batch was stored.
+    pub fn commit(&mut self, batch: &Batch) -> Result<i64, StoreError> {
+        batch.write(&mut self.connection).map_err(|e| StoreError::of(&self.path, "written", e))
+    }
+
+    /// Deletes a bounded number of rows that `retention` does not keep.
+    ///
+    /// `now` is the present time. Returns what was deleted, and whether more could be.
+    ///
+    /// # Errors
+    /// When nothing was deleted.
+    pub fn prune(
+        &mut self,
+        retention: &Retention,
+        now: jiff::Timestamp,
+    ) -> Result<Pruned, StoreError> {
+        prune::step(&mut self.connection, retention, now)
+            .map_err(|e| StoreError::of(&self.path, "pruned", e))
+    }
+
+    /// The position in every stream.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds what this version never wrote.
+    pub fn streams(&self) -> Result<Vec<StreamRow>, StoreError> {
+        rows::streams(&self.connection).map_err(|e| StoreError::of(&self.path, "read", e))
+    }
+
+    /// The core's state as it was last stored.
+    ///
+    /// # Errors
+    /// As [`Store::streams`].
+    pub fn records(&self) -> Result<Vec<RecordRow>, StoreError> {
+        rows::records(&self.connection).map_err(|e| StoreError::of(&self.path, "read", e))
+    }
+
+    /// How far an output has come in the transitions; 0 for one that is new.
+    ///
+    /// # Errors
+    /// As [`Store::streams`].
+    pub fn output_position(&self, output: &str) -> Result<i64, StoreError> {
+        rows::output_position(&self.connection, output)
+            .map_err(|e| StoreError::of(&self.path, "read", e))
+    }
+}
+
+fn create_dir(dir: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(dir)
+        .map_err(|source| StoreError::Folder { path: dir.to_owned(), source })
+}
+
+fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    // 16 MiB of cache: the index leaves that a thousand nodes write to stay in memory.
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    // A checkpoint every 16 MiB of log costs fewer fsyncs than one every 4 MiB.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 4096, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 67_108_864, |_| Ok(()))?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SQLite's own limit of pages gives the same error as a full disk, without needing one.
+    #[test]
+    fn a_full_disk_stores_nothing_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let record = |n: usize, bytes: usize| NewRecord {
+            kind: "unit".to_owned(),
+            key: n.to_string(),
+            body: Some("x".repeat(bytes)),
+        };
+        store.connection.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
+        let large = (0..1000).map(|n| record(n, 1000)).collect();
+        let error = store.commit(&Batch { records: large, ..Batch::default() }).unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(error.to_string().contains("free space"), "{error}");
+        assert_eq!(store.records().unwrap(), []);
+        store.commit(&Batch { records: vec![record(0, 1)], ..Batch::default() }).unwrap();
+        assert_eq!(store.records().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,115 @@
+//! The tables, and how an older file becomes a newer one.
+//!
+//! `user_version` counts the migrations that a file has seen. A migration is never changed once
+//! released; a new one is appended.
+
+use std::path::Path;
+
+use pvewatch_protocol::Epoch;
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::StoreError;
+
+/// Every migration, in order. Times are microseconds since 1970, UTC.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+    -- The log. The position of a stream guards against a second copy, so no unique index does.
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        node TEXT NOT NULL,
+        stream BLOB NOT NULL,
+        sequence INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        recorded INTEGER NOT NULL,
+        received INTEGER NOT NULL,
+        payload BLOB NOT NULL
+    );
+    CREATE INDEX events_of_node ON events (node, id);
+
+    CREATE TABLE streams (
+        node TEXT NOT NULL,
+        stream BLOB NOT NULL,
+        ordinal INTEGER NOT NULL,
+        through INTEGER NOT NULL,
+        PRIMARY KEY (node, stream)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE records (
+        kind TEXT NOT NULL,
+        key TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (kind, key)
+    ) WITHOUT ROWID;
+
+    -- AUTOINCREMENT: outputs remember ids, so none may come twice.
+    CREATE TABLE transitions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL,
+        body TEXT NOT NULL
+    );
+
+    CREATE TABLE outputs (name TEXT PRIMARY KEY, through INTEGER NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE samples (
+        id INTEGER PRIMARY KEY,
+        node TEXT NOT NULL,
+        received INTEGER NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX samples_of_node ON samples (node, received);
+
+    CREATE TABLE rejects (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        received INTEGER NOT NULL,
+        topic TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        payload BLOB NOT NULL
+    );
+"];
+
+/// Brings the file to the newest schema; each migration is one transaction.
+pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |e| StoreError::of(path, "opened", e);
+    let found: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let known = MIGRATIONS.len() as i64;
+    let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len());
+    let Some(done) = done else {
+        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
+    };
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        let version = index + 1;
+        connection
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE; {migration} PRAGMA user_version = {version}; COMMIT;"
+            ))
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The epoch of the file: made with it, and never changed.
+pub(super) fn epoch(connection: &Connection, path: &Path) -> Result<Epoch, StoreError> {
+    let failed = |e| StoreError::of(path, "opened", e);
+    let found: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
+        .optional()
+        .map_err(failed)?;
+    if let Some(text) = found {
+        return text.parse().map_err(|_| StoreError::Corrupt {
+            path: path.to_owned(),
+            cause: format!("its epoch {text:?} is not a UUID"),
+        });
+    }
+    let epoch = Epoch(Uuid::now_v7());
+    connection
+        .execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [epoch.to_string()])
+        .map_err(failed)?;
+    Ok(epoch)
+}
