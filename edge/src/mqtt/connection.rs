@@ -172,7 +172,12 @@ impl Connection {
             (&mut self.driver).await
         };
         match timeout(limit, goodbye).await {
-            Err(_) => Closing::TimedOut,
+            Err(_) => {
+                // Cut it now, not when the task is next scheduled.
+                self.driver.abort();
+                let _ = (&mut self.driver).await;
+                Closing::TimedOut
+            }
             Ok(Ok(ConnectionLost::Closed)) => Closing::Graceful,
             Ok(Ok(lost)) => Closing::Lost(lost),
             Ok(Err(error)) => {

@@ -223,7 +223,7 @@ impl ConnectError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionLost {
     /// The network or the broker's process ended it.
-    #[error("the connection to the broker broke: {cause}")]
+    #[error("the connection to the broker was lost: {cause}")]
     Broken {
         /// The cause.
         cause: String,
@@ -304,7 +304,12 @@ impl ConnectionLost {
             return Self::Silent { limit: ping_limit };
         }
         if let ConnectionError::MqttState(StateError::ConnectionAborted) = error {
-            return Self::Broken { cause: "the other side closed it".to_owned() };
+            // Mosquitto says no more than this to a client that another one replaces.
+            return Self::Broken {
+                cause: "the broker closed it without a reason; it was stopped, or another client \
+                        connected with the same client identifier"
+                    .to_owned(),
+            };
         }
         match io_cause(error) {
             Some(error) => Self::Broken { cause: error.to_string() },
