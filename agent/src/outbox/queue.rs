@@ -4,7 +4,7 @@
 //! Promises: events are sent in order; what was dropped is declared before what follows it.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::OutboxDropped;
@@ -20,6 +20,10 @@ pub const WINDOW: usize = 16;
 
 /// Bytes of acked events that are kept, so that a restored collector can be given them again.
 pub const ACKED_BYTES_MAX: usize = 128 * 1024;
+
+/// A request to send again is not heard so soon after a resend began: what was sent then is
+/// still on its way, and a collector that still sees a gap asks again.
+pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
 
 /// How much the outbox may hold.
 ///
@@ -64,6 +68,7 @@ pub struct Outbox {
     cursor: Sequence,
     /// The highest that was ever sent.
     sent: Sequence,
+    resend_began: Option<Instant>,
     awaiting_puback: usize,
     dropped: u64,
     resent: u64,
@@ -89,6 +94,7 @@ impl Outbox {
             collectors: Collectors::new(collectors),
             cursor: Sequence(1),
             sent: Sequence(0),
+            resend_began: None,
             awaiting_puback: 0,
             dropped: 0,
             resent: 0,
@@ -166,9 +172,10 @@ impl Outbox {
     }
 
     /// A new connection: nothing is under way, and what was not acked is sent again.
-    pub fn on_connected(&mut self) {
+    pub fn on_connected(&mut self, now: Instant) {
         self.awaiting_puback = 0;
         self.cursor = self.collectors.stored_by_furthest().next();
+        self.resend_began = Some(now);
     }
 
     /// The broker took one publish, or refused it: both make room in the window.
@@ -190,9 +197,13 @@ impl Outbox {
                 self.cursor = self.cursor.max(self.collectors.stored_by_furthest().next());
                 self.trim_acked();
             }
+            AckOutcome::Repeated if self.resend_is_under_way(now) => {
+                return AckOutcome::Unchanged;
+            }
             AckOutcome::Repeated | AckOutcome::FellBack | AckOutcome::NewEpoch => {
                 let from = self.collectors.stored_by(name).next();
                 self.cursor = self.cursor.min(from);
+                self.resend_began = Some(now);
             }
             AckOutcome::Unchanged
             | AckOutcome::OtherStream
@@ -203,7 +214,8 @@ impl Outbox {
     }
 
     /// A collector came back, or came for the first time: what it lacks is sent again.
-    pub fn on_collector_online(&mut self, name: &CollectorName) {
+    pub fn on_collector_online(&mut self, now: Instant, name: &CollectorName) {
+        self.resend_began = Some(now);
         self.cursor = self.cursor.min(self.collectors.stored_by(name).next());
     }
 
@@ -227,6 +239,7 @@ impl Outbox {
         match self.collectors.on_deadline(now, self.last) {
             Some(from) if from < self.cursor => {
                 self.cursor = from;
+                self.resend_began = Some(now);
                 true
             }
             _ => false,
@@ -239,6 +252,10 @@ impl Outbox {
         let is_stored =
             self.collectors.stored_by_furthest() >= self.last || !self.collectors.any_spoke();
         self.cursor > self.last && self.awaiting_puback == 0 && is_stored
+    }
+
+    fn resend_is_under_way(&self, now: Instant) -> bool {
+        self.resend_began.is_some_and(|began| now.duration_since(began) < RESEND_PAUSE)
     }
 
     fn first_held(&self) -> Sequence {
@@ -392,7 +409,7 @@ mod tests {
         story.append(4);
         story.sends();
         story.ack(2);
-        story.outbox.on_connected();
+        story.outbox.on_connected(story.now);
         assert_eq!(story.sends(), [3, 4]);
         assert_eq!(story.outbox.resent_events(), 2);
     }
@@ -415,6 +432,10 @@ mod tests {
         story.append(5);
         story.sends();
         story.ack(3);
+        assert_eq!(story.ack(3), AckOutcome::Repeated);
+        assert_eq!(story.sends(), [4, 5]);
+        assert_eq!(story.ack(3), AckOutcome::Unchanged, "what was sent again is on its way");
+        story.pass(RESEND_PAUSE);
         assert_eq!(story.ack(3), AckOutcome::Repeated);
         assert_eq!(story.sends(), [4, 5]);
         assert_eq!(story.ack(1), AckOutcome::FellBack);
@@ -472,7 +493,7 @@ mod tests {
         let mut story = Story::new(100);
         story.append(2);
         story.sends();
-        story.outbox.on_collector_online(&CollectorName::default());
+        story.outbox.on_collector_online(story.now, &CollectorName::default());
         assert_eq!(story.sends(), [1, 2]);
     }
 

@@ -177,7 +177,7 @@ impl Runner {
         self.parts.clear();
         self.collectors_seen.clear();
         self.refusal_was_logged = false;
-        self.outbox.on_connected();
+        self.outbox.on_connected(clock::now());
         self.publish_presence(None).await;
         // The broker may have forgotten what it retained.
         self.queue_picture(CheckpointContent::Agent(self.facts.clone()));
@@ -263,7 +263,7 @@ impl Runner {
         });
         if is_online && !was_there && !retained {
             log::info!("collector {name} is online");
-            self.outbox.on_collector_online(&name);
+            self.outbox.on_collector_online(clock::now(), &name);
         }
     }
 
