@@ -137,6 +137,11 @@ impl TryFrom<Envelope> for Event {
         let data = EventData::from_value(kind, envelope.data).map_err(|error| {
             EnvelopeError::Data { kind: kind.to_owned(), message: error.to_string() }
         })?;
+        let mut extensions = envelope.extensions;
+        if let (EventData::Unknown { .. }, Some(subject)) = (&data, envelope.subject) {
+            // For kinds that are known the subject follows from the data.
+            extensions.insert("subject".to_owned(), Value::String(subject));
+        }
         let event = Self {
             site,
             node,
@@ -144,7 +149,7 @@ impl TryFrom<Envelope> for Event {
             time: envelope.time,
             recorded_time: envelope.recordedtime,
             data,
-            extensions: envelope.extensions,
+            extensions,
         };
         let expected = event.id();
         if envelope.id != expected {
