@@ -9,6 +9,7 @@
 
 pub mod certificates;
 pub mod deadline;
+pub mod imports;
 pub mod lab;
 pub mod places;
 pub mod process;
