@@ -20,7 +20,7 @@ pub use decode::{Decoded, Reason, Rejection, decode};
 
 use crate::store::StreamRow;
 use node::Node;
-use stream::{Offered, Place};
+use stream::{Offered, Place, Stream};
 
 /// Nodes known at most: more than one broker serves. An event of one more is refused.
 pub const NODES_MAX: usize = 20_000;
@@ -36,8 +36,8 @@ pub const WAITING_BYTES_PER_NODE_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of events that wait, of all nodes together; the same policy, at the node that sends.
 pub const WAITING_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// An ack is repeated at most this often while a gap stays open: an agent that is already
-/// sending again must not begin anew with every event.
+/// An ack is repeated at most this often: to an agent it is a request to send again, and one
+/// that is already doing so must not begin anew with every event.
 const REPEAT_ACK_EVERY_MS: i64 = 1000;
 
 /// An event with what came with it.
@@ -68,7 +68,7 @@ pub enum Outcome {
         /// Events that waited and are now applied too.
         released: usize,
     },
-    /// It is applied already. Its ack is due again.
+    /// It is applied already.
     Duplicate,
     /// Something before it is missing, so it waits; or it was waiting already.
     Waiting {
@@ -79,6 +79,17 @@ pub enum Outcome {
     NoRoom,
     /// It cannot be given a place.
     Refused(Reason),
+}
+
+/// An ack that has to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueAck {
+    /// To this node.
+    pub node: NodeName,
+    /// The place of its stream among the node's streams.
+    pub ordinal: u64,
+    /// What is applied.
+    pub position: Position,
 }
 
 /// The state of all streams.
@@ -137,8 +148,9 @@ impl Ingest {
                 }
                 true
             }
-            Outcome::Duplicate => true,
-            Outcome::Waiting { .. } | Outcome::NoRoom => stream.repeat_is_due(now),
+            Outcome::Duplicate | Outcome::Waiting { .. } | Outcome::NoRoom => {
+                stream.repeat_is_due(now)
+            }
             Outcome::Refused(_) => false,
         };
         if ack_is_due && stream.note_ack() {
@@ -147,23 +159,51 @@ impl Ingest {
         outcome
     }
 
-    /// The place of a picture's or sample's stream among the node's streams.
+    /// The place of a checkpoint's stream among the node's streams.
     ///
     /// A stream that is not known yet gets a place: above what is applied, with room below it
     /// for older streams that the agent still holds and sends first. None when there are too
-    /// many nodes. If the picture knows events that are not applied yet, an ack is due: the
-    /// agent learns what is missing.
-    pub fn picture(&mut self, node: &NodeName, as_of: Position, now: Timestamp) -> Option<u64> {
+    /// many nodes.
+    ///
+    /// If the checkpoint knows events that are not applied yet, an ack is due: the agent learns
+    /// what is missing. One that was `retained` says nothing new to an agent that sends again
+    /// anyway because this collector came; but to a store without its stream everything is.
+    pub fn checkpoint(
+        &mut self,
+        node: &NodeName,
+        as_of: Position,
+        retained: bool,
+        now: Timestamp,
+    ) -> Option<u64> {
         let ordinal = self.ordinal(node, as_of.stream)?;
-        let entry = self.nodes.get_mut(node)?;
-        if let Some(stream) = entry.stream_mut(as_of.stream)
+        self.repeat_if(node, as_of, now, |stream| !retained || stream.through() == 0);
+        Some(ordinal)
+    }
+
+    /// Notes what a sample says its agent has. A sample may overtake the events before it, so
+    /// an ack is due only if the one before said the same and nothing came since.
+    pub fn sample(&mut self, node: &NodeName, as_of: Position, now: Timestamp) {
+        if self.ordinal(node, as_of.stream).is_some() {
+            self.repeat_if(node, as_of, now, Stream::is_stuck);
+        }
+    }
+
+    fn repeat_if(
+        &mut self,
+        name: &NodeName,
+        as_of: Position,
+        now: Timestamp,
+        condition: impl FnOnce(&mut Stream) -> bool,
+    ) {
+        let stream = self.nodes.get_mut(name).and_then(|node| node.stream_mut(as_of.stream));
+        if let Some(stream) = stream
             && stream.through() < as_of.sequence.0
+            && condition(stream)
             && stream.repeat_is_due(now)
             && stream.note_ack()
         {
-            self.acks.push((node.clone(), as_of.stream));
+            self.acks.push((name.clone(), as_of.stream));
         }
-        Some(ordinal)
     }
 
     /// How far a stream is applied; none if it is not known.
@@ -192,7 +232,7 @@ impl Ingest {
     }
 
     /// The acks that are due since the last call; to be sent after what was applied is stored.
-    pub fn take_acks(&mut self) -> Vec<(NodeName, Position)> {
+    pub fn take_acks(&mut self) -> Vec<DueAck> {
         let mut acks = Vec::with_capacity(self.acks.len());
         for (node, id) in self.acks.drain(..) {
             let Some(stream) = self.nodes.get_mut(&node).and_then(|node| node.stream_mut(id))
@@ -200,20 +240,10 @@ impl Ingest {
                 continue;
             };
             stream.ack_is_taken();
-            let sequence = Sequence(stream.through());
-            acks.push((node, Position { stream: id, sequence }));
+            let (ordinal, sequence) = (stream.ordinal(), Sequence(stream.through()));
+            acks.push(DueAck { node, ordinal, position: Position { stream: id, sequence } });
         }
         acks
-    }
-
-    /// The newest stream of every node, as an ack would name it: what a broker that lost its
-    /// retained messages has to be told again.
-    pub fn newest_positions(&self) -> Vec<(NodeName, Position)> {
-        let newest = |(name, node): (&NodeName, &Node)| {
-            let (stream, through) = node.newest()?;
-            Some((name.clone(), Position { stream, sequence: Sequence(through) }))
-        };
-        self.nodes.iter().filter_map(newest).collect()
     }
 
     /// The place of a stream, given now if it is new; none when there are too many nodes.

@@ -48,12 +48,6 @@ impl Node {
         self.streams.get_mut(&id)
     }
 
-    /// The newest stream with what is applied of it.
-    pub(super) fn newest(&self) -> Option<(StreamId, u64)> {
-        let (id, stream) = self.streams.iter().max_by_key(|(_, stream)| stream.ordinal())?;
-        Some((*id, stream.through()))
-    }
-
     /// The place of a stream, given now if it has none.
     pub(super) fn ordinal_of(&mut self, id: StreamId) -> Ordinal {
         if let Some(stream) = self.streams.get(&id) {

@@ -50,6 +50,8 @@ pub(super) struct Stream {
     /// Waiting events that stand for more than themselves.
     waiting_ranges: usize,
     repeated_at: Option<Timestamp>,
+    /// What was applied when a sample last knew of more.
+    behind_at: Option<u64>,
     is_changed: bool,
     is_ack_due: bool,
 }
@@ -63,6 +65,7 @@ impl Stream {
             waiting_bytes: 0,
             waiting_ranges: 0,
             repeated_at: None,
+            behind_at: None,
             is_changed: false,
             is_ack_due: false,
         }
@@ -92,7 +95,6 @@ impl Stream {
         if self.waiting.is_empty() && place.from <= self.through + 1 {
             self.through = place.sequence;
             apply(arrival);
-            self.repeated_at = None;
             return (Offered::Applied, Change::default());
         }
         let events_before = self.waiting.len();
@@ -128,6 +130,12 @@ impl Stream {
             self.repeated_at = Some(now);
         }
         is_due
+    }
+
+    /// Notes that a sample knows of more than was applied; whether the one before did too, and
+    /// nothing was applied since.
+    pub(super) fn is_stuck(&mut self) -> bool {
+        self.behind_at.replace(self.through) == Some(self.through)
     }
 
     /// Notes that the position has to be stored; false if that was known.

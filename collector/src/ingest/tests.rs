@@ -59,6 +59,10 @@ fn offer(ingest: &mut Ingest, events: Vec<Event>) -> (Vec<(StreamId, u64)>, Vec<
     (applied.iter().map(|one| place(&one.arrival)).collect(), outcomes)
 }
 
+fn acks(ingest: &mut Ingest) -> Vec<(NodeName, Position)> {
+    ingest.take_acks().into_iter().map(|due| (due.node, due.position)).collect()
+}
+
 fn place(arrival: &Arrival) -> (StreamId, u64) {
     let Position { stream, sequence } = arrival.event.position;
     (stream, sequence.0)
@@ -93,7 +97,7 @@ fn an_unknown_stream_that_does_not_begin_at_one_is_asked_for_from_the_start() {
     let mut ingest = Ingest::default();
     let (applied, outcomes) = offer(&mut ingest, vec![fact(id, 58)]);
     assert_eq!((applied, outcomes), (vec![], vec![Outcome::Waiting { opened_gap: true }]));
-    assert_eq!(ingest.take_acks(), [(node(), position(id, 0))]);
+    assert_eq!(acks(&mut ingest), [(node(), position(id, 0))]);
 }
 
 #[test]
@@ -102,17 +106,29 @@ fn while_a_gap_is_open_the_ack_is_repeated_once_a_second() {
     let mut ingest = Ingest::default();
     let mut applied = Vec::new();
     ingest.event(arrival(fact(id, 1), 0), &mut applied);
-    ingest.take_acks();
+    acks(&mut ingest);
     // (time in ms, sequence) -> whether the ack is repeated
     for (ms, sequence, is_due) in
         [(0, 3, true), (1, 4, false), (999, 5, false), (1000, 6, true), (-5000, 7, true)]
     {
         ingest.event(arrival(fact(id, sequence), ms), &mut applied);
         let expected: &[_] = if is_due { &[(node(), position(id, 1))] } else { &[] };
-        assert_eq!(ingest.take_acks(), expected, "at {ms} ms");
+        assert_eq!(acks(&mut ingest), expected, "at {ms} ms");
     }
     ingest.event(arrival(fact(id, 2), 1200), &mut applied);
-    assert_eq!(ingest.take_acks(), [(node(), position(id, 7))], "the gap is closed");
+    assert_eq!(acks(&mut ingest), [(node(), position(id, 7))], "the gap is closed");
+}
+
+#[test]
+fn an_event_that_comes_again_is_acked_again_but_not_every_time() {
+    let id = stream(1);
+    let mut ingest = Ingest::default();
+    offer(&mut ingest, vec![fact(id, 1), fact(id, 2)]);
+    acks(&mut ingest);
+    for (ms, expected) in [(0, 1), (1, 0), (999, 0), (1000, 1)] {
+        ingest.event(arrival(fact(id, 1), ms), &mut Vec::new());
+        assert_eq!(acks(&mut ingest).len(), expected, "at {ms} ms");
+    }
 }
 
 #[test]
@@ -178,8 +194,8 @@ fn large_events_behind_a_gap_are_bounded_by_their_bytes() {
 fn streams_keep_the_order_in_which_the_agent_sends_them() {
     let mut ingest = Ingest::default();
     // The store is new: a retained picture names the running stream before its events come.
-    let running = ingest.picture(&node(), position(stream(5), 57), at(0)).unwrap();
-    assert_eq!(ingest.take_acks(), [(node(), position(stream(5), 0))]);
+    let running = ingest.checkpoint(&node(), position(stream(5), 57), true, at(0)).unwrap();
+    assert_eq!(acks(&mut ingest), [(node(), position(stream(5), 0))]);
     let mut ordinals = Vec::new();
     for id in [stream(2), stream(3), stream(5)] {
         let mut applied = Vec::new();
@@ -194,15 +210,30 @@ fn streams_keep_the_order_in_which_the_agent_sends_them() {
 }
 
 #[test]
-fn a_picture_that_knows_more_than_was_applied_repeats_the_ack() {
+fn a_checkpoint_that_knows_more_than_was_applied_repeats_the_ack() {
     let id = stream(1);
     let mut ingest = Ingest::default();
     offer(&mut ingest, vec![fact(id, 1)]);
-    ingest.take_acks();
-    ingest.picture(&node(), position(id, 1), at(0));
-    assert_eq!(ingest.take_acks(), []);
-    ingest.picture(&node(), position(id, 2), at(0));
-    assert_eq!(ingest.take_acks(), [(node(), position(id, 1))]);
+    acks(&mut ingest);
+    ingest.checkpoint(&node(), position(id, 1), false, at(0));
+    ingest.checkpoint(&node(), position(id, 2), true, at(0));
+    assert_eq!(acks(&mut ingest), []);
+    ingest.checkpoint(&node(), position(id, 2), false, at(0));
+    assert_eq!(acks(&mut ingest), [(node(), position(id, 1))]);
+}
+
+#[test]
+fn samples_repeat_the_ack_only_when_nothing_came_from_one_to_the_next() {
+    let id = stream(1);
+    let mut ingest = Ingest::default();
+    ingest.sample(&node(), position(id, 1), at(0));
+    assert_eq!(acks(&mut ingest), [], "the event may be on its way");
+    offer(&mut ingest, vec![fact(id, 1)]);
+    acks(&mut ingest);
+    for (ms, expected) in [(10_000, 0), (20_000, 1), (30_000, 1)] {
+        ingest.sample(&node(), position(id, 3), at(ms));
+        assert_eq!(acks(&mut ingest).len(), expected, "at {ms} ms");
+    }
 }
 
 #[test]
@@ -217,7 +248,7 @@ fn a_restart_goes_on_where_the_store_is() {
     let (applied, outcomes) = offer(&mut second, vec![fact(id, 2), fact(id, 3), fact(id, 4)]);
     assert_eq!(applied, [(id, 3), (id, 4)]);
     assert_eq!(outcomes[0], Outcome::Duplicate);
-    assert_eq!(second.newest_positions(), [(node(), position(id, 4))]);
+    assert_eq!(second.through(&node(), id), Some(Sequence(4)));
 }
 
 /// Decodes what `change` makes of a good event.
