@@ -161,16 +161,22 @@ impl Subscriber {
     /// When the broker refuses, or cannot be reached in time.
     #[track_caller]
     pub fn connect(access: &Access, filters: &[&str]) -> Self {
-        match Self::try_connect(access, filters) {
-            Ok(subscriber) => subscriber,
-            Err(reason) => panic!("the subscriber cannot connect to {}: {reason}", access.url()),
+        let deadline = Deadline::after(GENEROUS);
+        loop {
+            match Self::try_connect(access, filters) {
+                Ok(subscriber) => return subscriber,
+                Err(reason) if deadline.has_passed() => {
+                    panic!("the subscriber cannot connect to {}: {reason}", access.url())
+                }
+                Err(_) => thread::sleep(RECONNECT_DELAY),
+            }
         }
     }
 
-    /// As [`Subscriber::connect`], for tests in which the broker is meant to refuse.
+    /// Connects and subscribes in one attempt, for tests in which the broker is meant to refuse.
     ///
     /// # Errors
-    /// What the broker or TLS said last, when it refused or could not be reached in time.
+    /// What the broker or TLS said.
     pub fn try_connect(access: &Access, filters: &[&str]) -> Result<Self, String> {
         let client_id = format!("observer-{}", client_number());
         let (client, mut connection) = Client::new(access.options(&client_id), 64);
@@ -185,17 +191,14 @@ impl Subscriber {
             }
         });
         let mut this = Self { client, news, messages: Vec::new(), acked_publishes: 0 };
-        let deadline = Deadline::after(GENEROUS);
-        let mut last = "no answer".to_owned();
         loop {
-            match this.news.recv_timeout(deadline.remaining()) {
+            match this.news.recv_timeout(GENEROUS) {
                 Ok(News::Subscribed) => return Ok(this),
                 Ok(News::Refused(code)) => return Err(format!("{code:?}")),
-                Ok(News::Failed(reason)) if is_final(&reason) => return Err(reason),
-                Ok(News::Failed(reason)) => last = reason,
+                Ok(News::Failed(reason)) => return Err(reason),
                 Ok(News::Arrived(message)) => this.messages.push(message),
                 Ok(News::PublishAcked) => {}
-                Err(_) => return Err(last),
+                Err(_) => return Err("the broker does not answer".to_owned()),
             }
         }
     }
@@ -334,11 +337,6 @@ fn on_traffic(
             Some(())
         }
     }
-}
-
-/// A certificate that is not accepted will not be accepted the next time either.
-fn is_final(reason: &str) -> bool {
-    reason.contains("certificate") || reason.contains("AlertReceived")
 }
 
 /// Enough to tell the clients of one test run apart.

@@ -1,9 +1,9 @@
 //! Real peers as child processes: Mosquitto, Prometheus, Alertmanager, on free ports of the
 //! loopback, each with a directory of its own.
 
-mod alertmanager;
-mod mosquitto;
-mod prometheus;
+pub mod alertmanager;
+pub mod mosquitto;
+pub mod prometheus;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
