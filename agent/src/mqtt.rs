@@ -167,11 +167,13 @@ impl Link {
         });
         let acks = Subscription::new(filter::acks_for(&self.speaker.site, &self.speaker.node));
         let collectors = Subscription::new(filter::collectors(&self.speaker.site));
+        // What the broker kept of this node's presence tells whether another agent has its name.
+        let presence = Subscription::new(self.speaker.presence_topic()).no_local();
         let (broker, url) = (self.broker.clone(), self.url().clone());
         let attempt = Box::pin(async move {
             let connection = Connection::open(&broker, &url, &options).await?;
             // A broker that refuses these says so in its answer; events are sent all the same.
-            let _ = connection.client().subscribe(vec![acks, collectors]).await;
+            let _ = connection.client().subscribe(vec![acks, collectors, presence]).await;
             Ok(connection)
         });
         self.state = State::Opening { epoch, attempt };

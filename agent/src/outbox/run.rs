@@ -15,7 +15,7 @@ use pvewatch_protocol::envelope::CONTENT_TYPE;
 use pvewatch_protocol::event::{AgentFacts, AgentStarted, AgentStopping};
 use pvewatch_protocol::{
     Ack, CheckpointContent, CollectorName, CollectorPresence, Epoch, EventData, NodeName,
-    PresenceState, Site, StopReason, StreamId, Topic, codec,
+    NodePresence, PresenceState, Site, StopReason, StreamId, Topic, codec,
 };
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -33,6 +33,9 @@ const GOODBYE_MAX: Duration = Duration::from_secs(3);
 
 /// Publishes of parts of pictures that may wait for their PUBACK, apart from the events' window.
 const PARTS_WINDOW: usize = 4;
+
+/// Epochs that are remembered, to tell our own presence from another agent's.
+const EPOCHS_MAX: usize = 8;
 
 /// What the runner needs to know.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub struct Runner {
     link: Link,
     /// The connection that is up, if one is.
     epoch: Option<Epoch>,
+    /// The last connections of this agent, the newest last; at most [`EPOCHS_MAX`].
+    own_epochs: VecDeque<Epoch>,
     awaiting_puback: BTreeMap<Ticket, Kind>,
     parts: VecDeque<Message>,
     /// The presence that each collector last had, as far as this connection heard of it.
@@ -96,6 +101,7 @@ impl Runner {
             facts,
             inputs,
             epoch: None,
+            own_epochs: VecDeque::new(),
             awaiting_puback: BTreeMap::new(),
             parts: VecDeque::new(),
             collectors_seen: BTreeMap::new(),
@@ -173,6 +179,10 @@ impl Runner {
 
     async fn on_connected(&mut self, epoch: Epoch) {
         self.epoch = Some(epoch);
+        self.own_epochs.push_back(epoch);
+        if self.own_epochs.len() > EPOCHS_MAX {
+            self.own_epochs.pop_front();
+        }
         self.awaiting_puback.clear();
         self.parts.clear();
         self.collectors_seen.clear();
@@ -225,6 +235,12 @@ impl Runner {
                     Err(error) => log::warn!("{}: {error}", message.topic),
                 }
             }
+            Ok((site, Topic::NodePresence { node })) if site == self.site && node == self.node => {
+                match codec::decode::<NodePresence>(&message.payload) {
+                    Ok(presence) => self.on_own_presence(&presence),
+                    Err(error) => log::warn!("{}: {error}", message.topic),
+                }
+            }
             _ => log::debug!("{}: not for this agent", message.topic),
         }
     }
@@ -264,6 +280,21 @@ impl Runner {
         if is_online && !was_there && !retained {
             log::info!("collector {name} is online");
             self.outbox.on_collector_online(clock::now(), &name);
+        }
+    }
+
+    /// Before the first connection the presence is the previous run's; later it is our own,
+    /// unless somebody else goes by this name.
+    fn on_own_presence(&self, presence: &NodePresence) {
+        let is_ours = self.own_epochs.contains(&presence.epoch);
+        if self.own_epochs.len() > 1 && !is_ours {
+            log::error!(
+                "another agent goes by the name {} in site {} (boot id {}) and both throw each \
+                 other out: give each node a name of its own, by `node` in its configuration",
+                self.node,
+                self.site,
+                presence.boot_id
+            );
         }
     }
 
