@@ -7,6 +7,7 @@
 //! Absent on purpose: sleeps as synchronisation. Tests wait for what they want to see, with a
 //! generous deadline, and say what they waited for when it does not come.
 
+pub mod bench;
 pub mod certificates;
 pub mod deadline;
 pub mod imports;

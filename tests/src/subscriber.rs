@@ -267,6 +267,14 @@ impl Subscriber {
         self.messages.clear();
     }
 
+    /// Takes out everything that has arrived; if nothing has, waits for the first.
+    pub fn take_within(&mut self, within: Duration) -> Vec<Message> {
+        if self.messages().is_empty() {
+            self.find(within, |_| true);
+        }
+        std::mem::take(&mut self.messages)
+    }
+
     /// The last messages, one a line.
     pub fn summary(&mut self) -> String {
         const SHOWN_MAX: usize = 40;

@@ -1,0 +1,209 @@
+//! A subscriber that plays the collector: it takes events in order and says what it has.
+//!
+//! Without its acks the agent would keep every event and send it again. It stores nothing. What
+//! comes twice is counted and left out, what is missing in the sequence is counted.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pvewatch_protocol::event::{UnitChange, UnitChanged};
+use pvewatch_protocol::{
+    Ack, CollectorName, Epoch, Event, EventData, NodeName, NodePresence, Position, PresenceState,
+    Site, Topic, codec, topic,
+};
+use uuid::Uuid;
+
+use crate::deadline::Deadline;
+use crate::subscriber::{Access, Message, Subscriber};
+
+/// An event and the moment at which this process had it.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// The event.
+    pub event: Event,
+    /// When it arrived, by the clock that the node uses too.
+    pub arrived: Timestamp,
+}
+
+impl Arrival {
+    /// The change of a unit, if it is one.
+    pub fn unit_changed(&self) -> Option<&UnitChanged> {
+        match &self.event.data {
+            EventData::UnitChanged(changed) => Some(changed),
+            _ => None,
+        }
+    }
+
+    /// The change of a unit that failed for good, if it is one.
+    pub fn failure(&self) -> Option<&UnitChanged> {
+        self.unit_changed().filter(|changed| changed.change == UnitChange::Failed)
+    }
+
+    /// From what happened until it was here, in milliseconds.
+    pub fn delay_ms(&self) -> f64 {
+        milliseconds(self.event.time, self.arrived)
+    }
+
+    /// From what happened until the agent knew it, in milliseconds.
+    pub fn learning_ms(&self) -> f64 {
+        milliseconds(self.event.time, self.event.recorded_time)
+    }
+}
+
+/// The time from one moment to another, in milliseconds.
+pub fn milliseconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64() * 1000.0
+}
+
+/// What was odd in what arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Events that came again.
+    pub repeated: u64,
+    /// Sequences that were skipped.
+    pub missing: u64,
+    /// Payloads that are no events.
+    pub unreadable: u64,
+}
+
+/// The subscriber.
+pub struct Listener {
+    subscriber: Subscriber,
+    site: Site,
+    node: NodeName,
+    epoch: Epoch,
+    waiting: VecDeque<Arrival>,
+    newest: Option<Position>,
+    acked: Option<Position>,
+    connections: BTreeSet<Epoch>,
+    units_pictures: u64,
+    oddities: Oddities,
+}
+
+impl Listener {
+    /// Connects and subscribes to everything that the node sends.
+    ///
+    /// # Panics
+    /// When the broker refuses, or cannot be reached.
+    #[track_caller]
+    pub fn connect(access: &Access, node: &NodeName) -> Self {
+        let site = Site::default();
+        let filters = topic::filter::from_nodes(&site);
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        Self {
+            subscriber: Subscriber::connect(access, &filters),
+            site,
+            node: node.clone(),
+            epoch: Epoch(Uuid::now_v7()),
+            waiting: VecDeque::new(),
+            newest: None,
+            acked: None,
+            connections: BTreeSet::new(),
+            units_pictures: 0,
+            oddities: Oddities::default(),
+        }
+    }
+
+    /// The next event, in order; none if none comes within that time.
+    pub fn next(&mut self, within: Duration) -> Option<Arrival> {
+        let deadline = Deadline::after(within);
+        while self.waiting.is_empty() {
+            for message in self.subscriber.take_within(deadline.remaining()) {
+                self.on_message(&message);
+            }
+            if deadline.has_passed() {
+                break;
+            }
+        }
+        self.waiting.pop_front()
+    }
+
+    /// The next event that `wanted` accepts; earlier ones are dropped.
+    pub fn find(&mut self, within: Duration, wanted: impl Fn(&Arrival) -> bool) -> Option<Arrival> {
+        let deadline = Deadline::after(within);
+        loop {
+            let arrival = self.next(deadline.remaining())?;
+            if wanted(&arrival) {
+                return Some(arrival);
+            }
+        }
+    }
+
+    /// Drops events until none has come for `quiet`.
+    pub fn wait_for_quiet(&mut self, quiet: Duration) {
+        while self.next(quiet).is_some() {}
+    }
+
+    /// Tells the agent that everything received so far is stored.
+    pub fn acknowledge(&mut self) {
+        let Some(newest) = self.newest.filter(|newest| Some(*newest) != self.acked) else {
+            return;
+        };
+        let ack =
+            Ack { collector_epoch: self.epoch, stream: newest.stream, through: newest.sequence };
+        let topic = Topic::Ack { node: self.node.clone(), collector: CollectorName::default() };
+        let payload = codec::encode(&ack).expect("an ack is JSON");
+        self.subscriber.publish(&topic.at(&self.site), payload, true);
+        self.acked = Some(newest);
+    }
+
+    /// Waits until the agent is connected and has sent the picture of all units.
+    ///
+    /// # Panics
+    /// When it does not within that time.
+    #[track_caller]
+    pub fn wait_for_units(&mut self, within: Duration) {
+        let deadline = Deadline::after(within);
+        while self.units_pictures == 0 {
+            assert!(!deadline.has_passed(), "waited {within:?} for the picture of all units");
+            for message in self.subscriber.take_within(deadline.remaining()) {
+                self.on_message(&message);
+            }
+        }
+    }
+
+    /// How often the agent has connected.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What was odd so far.
+    pub fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+
+    fn on_message(&mut self, message: &Message) {
+        match Topic::parse(&message.topic) {
+            Ok((_, Topic::Event { node, .. })) if node == self.node => self.on_event(message),
+            Ok((_, Topic::NodePresence { node })) if node == self.node => {
+                let presence: Option<NodePresence> = codec::decode(&message.payload).ok();
+                let online = presence.filter(|it| it.state == PresenceState::Online);
+                self.connections.extend(online.map(|presence| presence.epoch));
+            }
+            Ok((_, Topic::Checkpoint { source, .. })) if source == "units" => {
+                self.units_pictures += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn on_event(&mut self, message: &Message) {
+        let Ok(event) = codec::decode_event(&message.payload) else {
+            self.oddities.unreadable += 1;
+            return;
+        };
+        let position = event.position;
+        let known = self.newest.filter(|newest| newest.stream == position.stream);
+        let expected = known.map(|newest| newest.sequence.next());
+        if expected.is_some_and(|expected| position.sequence < expected) {
+            self.oddities.repeated += 1;
+            return;
+        }
+        if let Some(expected) = expected {
+            self.oddities.missing += position.sequence.0 - expected.0;
+        }
+        self.newest = Some(position);
+        self.waiting.push_back(Arrival { event, arrived: message.arrived });
+    }
+}

@@ -1,0 +1,12 @@
+//! The benchmarks: what pvewatch costs and how fast it is, measured on real nodes.
+//!
+//! A [`stage`] is a node with the agent under its shipped unit, a broker with TLS and a
+//! [`listener`] that plays the collector. Each benchmark gives a [`figure::Report`]; budgets are
+//! those of the design. Absent on purpose: assertions on speed, since machines differ.
+
+pub mod figure;
+pub mod listener;
+pub mod soak;
+pub mod stage;
+pub mod statistics;
+pub mod usage;
