@@ -1,0 +1,3 @@
+//! What the collector tells others. Outputs read snapshots and stored transitions, never the core.
+
+pub mod http;

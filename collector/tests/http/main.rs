@@ -1,0 +1,4 @@
+//! What people and Prometheus see of a site.
+
+mod metrics;
+mod site;

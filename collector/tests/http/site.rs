@@ -1,0 +1,119 @@
+//! A site to look at: four nodes, something wrong on two of them, names that try to break out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pvewatch_collector::alerts::Alert;
+use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
+use pvewatch_collector::fleet::{EntityKind, FleetCounters, Node, NodeView, Unit};
+use pvewatch_collector::ingest::Reason;
+use pvewatch_collector::output::http::Picture;
+use pvewatch_protocol::{CollectorName, Site};
+use serde::Deserialize;
+
+/// The moment at which the site is looked at.
+pub fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+/// A file of `testdata/`.
+pub fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
+}
+
+/// Compares with a file of `testdata/`; with `UPDATE` in the environment, writes it.
+#[track_caller]
+pub fn check_golden(name: &str, found: &str) {
+    let path = testdata(name);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let differing = expected.lines().zip(found.lines()).find(|(a, b)| a != b);
+    assert!(
+        expected == found,
+        "{} differs, first at {differing:?}: set UPDATE=1 if this is wanted",
+        path.display()
+    );
+}
+
+#[derive(Deserialize)]
+struct Written {
+    nodes: Vec<Node>,
+    units: Vec<Arc<Unit>>,
+    alerts: Vec<Arc<Alert>>,
+}
+
+/// The site of `testdata/page/site.json`.
+pub fn snapshot() -> Snapshot {
+    let text = std::fs::read_to_string(testdata("page/site.json")).unwrap();
+    let written: Written = serde_json::from_str(&text).unwrap();
+    let view = |node: Node| {
+        let units = written.units.iter().filter(|unit| unit.node == node.name).cloned().collect();
+        Arc::new(NodeView { units, node: Arc::new(node) })
+    };
+    Snapshot {
+        site: Site::default(),
+        at: now(),
+        nodes: written.nodes.into_iter().map(view).collect(),
+        alerts: written.alerts,
+        rules: vec![
+            rule("HostDown", EntityKind::Node, 4, None),
+            rule("ProxmoxServiceFailed", EntityKind::Unit, 3, Some("no such key: x")),
+            rule("ZfsServiceFailed", EntityKind::Unit, 0, None),
+        ],
+        counters: Counters {
+            events: 45,
+            transitions: 9,
+            fleet: FleetCounters { late_events: 2, ..FleetCounters::default() },
+            ..Counters::default()
+        },
+    }
+}
+
+fn rule(name: &str, scope: EntityKind, entities_seen: u64, error: Option<&str>) -> RuleStatus {
+    RuleStatus {
+        name: name.into(),
+        scope,
+        entities_seen,
+        evaluations: entities_seen * 10,
+        errors: u64::from(error.is_some()),
+        last_error: error.map(|message| RuleError {
+            entity: "pve1/ssh.service".to_owned(),
+            message: message.to_owned(),
+            at: now(),
+        }),
+    }
+}
+
+/// A site that nothing has been heard of.
+pub fn empty_snapshot() -> Snapshot {
+    Snapshot {
+        nodes: Vec::new(),
+        alerts: Vec::new(),
+        rules: Vec::new(),
+        counters: Counters::default(),
+        ..snapshot()
+    }
+}
+
+/// A picture of this site, by a collector that is ready.
+pub fn picture(snapshot: Snapshot) -> Picture {
+    let counters = pvewatch_collector::run::Counters::default();
+    counters.connected.set(true);
+    counters.ready.set(true);
+    counters.connects.add(1);
+    for kind in ["unit.changed", "unit.changed", "agent.started"] {
+        counters.count_event(kind);
+    }
+    counters.count_reject(Reason::NotJson);
+    counters.observe_ack_lag(0.004);
+    counters.observe_commit(std::time::Duration::from_micros(800), 3);
+    Picture {
+        snapshot: Arc::new(snapshot),
+        counters: Arc::new(counters),
+        collector: CollectorName::default(),
+        now: now(),
+    }
+}
