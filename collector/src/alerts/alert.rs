@@ -24,6 +24,10 @@ pub struct Alert {
     pub annotations: BTreeMap<String, String>,
     /// Where it is in its life.
     pub phase: Phase,
+    /// More lines for people, such as the end of a log. Only notices carry them: they can hold
+    /// secrets, so they are never retained on the broker.
+    #[serde(default)]
+    pub detail: Vec<String>,
     /// Since when the condition holds, by the node's clock where a fact says so.
     pub starts_at: Timestamp,
     /// The same by the collector's clock: `for` is counted from here.

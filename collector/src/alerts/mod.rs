@@ -6,7 +6,12 @@
 //! Absent on purpose: clocks, rules' conditions (only their findings come here), and sending.
 
 mod alert;
+mod book;
+mod life;
+mod notice;
 mod transition;
 
 pub use alert::{Alert, Ending, Phase};
+pub use book::{ACTIVE_MAX, AlertKey, Book, RESOLVED_KEPT_FOR, RESOLVED_MAX, Touched};
+pub use life::Finding;
 pub use transition::{News, Transition, Why};

@@ -5,13 +5,231 @@
 //!
 //! Absent on purpose: clocks, I/O, locks, async. Time comes in as an argument.
 
+mod dirty;
+mod evaluate;
 mod input;
 mod record;
+mod restore;
 mod snapshot;
+mod timers;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use pvewatch_protocol::{NodeName, Site};
+
+use crate::alerts::{AlertKey, Book, Touched, Transition};
+use crate::fleet::{Fleet, Moment};
+use crate::rules::{Rule, RuleSet};
+use dirty::{Dirty, Piece};
+use evaluate::{Cause, RuleStats};
+use timers::{Timer, Timers};
 
 pub use input::Input;
 pub use record::{Record, RecordKind, Urgency};
 pub use snapshot::{Counters, RuleError, RuleStatus, Snapshot};
 
 /// How often a mere reading is recorded for the store, per entity.
-pub const LAZY_INTERVAL: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
+pub const LAZY_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long the alerts of a node wait after a late event: what follows in the backlog can tell
+/// that the trouble is long over. Facts are not held back, only what time alone would do.
+pub const SETTLE_FOR: SignedDuration = SignedDuration::from_secs(5);
+
+/// A deadline that is handled later than this means that the collector itself was not there (a
+/// suspended machine): heartbeats count from now on, as after a start.
+pub const ABSENCE_MIN: SignedDuration = SignedDuration::from_secs(60);
+
+/// The state of a site, and how inputs change it.
+#[derive(Debug)]
+pub struct Core {
+    fleet: Fleet,
+    rules: RuleSet,
+    book: Book,
+    timers: Timers,
+    dirty: Dirty,
+    stats: Vec<RuleStats>,
+    /// Nodes whose alerts are marked stale.
+    silent: BTreeSet<NodeName>,
+    /// Until when what time alone would do to a node's alerts is put off.
+    settling: HashMap<NodeName, Timestamp>,
+    counters: Counters,
+    now: Timestamp,
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+impl Core {
+    /// A core that knows nothing. Heartbeats count from `started_at` at the earliest: a
+    /// collector's start is no reason to alert.
+    pub fn new(site: Site, rules: RuleSet, started_at: Timestamp) -> Self {
+        let stats = vec![RuleStats::default(); rules.rules().len()];
+        Self {
+            fleet: Fleet::new(site, started_at),
+            rules,
+            book: Book::default(),
+            timers: Timers::default(),
+            dirty: Dirty::default(),
+            stats,
+            silent: BTreeSet::new(),
+            settling: HashMap::new(),
+            counters: Counters::default(),
+            now: started_at,
+            snapshot: None,
+        }
+    }
+
+    /// Takes an input at the time `now` and returns what it did to alerts, in order.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Transition> {
+        self.advance_clock(now);
+        let mut out = Vec::new();
+        match input {
+            Input::Event { event, version, received_at } => {
+                self.counters.events += 1;
+                if event.site != *self.fleet.site() {
+                    self.counters.foreign_site += 1;
+                    return out;
+                }
+                let (moment, late) = self.fleet.moment_of(&event, received_at);
+                // Whatever was due before the event happened comes before it.
+                self.run_timers(moment.judged.min(self.now), &mut out);
+                if late {
+                    let until = Moment::both(self.now).after(SETTLE_FOR).judged;
+                    self.settling.insert(event.node.clone(), until);
+                }
+                let changes = self.fleet.apply_event(&event, version, received_at);
+                self.follow_all(changes, &mut out);
+            }
+            Input::Sample { node, sample, received_at } => {
+                self.counters.samples += 1;
+                let changes = self.fleet.apply_sample(&node, &sample, received_at);
+                self.follow_all(changes, &mut out);
+            }
+            Input::Checkpoint { node, checkpoint, version, received_at } => {
+                self.counters.checkpoints += 1;
+                let changes = self.fleet.apply_checkpoint(&node, &checkpoint, version, received_at);
+                self.follow_all(changes, &mut out);
+            }
+            Input::NodePresence { node, presence, received_at } => {
+                self.counters.presences += 1;
+                let changes = self.fleet.apply_presence(&node, &presence, received_at);
+                self.follow_all(changes, &mut out);
+            }
+            Input::Deadline => {}
+        }
+        self.run_timers(self.now, &mut out);
+        self.book.forget(self.now);
+        self.finish(out)
+    }
+
+    /// When [`Core::handle`] must be called with [`Input::Deadline`] at the latest.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        [self.timers.next(), self.book.next_forgetting()].into_iter().flatten().min()
+    }
+
+    /// Takes other rules. Alerts of rules that are still there stay; all rules are evaluated anew.
+    pub fn replace_rules(&mut self, now: Timestamp, rules: RuleSet) -> Vec<Transition> {
+        self.advance_clock(now);
+        self.stats = vec![RuleStats::default(); rules.rules().len()];
+        self.rules = rules;
+        self.timers.stop_rules();
+        let mut out = Vec::new();
+        self.evaluate_all(&mut out);
+        self.finish(out)
+    }
+
+    /// Everything that outputs show. Made anew only after an input, and shares what did not
+    /// change.
+    pub fn snapshot(&mut self) -> Arc<Snapshot> {
+        if let Some(snapshot) = &self.snapshot {
+            return snapshot.clone();
+        }
+        let status = |(rule, stats): (&Arc<Rule>, &RuleStats)| RuleStatus {
+            name: rule.name.clone(),
+            scope: rule.scope,
+            entities_seen: self.fleet.count(rule.scope) as u64,
+            evaluations: stats.evaluations,
+            errors: stats.errors,
+            last_error: stats.last_error.clone(),
+        };
+        let rules = self.rules.rules().iter().zip(&self.stats).map(status).collect();
+        let snapshot = Arc::new(Snapshot {
+            site: self.fleet.site().clone(),
+            at: self.now,
+            nodes: self.fleet.views(),
+            alerts: self.book.all().cloned().collect(),
+            rules,
+            counters: self.counters(),
+        });
+        self.snapshot = Some(snapshot.clone());
+        snapshot
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Counters {
+        let refused = self.book.refused();
+        Counters { alerts_refused: refused, fleet: self.fleet.counters(), ..self.counters }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    fn advance_clock(&mut self, now: Timestamp) {
+        // A clock that was set back must not make anything happen twice.
+        self.now = self.now.max(now);
+        self.snapshot = None;
+        let lateness = self.timers.next().map(|due| self.now.duration_since(due));
+        if lateness.is_some_and(|lateness| lateness > ABSENCE_MIN) {
+            self.fleet.listen_from(self.now);
+        }
+    }
+
+    fn finish(&mut self, out: Vec<Transition>) -> Vec<Transition> {
+        self.note_alerts();
+        self.counters.transitions += out.len() as u64;
+        out
+    }
+
+    /// Notes which alerts changed: for the store, and when time will change them next.
+    fn note_alerts(&mut self) {
+        for (fingerprint, touched) in self.book.take_touched() {
+            if let Some(alert) = self.book.find(fingerprint) {
+                let key = AlertKey::new(&alert.entity, &alert.rule);
+                let timer = Timer::Alert(alert.entity.node.clone(), key);
+                self.timers.set(timer, alert.due());
+            }
+            let piece = Piece::Alert(fingerprint);
+            match touched {
+                Touched::State => self.dirty.fact(piece),
+                Touched::Reading => self.dirty.reading(piece, self.now),
+            }
+        }
+    }
+
+    /// Does what is due until `until`, in order of time.
+    fn run_timers(&mut self, until: Timestamp, out: &mut Vec<Transition>) {
+        while let Some((at, timer)) = self.timers.pop(until) {
+            if self.is_put_off(&timer) {
+                continue;
+            }
+            match timer {
+                Timer::All => self.evaluate_all(out),
+                Timer::Node(node) => {
+                    let changes = self.fleet.pass_time(&node, until);
+                    self.follow_all(changes, out);
+                    self.arm_node(&node);
+                }
+                Timer::Rule(node, kind, id, rule) => {
+                    self.evaluate_rule(rule, &node, (kind, &id), Cause::Time(at), out);
+                }
+                Timer::Alert(node, key) => {
+                    let context = (&self.rules, self.now);
+                    out.extend(self.book.pass_time(&node, &key, at, context));
+                    self.note_alerts();
+                }
+            }
+        }
+    }
+}

@@ -83,6 +83,8 @@ pub struct Counters {
     pub evaluations: u64,
     /// Transitions of alerts.
     pub transitions: u64,
+    /// Events of another site.
+    pub foreign_site: u64,
     /// Active alerts beyond what is kept.
     pub alerts_refused: u64,
     /// Records of the store that could not be read at the start.

@@ -109,6 +109,11 @@ impl Fleet {
         Self { site, listening_since, nodes, units_count: 0, counters }
     }
 
+    /// The collector was away until now: silence is counted from here.
+    pub fn listen_from(&mut self, now: Timestamp) {
+        self.listening_since = now;
+    }
+
     /// The site.
     pub fn site(&self) -> &Site {
         &self.site

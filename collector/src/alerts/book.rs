@@ -1,0 +1,449 @@
+//! All alerts: the active ones by node, and those resolved lately.
+//!
+//! Promises: no step costs more than the alerts of one node; what changed is remembered until it
+//! is recorded; every bound is a named constant.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use pvewatch_protocol::{AlertState, Fingerprint, NodeName};
+
+use super::alert::{Alert, Phase};
+use super::life::{Finding, Step};
+use super::transition::{News, Transition, Why};
+use crate::fleet::{EntityKey, EntityKind, Moment};
+use crate::rules::{Presented, RuleSet};
+
+/// Active alerts that are kept; more are not created, and counted. Nobody reads a tenth of them.
+pub const ACTIVE_MAX: usize = 50_000;
+
+/// How long a resolved alert stays to be seen.
+pub const RESOLVED_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Resolved alerts that stay to be seen; the oldest go first.
+pub const RESOLVED_MAX: usize = 1000;
+
+/// Identifies an alert within its node: what it is about, and the rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AlertKey {
+    /// The kind of entity.
+    pub kind: EntityKind,
+    /// The entity's name within the node; empty for the node.
+    pub id: Arc<str>,
+    /// The rule's name.
+    pub rule: Arc<str>,
+}
+
+impl AlertKey {
+    /// The key of an alert of this rule about this entity.
+    pub fn new(entity: &EntityKey, rule: &Arc<str>) -> Self {
+        Self { kind: entity.kind, id: entity.id.clone(), rule: rule.clone() }
+    }
+}
+
+/// What changed about an alert since it was recorded last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touched {
+    /// Its state, or how it is to be seen.
+    State,
+    /// Only the reading that it shows.
+    Reading,
+}
+
+/// All alerts of a site.
+#[derive(Debug, Default)]
+pub struct Book {
+    active: BTreeMap<NodeName, BTreeMap<AlertKey, Arc<Alert>>>,
+    places: HashMap<Fingerprint, (NodeName, AlertKey)>,
+    resolved: HashMap<Fingerprint, Arc<Alert>>,
+    /// When each resolved alert goes, oldest first.
+    leaving: VecDeque<(Timestamp, Fingerprint)>,
+    touched: Vec<(Fingerprint, Touched)>,
+    refused: u64,
+}
+
+impl Book {
+    /// An alert that is active.
+    pub fn get(&self, node: &NodeName, key: &AlertKey) -> Option<&Arc<Alert>> {
+        self.active.get(node)?.get(key)
+    }
+
+    /// Whether a node has active alerts. Most have none.
+    pub fn concerns(&self, node: &NodeName) -> bool {
+        self.active.contains_key(node)
+    }
+
+    /// All active alerts with their places.
+    pub fn active(&self) -> impl Iterator<Item = (&NodeName, &AlertKey, &Arc<Alert>)> {
+        let of_node = |(node, alerts)| {
+            let alerts: &BTreeMap<AlertKey, Arc<Alert>> = alerts;
+            alerts.iter().map(move |(key, alert)| (node, key, alert))
+        };
+        self.active.iter().flat_map(of_node)
+    }
+
+    /// The active alerts of a node.
+    pub fn of_node(&self, node: &NodeName) -> impl Iterator<Item = (&AlertKey, &Arc<Alert>)> {
+        self.active.get(node).into_iter().flatten()
+    }
+
+    /// The active alerts about one entity.
+    pub fn of_entity(&self, entity: &EntityKey) -> Vec<AlertKey> {
+        let first = AlertKey { kind: entity.kind, id: entity.id.clone(), rule: Arc::from("") };
+        let Some(alerts) = self.active.get(&entity.node) else { return Vec::new() };
+        let keys = alerts.range(first..).map(|(key, _)| key);
+        keys.take_while(|key| key.kind == entity.kind && key.id == entity.id).cloned().collect()
+    }
+
+    /// All alerts: the active ones by node, then those resolved lately, newest first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Alert>> {
+        let resolved = self.leaving.iter().rev();
+        let resolved = resolved.filter_map(|(_, fingerprint)| self.resolved.get(fingerprint));
+        self.active.values().flat_map(BTreeMap::values).chain(resolved)
+    }
+
+    /// An alert by its fingerprint, active or resolved lately.
+    pub fn find(&self, fingerprint: Fingerprint) -> Option<&Arc<Alert>> {
+        match self.places.get(&fingerprint) {
+            Some((node, key)) => self.get(node, key),
+            None => self.resolved.get(&fingerprint),
+        }
+    }
+
+    /// Alerts that were not created because there were too many.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// What changed since this was asked last.
+    pub fn take_touched(&mut self) -> Vec<(Fingerprint, Touched)> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Puts an alert back as it was recorded.
+    pub fn restore(&mut self, alert: Alert) {
+        let (fingerprint, alert) = (alert.fingerprint, Arc::new(alert));
+        if matches!(alert.phase, Phase::Resolved { .. }) {
+            let leaves = Moment::both(alert.changed_at).after(RESOLVED_KEPT_FOR).judged;
+            self.resolved.insert(fingerprint, alert);
+            let place = self.leaving.partition_point(|other| *other <= (leaves, fingerprint));
+            self.leaving.insert(place, (leaves, fingerprint));
+        } else {
+            let node = alert.entity.node.clone();
+            let key = AlertKey::new(&alert.entity, &alert.rule);
+            self.put(node, key, alert);
+        }
+    }
+
+    /// A rule's condition holds. `present` is asked for what the alert shows.
+    pub fn holds(
+        &mut self,
+        finding: &Finding<'_>,
+        rules: &RuleSet,
+        now: Timestamp,
+        present: impl FnOnce() -> Presented,
+    ) -> Vec<Transition> {
+        let node = &finding.entity.node;
+        let key = AlertKey::new(finding.entity, &finding.rule.name);
+        let shown = present();
+        let known = self.active.get_mut(node).and_then(|alerts| alerts.get_mut(&key));
+        let Some(known) = known else {
+            return self.begin(finding, shown, rules, now).into_iter().collect();
+        };
+        if known.fingerprint != shown.fingerprint {
+            return self.relabel(finding, &key, shown, rules, now);
+        }
+        let before = known.phase;
+        let alert = Arc::make_mut(known);
+        alert.hold(finding.rule.for_duration);
+        let differs = alert.show(shown, finding.stale);
+        let fingerprint = alert.fingerprint;
+        if alert.phase != before {
+            self.touched.push((fingerprint, Touched::State));
+        } else if differs {
+            self.touched.push((fingerprint, Touched::Reading));
+        }
+        Vec::new()
+    }
+
+    /// A rule's condition does not hold.
+    pub fn holds_not(
+        &mut self,
+        finding: &Finding<'_>,
+        rules: &RuleSet,
+        now: Timestamp,
+    ) -> Vec<Transition> {
+        let node = &finding.entity.node;
+        let key = AlertKey::new(finding.entity, &finding.rule.name);
+        let (moment, keep) = (finding.moment, finding.rule.keep_firing_for);
+        self.step(node, &key, rules, now, |alert| alert.release(moment, keep))
+    }
+
+    /// Time has passed for an alert, until `until` by the collector's clock.
+    pub fn pass_time(
+        &mut self,
+        node: &NodeName,
+        key: &AlertKey,
+        until: Timestamp,
+        (rules, now): (&RuleSet, Timestamp),
+    ) -> Vec<Transition> {
+        self.step(node, key, rules, now, |alert| alert.pass_time(until))
+    }
+
+    /// What an alert is about is gone, or its rule is.
+    pub fn end(
+        &mut self,
+        node: &NodeName,
+        key: &AlertKey,
+        (at, why): (Timestamp, Why),
+        (rules, now): (&RuleSet, Timestamp),
+    ) -> Vec<Transition> {
+        self.step(node, key, rules, now, |alert| Some(alert.end(at, why)))
+    }
+
+    /// A node cannot be heard any more, or is heard again: its alerts are marked, those apart of
+    /// rules that judge silence itself.
+    pub fn mark_stale(
+        &mut self,
+        node: &NodeName,
+        stale: bool,
+        at: Timestamp,
+        (rules, now): (&RuleSet, Timestamp),
+    ) -> Vec<Transition> {
+        let why = if stale { Why::WitnessLost } else { Why::WitnessReturned };
+        let mut transitions = Vec::new();
+        for alert in self.active.get_mut(node).into_iter().flat_map(BTreeMap::values_mut) {
+            let rule = rules.find(&alert.rule).map(|number| &rules.rules()[number]);
+            let judges = rule.is_some_and(|rule| rule.judges_silence());
+            if judges || alert.stale == stale {
+                continue;
+            }
+            let changed = Arc::make_mut(alert);
+            changed.stale = stale;
+            changed.changed_at = now;
+            self.touched.push((changed.fingerprint, Touched::State));
+            transitions.push(seen_anew(alert, at, why, News::Update));
+        }
+        transitions
+    }
+
+    /// Removes resolved alerts whose time has come.
+    pub fn forget(&mut self, now: Timestamp) {
+        while let Some((leaves, fingerprint)) = self.leaving.front().copied() {
+            if leaves > now && self.leaving.len() <= RESOLVED_MAX {
+                return;
+            }
+            self.leaving.pop_front();
+            self.resolved.remove(&fingerprint);
+            self.touched.push((fingerprint, Touched::State));
+        }
+    }
+
+    /// When the next resolved alert goes.
+    pub fn next_forgetting(&self) -> Option<Timestamp> {
+        self.leaving.front().map(|(leaves, _)| *leaves)
+    }
+
+    fn begin(
+        &mut self,
+        finding: &Finding<'_>,
+        shown: Presented,
+        rules: &RuleSet,
+        now: Timestamp,
+    ) -> Vec<Transition> {
+        if self.places.len() >= ACTIVE_MAX {
+            self.refused += 1;
+            return Vec::new();
+        }
+        let (alert, step) = Alert::begin(finding, shown, now);
+        self.enter(alert, step, rules, now)
+    }
+
+    /// An alert's labels differ, which makes it another alert: the old one ends, and the new one
+    /// goes on from where it was.
+    fn relabel(
+        &mut self,
+        finding: &Finding<'_>,
+        key: &AlertKey,
+        shown: Presented,
+        rules: &RuleSet,
+        now: Timestamp,
+    ) -> Vec<Transition> {
+        let node = &finding.entity.node;
+        let Some(old) = self.get(node, key).cloned() else { return Vec::new() };
+        let ended = (finding.moment.fact, Why::LabelsChanged);
+        let mut transitions = self.end(node, key, ended, (rules, now));
+        let mut alert = Alert { changed_at: now, inhibited_by: None, ..(*old).clone() };
+        alert.fingerprint = shown.fingerprint;
+        alert.labels = shown.labels.clone();
+        alert.hold(finding.rule.for_duration);
+        alert.show(shown, finding.stale);
+        let (from, to) = (None, Some(alert.state()));
+        let step = Step { from, to, at: finding.moment.fact, why: Why::LabelsChanged };
+        transitions.extend(self.enter(alert, step, rules, now));
+        transitions
+    }
+
+    /// Takes a new alert in.
+    fn enter(
+        &mut self,
+        mut alert: Alert,
+        step: Step,
+        rules: &RuleSet,
+        now: Timestamp,
+    ) -> Vec<Transition> {
+        let node = alert.entity.node.clone();
+        let key = AlertKey::new(&alert.entity, &alert.rule);
+        alert.inhibited_by = self.inhibitor(&node, &key, rules);
+        let news = news(&mut alert, step);
+        let alert = Arc::new(alert);
+        if self.resolved.remove(&alert.fingerprint).is_some() {
+            self.leaving.retain(|(_, leaving)| *leaving != alert.fingerprint);
+        }
+        self.touched.push((alert.fingerprint, Touched::State));
+        self.put(node.clone(), key.clone(), alert.clone());
+        let mut transitions = vec![step.transition(alert, news)];
+        if step.to == Some(AlertState::Firing) {
+            transitions.extend(self.review(&node, &key.rule, step.at, (rules, now)));
+        }
+        transitions
+    }
+
+    fn put(&mut self, node: NodeName, key: AlertKey, alert: Arc<Alert>) {
+        self.places.insert(alert.fingerprint, (node.clone(), key.clone()));
+        self.active.entry(node).or_default().insert(key, alert);
+    }
+
+    /// Lets an alert take a step, and moves it to where it belongs after it.
+    fn step(
+        &mut self,
+        node: &NodeName,
+        key: &AlertKey,
+        rules: &RuleSet,
+        now: Timestamp,
+        take: impl FnOnce(&mut Alert) -> Option<Step>,
+    ) -> Vec<Transition> {
+        let inhibitor = self.inhibitor(node, key, rules);
+        let known = self.active.get_mut(node).and_then(|alerts| alerts.get_mut(key));
+        let Some(known) = known else { return Vec::new() };
+        let before = known.phase;
+        let alert = Arc::make_mut(known);
+        let step = take(alert);
+        let fingerprint = alert.fingerprint;
+        let Some(step) = step else {
+            if alert.phase != before {
+                self.touched.push((fingerprint, Touched::State));
+            }
+            return Vec::new();
+        };
+        alert.inhibited_by = inhibitor;
+        alert.changed_at = now;
+        let news = news(alert, step);
+        let alert = known.clone();
+        self.touched.push((fingerprint, Touched::State));
+        if step.to != Some(AlertState::Firing) {
+            self.leave(node, key, &alert, now);
+        }
+        let mut transitions = vec![step.transition(alert, news)];
+        if step.from == Some(AlertState::Firing) || step.to == Some(AlertState::Firing) {
+            transitions.extend(self.review(node, &key.rule, step.at, (rules, now)));
+        }
+        transitions
+    }
+
+    fn leave(&mut self, node: &NodeName, key: &AlertKey, alert: &Arc<Alert>, now: Timestamp) {
+        if let Some(alerts) = self.active.get_mut(node) {
+            alerts.remove(key);
+            if alerts.is_empty() {
+                self.active.remove(node);
+            }
+        }
+        self.places.remove(&alert.fingerprint);
+        if matches!(alert.phase, Phase::Resolved { .. }) {
+            self.resolved.insert(alert.fingerprint, alert.clone());
+            let leaves = Moment::both(now).after(RESOLVED_KEPT_FOR).judged;
+            self.leaving.push_back((leaves, alert.fingerprint));
+            self.forget(now);
+        }
+    }
+
+    /// The rule whose firing alert makes this one not worth telling, if there is one: about the
+    /// same entity, or about its node.
+    fn inhibitor(&self, node: &NodeName, key: &AlertKey, rules: &RuleSet) -> Option<Arc<str>> {
+        let alerts = self.active.get(node)?;
+        let rule = &rules.rules()[rules.find(&key.rule)?];
+        let fires = |kind: EntityKind, id: &Arc<str>, rule: &Arc<str>| {
+            let key = AlertKey { kind, id: id.clone(), rule: rule.clone() };
+            alerts.get(&key).is_some_and(|alert| matches!(alert.phase, Phase::Firing { .. }))
+        };
+        let node_id: Arc<str> = Arc::from("");
+        let inhibits = |rule: &&Arc<str>| {
+            fires(key.kind, &key.id, rule) || fires(EntityKind::Node, &node_id, rule)
+        };
+        rule.inhibited_by.iter().find(inhibits).cloned()
+    }
+
+    /// Judges anew which alerts of a node are inhibited, after one of `rule` began or ended.
+    fn review(
+        &mut self,
+        node: &NodeName,
+        rule: &str,
+        at: Timestamp,
+        (rules, now): (&RuleSet, Timestamp),
+    ) -> Vec<Transition> {
+        let numbers = rules.find(rule).map_or(&[][..], |number| rules.inhibited_by(number));
+        let concerned =
+            |key: &&AlertKey| rules.find(&key.rule).is_some_and(|number| numbers.contains(&number));
+        if numbers.is_empty() {
+            return Vec::new();
+        }
+        let keys: Vec<AlertKey> =
+            self.of_node(node).map(|(key, _)| key).filter(concerned).cloned().collect();
+        let mut transitions = Vec::new();
+        for key in keys {
+            let inhibitor = self.inhibitor(node, &key, rules);
+            let known = self.active.get_mut(node).and_then(|alerts| alerts.get_mut(&key));
+            let Some(known) = known else { continue };
+            if known.inhibited_by == inhibitor {
+                continue;
+            }
+            let began = inhibitor.is_some();
+            let alert = Arc::make_mut(known);
+            alert.inhibited_by = inhibitor;
+            alert.changed_at = now;
+            let fires = matches!(alert.phase, Phase::Firing { .. });
+            let news = if fires && !began && !alert.told { News::Tell } else { News::Update };
+            alert.told |= news == News::Tell;
+            self.touched.push((alert.fingerprint, Touched::State));
+            let why = if began { Why::InhibitionBegan } else { Why::InhibitionEnded };
+            transitions.push(seen_anew(known, at, why, news));
+        }
+        transitions
+    }
+}
+
+/// A transition that leaves the state as it is.
+fn seen_anew(alert: &Arc<Alert>, at: Timestamp, why: Why, news: News) -> Transition {
+    let state = Some(alert.state());
+    Step { from: state, to: state, at, why }.transition(alert.clone(), news)
+}
+
+/// Whether a step is worth telling. What was told as firing is told as resolved, whatever
+/// inhibits it by then: holding back is for beginnings, not for ends.
+fn news(alert: &mut Alert, step: Step) -> News {
+    let tell = match step.to {
+        Some(AlertState::Firing) => alert.inhibited_by.is_none() && !alert.told,
+        Some(AlertState::Resolved) => alert.told && step.why != Why::LabelsChanged,
+        Some(AlertState::Pending) | None => false,
+    };
+    if tell { News::Tell } else { News::Update }.remember(alert)
+}
+
+impl News {
+    fn remember(self, alert: &mut Alert) -> Self {
+        let fires = matches!(alert.phase, Phase::Firing { .. });
+        alert.told |= fires && self == Self::Tell;
+        self
+    }
+}

@@ -1,0 +1,308 @@
+//! Follows changes through the rules to the alerts.
+//!
+//! Promises: a rule is evaluated only for the entity that changed, for the units of a node whose
+//! fields it reads changed, or when one of its own deadlines is due.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pvewatch_protocol::NodeName;
+
+use super::Core;
+use super::dirty::Piece;
+use super::snapshot::RuleError;
+use super::timers::Timer;
+use crate::alerts::{AlertKey, Finding, Transition, Why};
+use crate::fleet::{Change, EntityKey, EntityKind, Moment, Node, Origin, Unit};
+use crate::rules::{Outcome, Subject};
+
+/// How a rule fares.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RuleStats {
+    pub(super) evaluations: u64,
+    pub(super) errors: u64,
+    pub(super) last_error: Option<RuleError>,
+}
+
+/// Why a rule is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cause {
+    /// Something happened; the state is judged as of the second time.
+    Fact(Moment, Timestamp),
+    /// A deadline of the rule itself is due.
+    Time(Timestamp),
+    /// Everything is looked at anew: after a start, with other rules, when a node returns.
+    Sweep,
+}
+
+impl Core {
+    pub(super) fn follow_all(&mut self, changes: Vec<Change>, out: &mut Vec<Transition>) {
+        for change in changes {
+            match change {
+                Change::Node { node, origins, moment } => {
+                    self.follow_node(&node, &origins, moment, out);
+                }
+                Change::Unit { unit, moment, state } => {
+                    self.follow_unit(&unit, moment, state, out);
+                }
+                Change::UnitGone { unit, moment } => self.follow_loss(&unit, moment, out),
+            }
+        }
+    }
+
+    fn follow_node(
+        &mut self,
+        node: &NodeName,
+        origins: &[Origin],
+        moment: Moment,
+        out: &mut Vec<Transition>,
+    ) {
+        let piece = Piece::Node(node.clone());
+        match origins {
+            [Origin::Reading] => self.dirty.reading(piece, self.now),
+            _ => self.dirty.fact(piece),
+        }
+        self.arm_node(node);
+        if origins.contains(&Origin::Silence) {
+            self.note_silence(node, moment, out);
+        }
+        if !origins.is_empty() {
+            let cause = Cause::Fact(moment, self.now);
+            let id: Arc<str> = Arc::from("");
+            for place in 0..self.rules.of_scope(EntityKind::Node).len() {
+                let rule = self.rules.of_scope(EntityKind::Node)[place];
+                self.evaluate_rule(rule, node, (EntityKind::Node, &id), cause, out);
+            }
+        }
+        for origin in origins {
+            if self.rules.children_reading(*origin).is_empty() {
+                continue;
+            }
+            let rules = self.rules.children_reading(*origin).to_vec();
+            let units: Vec<Arc<str>> = self.fleet.units(node).map(|u| u.id.clone()).collect();
+            for unit in &units {
+                for rule in &rules {
+                    let cause = Cause::Fact(moment, self.now);
+                    self.evaluate_rule(*rule, node, (EntityKind::Unit, unit), cause, out);
+                }
+            }
+        }
+    }
+
+    /// Marks a node's alerts when it falls silent; when it returns, takes up what was held.
+    fn note_silence(&mut self, name: &NodeName, moment: Moment, out: &mut Vec<Transition>) {
+        let Some(node) = self.fleet.node(name) else { return };
+        let silent = node.silent.is_some();
+        if silent == self.silent.contains(name) {
+            return;
+        }
+        let context = (&self.rules, self.now);
+        out.extend(self.book.mark_stale(name, silent, moment.fact, context));
+        if silent {
+            self.silent.insert(name.clone());
+            return;
+        }
+        self.silent.remove(name);
+        for (key, alert) in self.book.of_node(name) {
+            self.timers.set(Timer::Alert(name.clone(), key.clone()), alert.due());
+        }
+        self.evaluate_units(name, out);
+    }
+
+    fn follow_unit(
+        &mut self,
+        unit: &Arc<Unit>,
+        moment: Moment,
+        state: bool,
+        out: &mut Vec<Transition>,
+    ) {
+        self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
+        let has_alerts = self.book.concerns(&unit.node);
+        if has_alerts {
+            // What was due before this happened comes before it, even if it was put off.
+            let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
+            for key in self.book.of_entity(&entity) {
+                let context = (&self.rules, self.now);
+                out.extend(self.book.pass_time(&unit.node, &key, moment.judged, context));
+            }
+        }
+        if state || has_alerts {
+            let cause = Cause::Fact(moment, moment.judged.max(unit.since.judged));
+            self.evaluate_unit(&unit.node, &unit.id, cause, out);
+        }
+    }
+
+    fn follow_loss(&mut self, unit: &Arc<Unit>, moment: Moment, out: &mut Vec<Transition>) {
+        self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
+        for rule in self.rules.of_scope(EntityKind::Unit) {
+            let (node, id) = (unit.node.clone(), unit.id.clone());
+            self.timers.set(Timer::Rule(node, EntityKind::Unit, id, *rule), None);
+        }
+        let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
+        for key in self.book.of_entity(&entity) {
+            let context = (&self.rules, self.now);
+            out.extend(self.book.pass_time(&unit.node, &key, moment.judged, context));
+            let ended = (moment.fact, Why::EntityRemoved);
+            out.extend(self.book.end(&unit.node, &key, ended, context));
+        }
+        self.note_alerts();
+    }
+
+    /// Looks at everything anew. Alerts whose rule is gone end.
+    pub(super) fn evaluate_all(&mut self, out: &mut Vec<Transition>) {
+        let lost = |(node, key, _): (&NodeName, &AlertKey, _)| {
+            let rule = self.rules.find(&key.rule).map(|number| &self.rules.rules()[number]);
+            let kept = rule.is_some_and(|rule| rule.scope == key.kind);
+            (!kept).then(|| (node.clone(), key.clone()))
+        };
+        let lost: Vec<_> = self.book.active().filter_map(lost).collect();
+        for (node, key) in lost {
+            let context = (&self.rules, self.now);
+            let ended = (self.now, Why::RuleRemoved);
+            out.extend(self.book.end(&node, &key, ended, context));
+        }
+        let nodes: Vec<NodeName> = self.fleet.nodes().map(|node| node.name.clone()).collect();
+        let id: Arc<str> = Arc::from("");
+        for node in &nodes {
+            for rule in self.rules.of_scope(EntityKind::Node).to_vec() {
+                self.evaluate_rule(rule, node, (EntityKind::Node, &id), Cause::Sweep, out);
+            }
+            self.evaluate_units(node, out);
+        }
+    }
+
+    fn evaluate_units(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
+        let units: Vec<Arc<str>> = self.fleet.units(node).map(|unit| unit.id.clone()).collect();
+        for unit in &units {
+            self.evaluate_unit(node, unit, Cause::Sweep, out);
+        }
+    }
+
+    fn evaluate_unit(
+        &mut self,
+        node: &NodeName,
+        unit: &Arc<str>,
+        cause: Cause,
+        out: &mut Vec<Transition>,
+    ) {
+        for place in 0..self.rules.of_scope(EntityKind::Unit).len() {
+            let rule = self.rules.of_scope(EntityKind::Unit)[place];
+            self.evaluate_rule(rule, node, (EntityKind::Unit, unit), cause, out);
+        }
+    }
+
+    /// Evaluates one rule on one entity and tells the alerts.
+    pub(super) fn evaluate_rule(
+        &mut self,
+        number: usize,
+        name: &NodeName,
+        (kind, id): (EntityKind, &Arc<str>),
+        cause: Cause,
+        out: &mut Vec<Transition>,
+    ) {
+        let Some(node) = self.fleet.node(name) else { return };
+        let unit = self.fleet.unit(name, id);
+        if kind == EntityKind::Unit && unit.is_none() {
+            return;
+        }
+        let rule = &self.rules.rules()[number];
+        let stale = node.silent.is_some() && !rule.judges_silence();
+        if stale && !matches!(cause, Cause::Fact(..)) {
+            return;
+        }
+        let subject = Subject { node, unit: unit.map(|unit| &**unit) };
+        let at = match cause {
+            Cause::Fact(_, at) | Cause::Time(at) => at,
+            Cause::Sweep => self.now,
+        };
+        let evaluation = rule.when.evaluate(&subject, at);
+        self.counters.evaluations += 1;
+        let stats = &mut self.stats[number];
+        stats.evaluations += 1;
+        let mut was_due = false;
+        if rule.when.depends_on_time() {
+            let timer = Timer::Rule(name.clone(), kind, id.clone(), number);
+            was_due = self.timers.get(&timer).is_some_and(|due| due <= at);
+            self.timers.set(timer, evaluation.deadline);
+        }
+        let holds = match evaluation.outcome {
+            Outcome::Flag(holds) => holds,
+            Outcome::Unknown => return,
+            Outcome::Failed(message) => return stats.fail(entity_text(name, id), message, at),
+            Outcome::Number(_) => {
+                let message = "came to a number, not to true or false".to_owned();
+                return stats.fail(entity_text(name, id), message, at);
+            }
+        };
+        if !holds && !self.book.concerns(name) {
+            return;
+        }
+        let moment = match (cause, evaluation.crossed) {
+            (Cause::Time(_), Some(crossed)) => crossed,
+            (Cause::Fact(..), Some(crossed)) if was_due && holds => crossed,
+            (Cause::Fact(moment, _), _) => moment,
+            (Cause::Time(at), None) => Moment::both(at),
+            (Cause::Sweep, _) => since(node, unit, self.now),
+        };
+        let site = self.fleet.site();
+        let entity = EntityKey { site: site.clone(), node: name.clone(), kind, id: id.clone() };
+        let finding = Finding { rule, entity: &entity, moment, stale };
+        out.extend(if holds {
+            let present = || self.rules.present(rule, site, &subject, at);
+            self.book.holds(&finding, &self.rules, self.now, present)
+        } else {
+            self.book.holds_not(&finding, &self.rules, self.now)
+        });
+        self.note_alerts();
+    }
+
+    /// Sets the timer of a node's silence. A timer that is early is left as it is: it costs less
+    /// to look in vain now and then than to move it with every heartbeat.
+    pub(super) fn arm_node(&mut self, node: &NodeName) {
+        let Some(next) = self.fleet.next_judgement(node) else { return };
+        let timer = Timer::Node(node.clone());
+        if self.timers.get(&timer).is_none_or(|set| set > next) {
+            self.timers.set(timer, Some(next));
+        }
+    }
+
+    /// Whether something that is due must wait: because the node's backlog is still coming in, or
+    /// because the node cannot be heard. The latter is taken up when it returns.
+    pub(super) fn is_put_off(&mut self, timer: &Timer) -> bool {
+        let rule = match timer {
+            Timer::All | Timer::Node(_) => return false,
+            Timer::Rule(_, _, _, rule) => Some(*rule),
+            Timer::Alert(_, key) => self.rules.find(&key.rule),
+        };
+        let Some(node) = timer.node() else { return false };
+        if let Some(until) = self.settling.get(node).copied() {
+            if until > self.now {
+                self.timers.set(timer.clone(), Some(until));
+                return true;
+            }
+            self.settling.remove(node);
+        }
+        let judges = rule.is_some_and(|rule| self.rules.rules()[rule].judges_silence());
+        !judges && self.silent.contains(node)
+    }
+
+    fn entity(&self, node: &NodeName, kind: EntityKind, id: &Arc<str>) -> EntityKey {
+        EntityKey { site: self.fleet.site().clone(), node: node.clone(), kind, id: id.clone() }
+    }
+}
+
+impl RuleStats {
+    fn fail(&mut self, entity: String, message: String, at: Timestamp) {
+        self.errors += 1;
+        self.last_error = Some(RuleError { entity, message, at });
+    }
+}
+
+fn entity_text(node: &NodeName, id: &str) -> String {
+    if id.is_empty() { node.to_string() } else { format!("{node}/{id}") }
+}
+
+/// Since when an entity is as it is, for rules that look at it for the first time.
+fn since(node: &Node, unit: Option<&Arc<Unit>>, now: Timestamp) -> Moment {
+    unit.map(|unit| unit.since).or(node.silent).unwrap_or(Moment::both(now))
+}

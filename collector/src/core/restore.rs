@@ -1,0 +1,88 @@
+//! The core from its records, and records from the core.
+
+use jiff::Timestamp;
+use pvewatch_protocol::Site;
+use serde::de::DeserializeOwned;
+
+use super::dirty::Piece;
+use super::timers::Timer;
+use super::{Core, Record, RecordKind};
+use crate::alerts::{Alert, AlertKey};
+use crate::fleet::{Node, Unit};
+use crate::rules::RuleSet;
+
+impl Core {
+    /// The core as its records describe it. Pending alerts keep their age. All rules are evaluated
+    /// with the first input or deadline, as they can be others than before.
+    pub fn restore(
+        site: Site,
+        rules: RuleSet,
+        started_at: Timestamp,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Self {
+        let mut core = Self::new(site, rules, started_at);
+        for record in records {
+            let read = match record.kind {
+                RecordKind::Node => read(record).map(|node: Node| core.fleet.restore_node(node)),
+                RecordKind::Unit => read(record).map(|unit: Unit| core.fleet.restore_unit(unit)),
+                RecordKind::Alert => read(record).map(|alert: Alert| core.book.restore(alert)),
+            };
+            core.counters.records_unreadable += u64::from(read.is_none());
+        }
+        core.resume();
+        core
+    }
+
+    /// Records of what changed since this was asked last. Readings come every
+    /// [`super::LAZY_INTERVAL`], judged by the time of the last input.
+    pub fn take_changes(&mut self) -> Vec<Record> {
+        self.take(false)
+    }
+
+    /// As [`Core::take_changes`], with all readings: before the collector stops.
+    pub fn take_all_changes(&mut self) -> Vec<Record> {
+        self.take(true)
+    }
+
+    fn take(&mut self, all: bool) -> Vec<Record> {
+        let pieces = self.dirty.take(self.now, all);
+        let record = |(piece, urgency): (Piece, _)| {
+            let body = self.body(&piece);
+            Record { kind: piece.kind(), key: piece.key(), body, urgency }
+        };
+        pieces.into_iter().map(record).collect()
+    }
+
+    /// What a piece is now; none if it is no longer there.
+    fn body(&self, piece: &Piece) -> Option<serde_json::Value> {
+        // Serialising these types cannot fail: their keys are texts and their numbers finite.
+        match piece {
+            Piece::Node(node) => serde_json::to_value(self.fleet.node(node)?).ok(),
+            Piece::Unit(node, unit) => serde_json::to_value(self.fleet.unit(node, unit)?).ok(),
+            Piece::Alert(fingerprint) => serde_json::to_value(self.book.find(*fingerprint)?).ok(),
+        }
+    }
+
+    /// Sets all timers that follow from the state.
+    fn resume(&mut self) {
+        let nodes: Vec<_> = self.fleet.nodes().cloned().collect();
+        for node in nodes {
+            if node.silent.is_some() {
+                self.silent.insert(node.name.clone());
+            }
+            self.arm_node(&node.name);
+        }
+        let timer = |(node, key, alert): (_, &AlertKey, &std::sync::Arc<Alert>)| {
+            (Timer::Alert(Clone::clone(node), key.clone()), alert.due())
+        };
+        let timers: Vec<_> = self.book.active().map(timer).collect();
+        for (timer, due) in timers {
+            self.timers.set(timer, due);
+        }
+        self.timers.set(Timer::All, Some(self.now));
+    }
+}
+
+fn read<T: DeserializeOwned>(record: Record) -> Option<T> {
+    serde_json::from_value(record.body?).ok()
+}

@@ -1,0 +1,112 @@
+//! An example entity of each kind: expressions and templates are tried on it when they are loaded.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use pvewatch_protocol::event::{AgentFacts, CrashLoop, Exit, UnitChange, UnitState};
+use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Sample, Stall, Swap};
+use pvewatch_protocol::{Epoch, NodeName, Position, Sequence, StopReason, StreamId};
+
+use super::fields::Subject;
+use crate::fleet::{EntityKind, Moment, Node, Presence, Reading, Stop, Unit, Version};
+
+/// A node with a unit of which every field has a value.
+pub(super) struct Example {
+    node: Node,
+    unit: Unit,
+}
+
+impl Example {
+    /// The example as a rule of this scope would see it.
+    pub(super) fn subject(&self, scope: EntityKind) -> Subject<'_> {
+        let unit = (scope == EntityKind::Unit).then_some(&self.unit);
+        Subject { node: &self.node, unit }
+    }
+
+    /// Builds the example.
+    pub(super) fn new() -> Self {
+        let name: NodeName = "pve1".parse().expect("a valid name");
+        // 2026-11-21 03:07:00 UTC.
+        let silent = Moment::both(Timestamp::constant(1_795_230_420, 0));
+        let position = Position { stream: StreamId(Default::default()), sequence: Sequence(1) };
+        let epoch = Epoch(position.stream.0);
+        let mut node = Node::new(name.clone(), silent.judged);
+        let booted_at = silent.fact - SignedDuration::from_mins(7);
+        node.boots.note("before", booted_at);
+        node.boots.note("now", booted_at);
+        node.facts = Some(facts(booted_at));
+        node.reading = Some(Reading {
+            sample: sample(silent.fact, epoch, position),
+            received_at: silent.judged,
+        });
+        node.clock_skew_seconds = Some(0.25);
+        node.presence = Presence::Offline { epoch, reason: StopReason::Reboot };
+        node.stop = Some(Stop { reason: StopReason::Reboot, at: silent.fact });
+        node.silent = Some(silent);
+        node.duplicate_name = true;
+        node.dropped_events = 3;
+        Self { node, unit: unit(name, position, silent) }
+    }
+}
+
+fn facts(booted_at: Timestamp) -> AgentFacts {
+    let labels = [("environment", "prod"), ("rack", "r1")];
+    AgentFacts {
+        version: "0.1.0".to_owned(),
+        boot_id: "now".to_owned(),
+        booted_at,
+        machine_id: None,
+        cluster: Some("lab".to_owned()),
+        labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        sources: Vec::new(),
+        sample_interval_seconds: 10.0,
+    }
+}
+
+fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
+    let stall = |some_300s_ratio| Stall {
+        some_10s_ratio: some_300s_ratio,
+        some_300s_ratio,
+        full_10s_ratio: 0.0,
+        full_300s_ratio: 0.0,
+    };
+    Sample {
+        at,
+        epoch,
+        as_of,
+        interval_seconds: 10.0,
+        uptime_seconds: 86_400.0,
+        load: Load { one: 4.5, five: 4.25, fifteen: 4.0 },
+        cpu: Cpu { count: 8, busy_ratio: Some(0.5) },
+        memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
+        swap: Swap { total_bytes: 1 << 30, free_bytes: 3 << 28 },
+        pressure: Some(Pressure { cpu: stall(0.1), io: stall(0.2), memory: stall(0.3) }),
+        agent: AgentHealth {
+            rss_bytes: 5 << 20,
+            outbox_events: 2,
+            outbox_bytes: 1024,
+            dropped_events: 0,
+            resent_events: 0,
+        },
+    }
+}
+
+fn unit(node: NodeName, position: Position, since: Moment) -> Unit {
+    let name = "pveproxy.service";
+    let state = UnitState {
+        unit: name.to_owned(),
+        load_state: "loaded".to_owned(),
+        active_state: "failed".to_owned(),
+        sub_state: "auto-restart".to_owned(),
+        result: Some("exit-code".to_owned()),
+        exit: Some(Exit { code: "exited".to_owned(), status: 1 }),
+        restarts: 2,
+        will_restart: true,
+        invocation_id: None,
+        changed_at: Some(since.fact),
+        crash_loop: Some(CrashLoop { since: since.fact, failures: 7 }),
+    };
+    let change = Some(UnitChange::CrashLooping);
+    let version = Version { stream_ordinal: 1, sequence: 1 };
+    Unit { node, id: Arc::from(name), state, change, version, position, since, log: None }
+}

@@ -1,0 +1,263 @@
+//! Rule files: TOML, read strictly.
+//!
+//! Promises: every complaint names the file, the line, the rule, and what would be right; all
+//! rules of a file are checked, not only the first that is wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::duration::parse_duration;
+use super::expression::Expression;
+use super::nearest::hint;
+use super::rule::{RESERVED_LABELS, Rule, Severity};
+use crate::fleet::EntityKind;
+
+/// Something wrong in a rule file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {message}")]
+pub struct RuleFileError {
+    /// The file, as it was named to the loader.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// Everything that is wrong in a set of rule files, in their order. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesError(pub Vec<RuleFileError>);
+
+impl std::error::Error for RulesError {}
+
+impl fmt::Display for RulesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    #[serde(default)]
+    rule: Vec<Spanned<Entry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: Spanned<String>,
+    scope: Spanned<String>,
+    when: Spanned<String>,
+    #[serde(rename = "for")]
+    for_duration: Option<Spanned<String>>,
+    keep_firing_for: Option<Spanned<String>>,
+    severity: Spanned<String>,
+    summary: Spanned<String>,
+    description: Option<Spanned<String>>,
+    #[serde(default)]
+    labels: BTreeMap<Spanned<String>, String>,
+    value: Option<Spanned<String>>,
+    #[serde(default)]
+    inhibited_by: Vec<Spanned<String>>,
+}
+
+/// A text of a rule with the line that it stands in.
+pub(super) struct Placed {
+    pub(super) text: String,
+    pub(super) line: usize,
+}
+
+/// A rule of a file with what must still be checked beside the other rules.
+pub(super) struct Parsed {
+    pub(super) rule: Rule,
+    pub(super) summary: Placed,
+    pub(super) description: Option<Placed>,
+    pub(super) inhibited_by: Vec<Placed>,
+}
+
+/// Reads a file.
+pub(super) fn parse(file: &str, text: &str) -> (Vec<Parsed>, Vec<RuleFileError>) {
+    let mut reader = Reader { file, text, errors: Vec::new() };
+    let parsed = match toml::from_str::<RuleFile>(text) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let line = reader.line(error.span().map_or(0, |span| span.start));
+            reader.complain(line, syntax(error.message()));
+            return (Vec::new(), reader.errors);
+        }
+    };
+    let rules = parsed.rule.into_iter().filter_map(|entry| reader.rule(entry)).collect();
+    (rules, reader.errors)
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    text: &'a str,
+    errors: Vec<RuleFileError>,
+}
+
+impl Reader<'_> {
+    fn line(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        before.iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn complain(&mut self, line: usize, message: String) {
+        self.errors.push(RuleFileError { file: self.file.to_owned(), line, message });
+    }
+
+    fn place(&self, text: Spanned<String>) -> Placed {
+        Placed { line: self.line(text.span().start), text: text.into_inner() }
+    }
+
+    fn rule(&mut self, entry: Spanned<Entry>) -> Option<Parsed> {
+        let line = self.line(entry.span().start);
+        let entry = entry.into_inner();
+        let complaints = self.errors.len();
+        let name = self.place(entry.name);
+        if !is_name(&name.text) {
+            let message = format!(
+                "{:?} is not a rule's name: use letters, digits and '_', beginning with a letter, \
+                 as in \"HighLoadAverage\"",
+                name.text
+            );
+            self.complain(name.line, message);
+        }
+        let known = EntityKind::ALL.map(|kind| (kind.as_str(), kind));
+        let scope = self.one_of(&name.text, "scope", entry.scope, &known)?;
+        let known = Severity::ALL.map(|severity| (severity.as_str(), severity));
+        let severity = self.one_of(&name.text, "severity", entry.severity, &known);
+        let when_text = entry.when.get_ref().trim().to_owned();
+        let when = Some(entry.when);
+        let when = self.take(&name.text, "when", when, |text| Expression::condition(text, scope));
+        let value = |text: &str| Expression::number(text, scope);
+        let value = self.take(&name.text, "value", entry.value, value);
+        let for_duration = self.duration(&name.text, "for", entry.for_duration);
+        let keep_firing_for = self.duration(&name.text, "keep_firing_for", entry.keep_firing_for);
+        let labels = self.labels(&name.text, entry.labels);
+        let summary = self.place(entry.summary);
+        let description = entry.description.map(|text| self.place(text));
+        let inhibited_by = entry.inhibited_by.into_iter().map(|rule| self.place(rule)).collect();
+        if self.errors.len() > complaints {
+            return None;
+        }
+        let rule = Rule {
+            name: Arc::from(name.text),
+            scope,
+            when: when?,
+            when_text,
+            for_duration,
+            keep_firing_for,
+            severity: severity?,
+            value,
+            labels,
+            inhibited_by: Vec::new(),
+            file: self.file.to_owned(),
+            line,
+        };
+        Some(Parsed { rule, summary, description, inhibited_by })
+    }
+
+    fn one_of<T: Copy>(
+        &mut self,
+        rule: &str,
+        key: &str,
+        text: Spanned<String>,
+        known: &[(&str, T)],
+    ) -> Option<T> {
+        let text = self.place(text);
+        if let Some((_, value)) = known.iter().find(|(name, _)| *name == text.text) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        let names = names.join(", ");
+        let message = format!("rule {rule:?}: {key} {:?} is none of: {names}", text.text);
+        self.complain(text.line, message);
+        None
+    }
+
+    fn take<T>(
+        &mut self,
+        rule: &str,
+        key: &str,
+        text: Option<Spanned<String>>,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.place(text?);
+        match read(&text.text) {
+            Ok(value) => Some(value),
+            Err(message) => {
+                self.complain(text.line, format!("rule {rule:?}: {key}: {message}"));
+                None
+            }
+        }
+    }
+
+    fn duration(&mut self, rule: &str, key: &str, text: Option<Spanned<String>>) -> SignedDuration {
+        let read = |text: &str| parse_duration(text).map_err(|error| error.to_string());
+        self.take(rule, key, text, read).unwrap_or(SignedDuration::ZERO)
+    }
+
+    fn labels(
+        &mut self,
+        rule: &str,
+        labels: BTreeMap<Spanned<String>, String>,
+    ) -> BTreeMap<String, String> {
+        let mut taken = BTreeMap::new();
+        for (name, value) in labels {
+            let name = self.place(name);
+            if RESERVED_LABELS.contains(&name.text.as_str()) {
+                let message = format!(
+                    "rule {rule:?}: the label {:?} is set by the collector: choose another name",
+                    name.text
+                );
+                self.complain(name.line, message);
+            } else if !is_name(&name.text) {
+                let message = format!(
+                    "rule {rule:?}: {:?} is not a label's name: use letters, digits and '_', \
+                     beginning with a letter",
+                    name.text
+                );
+                self.complain(name.line, message);
+            } else {
+                taken.insert(name.text, value);
+            }
+        }
+        taken
+    }
+}
+
+/// Whether a text can be the name of a rule or label, as Prometheus has them.
+pub(super) fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && text.len() <= 64
+}
+
+/// What toml says, with the key that was probably meant.
+fn syntax(message: &str) -> String {
+    let message = message.trim().replace('\n', " ");
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next() {
+        Some(unknown) if message.starts_with("unknown field") => {
+            let known: Vec<&str> = quoted.collect();
+            let listed = known.join(", ");
+            let hint = hint(unknown, known.into_iter());
+            format!("unknown key {unknown:?}{hint} (there are: {listed})")
+        }
+        _ => message,
+    }
+}

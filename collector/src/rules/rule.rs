@@ -1,0 +1,101 @@
+//! One rule, checked and compiled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use pvewatch_protocol::{Fingerprint, Position};
+use serde::{Deserialize, Serialize};
+
+use super::expression::Expression;
+use crate::fleet::{EntityKind, Origin};
+
+/// Labels that the collector gives itself; rules cannot set them.
+pub(super) const RESERVED_LABELS: [&str; 5] = ["alertname", "severity", "site", "node", "unit"];
+
+/// How grave an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// For the record.
+    Info,
+    /// To be looked at soon.
+    Warning,
+    /// To be looked at now.
+    Critical,
+}
+
+impl Severity {
+    /// All severities, the gravest first.
+    pub const ALL: [Self; 3] = [Self::Critical, Self::Warning, Self::Info];
+
+    /// The severity as labels carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// A rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name, which becomes the label `alertname`.
+    pub name: Arc<str>,
+    /// What it looks at.
+    pub scope: EntityKind,
+    /// The condition.
+    pub when: Expression,
+    /// The condition as it was written.
+    pub when_text: String,
+    /// How long the condition must hold before the alert fires.
+    pub for_duration: SignedDuration,
+    /// How long the alert keeps firing after the condition has ended.
+    pub keep_firing_for: SignedDuration,
+    /// How grave it is.
+    pub severity: Severity,
+    /// The reading that alerts carry as their value.
+    pub value: Option<Expression>,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+    /// Rules whose firing alert, on the same entity or on its node, makes this one's not worth
+    /// telling.
+    pub inhibited_by: Vec<Arc<str>>,
+    /// The file that it came from.
+    pub file: String,
+    /// The line in the file.
+    pub line: usize,
+}
+
+impl Rule {
+    /// Whether its outcome can change for the units of a node whose fields of this origin changed.
+    pub fn reads_from_node(&self, origin: Origin) -> bool {
+        self.when.reads_from_node(origin)
+            || self.value.as_ref().is_some_and(|value| value.reads_from_node(origin))
+    }
+
+    /// Whether it may speak of a node that cannot be heard. All other rules hold their breath:
+    /// silence neither makes nor ends their alerts.
+    pub fn judges_silence(&self) -> bool {
+        self.when.judges_silence()
+    }
+}
+
+/// What an alert shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Presented {
+    /// A hash of the labels.
+    pub fingerprint: Fingerprint,
+    /// What it is about.
+    pub labels: BTreeMap<String, String>,
+    /// Text for people.
+    pub annotations: BTreeMap<String, String>,
+    /// More lines for people: the end of the unit's log.
+    pub detail: Vec<String>,
+    /// The rule's value, if it has one.
+    pub value: Option<f64>,
+    /// The last event that it rests on.
+    pub as_of: Option<Position>,
+}

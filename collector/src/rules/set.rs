@@ -1,0 +1,283 @@
+//! All rules together, checked beside each other and indexed by what they look at.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pvewatch_protocol::{Fingerprint, Site};
+
+use super::example::Example;
+use super::expression::{Evaluation, Expression, Outcome};
+use super::fields::Subject;
+use super::file::{Parsed, Placed, RuleFileError, RulesError, is_name, parse};
+use super::nearest::hint;
+use super::rule::{Presented, Rule};
+use super::template::Templates;
+use crate::fleet::{EntityKind, Origin};
+
+/// Rules that a set can hold: far more than anyone can look after.
+pub const RULES_MAX: usize = 1000;
+
+/// A rule file.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Its name, for messages.
+    pub file: &'a str,
+    /// What it holds.
+    pub text: &'a str,
+}
+
+/// A set of rules.
+#[derive(Debug)]
+pub struct RuleSet {
+    rules: Vec<Arc<Rule>>,
+    templates: Templates,
+    /// Numbers of rules, by scope.
+    by_scope: BTreeMap<EntityKind, Vec<usize>>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Numbers of rules over a node's units, by the origin of fields that they read of the node.
+    children: BTreeMap<u8, Vec<usize>>,
+    /// For each rule, the numbers of those that it inhibits.
+    inhibits: Vec<Vec<usize>>,
+}
+
+impl RuleSet {
+    /// A set without rules.
+    pub fn empty() -> Self {
+        Self {
+            rules: Vec::new(),
+            templates: Templates::new(),
+            by_scope: BTreeMap::new(),
+            by_name: HashMap::new(),
+            children: BTreeMap::new(),
+            inhibits: Vec::new(),
+        }
+    }
+
+    /// Loads rule files. A rule of a later file takes the place of one of the same name in an
+    /// earlier file; that is how a site adapts the shipped catalogue.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of the files.
+    pub fn load(sources: &[Source<'_>]) -> Result<Self, RulesError> {
+        let mut errors = Vec::new();
+        let mut chosen: Vec<Parsed> = Vec::new();
+        for source in sources {
+            let (parsed, wrong) = parse(source.file, source.text);
+            errors.extend(wrong);
+            let mut names = BTreeSet::new();
+            for parsed in parsed {
+                if !names.insert(parsed.rule.name.clone()) {
+                    let message = format!("rule {:?} is there twice: rename one", parsed.rule.name);
+                    errors.push(error(&parsed, parsed.rule.line, message));
+                }
+                match chosen.iter_mut().find(|known| known.rule.name == parsed.rule.name) {
+                    Some(known) => *known = parsed,
+                    None => chosen.push(parsed),
+                }
+            }
+        }
+        let mut set = Self::empty();
+        errors.extend(set.add_all(chosen));
+        if errors.is_empty() { Ok(set) } else { Err(RulesError(errors)) }
+    }
+
+    fn add_all(&mut self, mut chosen: Vec<Parsed>) -> Vec<RuleFileError> {
+        let mut errors = Vec::new();
+        if let Some(first) = chosen.get(RULES_MAX) {
+            let message = format!("there are more than {RULES_MAX} rules");
+            errors.push(error(first, first.rule.line, message));
+            return errors;
+        }
+        let names: Vec<Arc<str>> = chosen.iter().map(|parsed| parsed.rule.name.clone()).collect();
+        let example = Example::new();
+        for parsed in &mut chosen {
+            errors.extend(self.add_templates(parsed));
+            errors.extend(find_inhibitors(parsed, &names));
+            errors.extend(try_out(parsed, &example));
+        }
+        self.rules = chosen.into_iter().map(|parsed| Arc::new(parsed.rule)).collect();
+        if errors.is_empty() {
+            errors.extend(self.try_templates(&example));
+        }
+        self.index();
+        errors
+    }
+
+    fn index(&mut self) {
+        self.inhibits = vec![Vec::new(); self.rules.len()];
+        for (number, rule) in self.rules.iter().enumerate() {
+            self.by_scope.entry(rule.scope).or_default().push(number);
+            self.by_name.insert(rule.name.clone(), number);
+            for origin in [Origin::Facts, Origin::Reading, Origin::Silence] {
+                if rule.scope != EntityKind::Node && rule.reads_from_node(origin) {
+                    self.children.entry(origin as u8).or_default().push(number);
+                }
+            }
+            for (other, inhibitor) in self.rules.iter().enumerate() {
+                if rule.inhibited_by.contains(&inhibitor.name) {
+                    self.inhibits[other].push(number);
+                }
+            }
+        }
+    }
+
+    fn add_templates(&mut self, parsed: &Parsed) -> Vec<RuleFileError> {
+        let rule = &parsed.rule;
+        let texts =
+            [("summary", Some(&parsed.summary)), ("description", parsed.description.as_ref())];
+        let add = |(key, text): (&str, Option<&Placed>)| {
+            let text = text?;
+            let name = template_name(&rule.name, key);
+            let added = self.templates.add(&name, &text.text, rule.scope);
+            let message = format!("rule {:?}: {key}: {}", rule.name, added.err()?);
+            Some(error(parsed, text.line, message))
+        };
+        texts.into_iter().filter_map(add).collect()
+    }
+
+    fn try_templates(&self, example: &Example) -> Vec<RuleFileError> {
+        let complaint = |rule: &Arc<Rule>| {
+            let value = rule.value.as_ref().map(|_| 1.0);
+            let subject = example.subject(rule.scope);
+            let (key, message) = self.annotations(rule, &subject, value).err()?;
+            let message = format!("rule {:?}: {key}: {message}", rule.name);
+            Some(RuleFileError { file: rule.file.clone(), line: rule.line, message })
+        };
+        self.rules.iter().filter_map(complaint).collect()
+    }
+
+    /// All rules, in the order of their files; their places are their numbers.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The number of the rule of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The numbers of the rules over a scope.
+    pub fn of_scope(&self, scope: EntityKind) -> &[usize] {
+        self.by_scope.get(&scope).map_or(&[], Vec::as_slice)
+    }
+
+    /// The numbers of the rules whose alerts a firing alert of this rule inhibits.
+    pub fn inhibited_by(&self, rule: usize) -> &[usize] {
+        self.inhibits.get(rule).map_or(&[], Vec::as_slice)
+    }
+
+    /// The numbers of the rules over what belongs to a node that read its fields of an origin.
+    pub fn children_reading(&self, origin: Origin) -> &[usize] {
+        self.children.get(&(origin as u8)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What an alert of this rule about this subject shows.
+    pub fn present(
+        &self,
+        rule: &Rule,
+        site: &Site,
+        subject: &Subject<'_>,
+        at: Timestamp,
+    ) -> Presented {
+        let value = rule.value.as_ref().and_then(|value| match value.evaluate(subject, at) {
+            Evaluation { outcome: Outcome::Number(number), .. } if number.is_finite() => {
+                Some(number)
+            }
+            _ => None,
+        });
+        let annotations =
+            self.annotations(rule, subject, value).unwrap_or_else(|(key, message)| {
+                // The text cannot be written, but the alert must not be lost for it.
+                let text = format!("{} on {} ({key}: {message})", rule.name, subject.node.name);
+                BTreeMap::from([("summary".to_owned(), text)])
+            });
+        let labels = labels(rule, site, subject);
+        let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let fingerprint = Fingerprint::of(pairs);
+        let as_of = match subject.unit {
+            Some(unit) => Some(unit.position),
+            None => {
+                let sampled = subject.node.reading.as_ref().map(|reading| reading.sample.as_of);
+                sampled.or(subject.node.facts_position)
+            }
+        };
+        let log = subject.unit.map_or(&[][..], |unit| unit.log_of_this_run());
+        let detail = log.iter().map(|line| line.message.clone()).collect();
+        Presented { fingerprint, labels, annotations, detail, value, as_of }
+    }
+
+    fn annotations(
+        &self,
+        rule: &Rule,
+        subject: &Subject<'_>,
+        value: Option<f64>,
+    ) -> Result<BTreeMap<String, String>, (&'static str, String)> {
+        let mut annotations = BTreeMap::new();
+        for key in ["summary", "description"] {
+            let name = template_name(&rule.name, key);
+            if let Some(text) = self.templates.render(&name, subject, value) {
+                annotations.insert(key.to_owned(), text.map_err(|message| (key, message))?);
+            }
+        }
+        Ok(annotations)
+    }
+}
+
+fn template_name(rule: &str, key: &str) -> String {
+    format!("{rule}.{key}")
+}
+
+fn error(parsed: &Parsed, line: usize, message: String) -> RuleFileError {
+    RuleFileError { file: parsed.rule.file.clone(), line, message }
+}
+
+fn find_inhibitors(parsed: &mut Parsed, names: &[Arc<str>]) -> Vec<RuleFileError> {
+    let mut errors = Vec::new();
+    for inhibitor in &parsed.inhibited_by {
+        let rule = &parsed.rule;
+        match names.iter().find(|name| ***name == *inhibitor.text && **name != rule.name) {
+            Some(name) => parsed.rule.inhibited_by.push(name.clone()),
+            None => {
+                let others = names.iter().map(|name| &**name).filter(|name| **name != *rule.name);
+                let hint = hint(&inhibitor.text, others);
+                let (name, text) = (&rule.name, &inhibitor.text);
+                let message = format!("rule {name:?}: inhibited_by: no other rule {text:?}{hint}");
+                errors.push(error(parsed, inhibitor.line, message));
+            }
+        }
+    }
+    errors
+}
+
+/// Evaluates a rule on the example, where every field has a value.
+fn try_out(parsed: &Parsed, example: &Example) -> Vec<RuleFileError> {
+    let rule = &parsed.rule;
+    let subject = example.subject(rule.scope);
+    let parts = [("when", Some(&rule.when)), ("value", rule.value.as_ref())];
+    let complaint = |(key, expression): (&str, Option<&Expression>)| {
+        let evaluation = expression?.evaluate(&subject, Timestamp::MAX);
+        let Outcome::Failed(message) = evaluation.outcome else { return None };
+        let message = format!("rule {:?}: {key}: on an example: {message}", rule.name);
+        Some(error(parsed, rule.line, message))
+    };
+    parts.into_iter().filter_map(complaint).collect()
+}
+
+/// The labels of an alert: what identifies it, the rule's, and the node's own. The collector's
+/// win over the rule's, and those over the node's.
+fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, String> {
+    let node = subject.node.facts.iter().flat_map(|facts| &facts.labels);
+    let own = node.filter(|(name, value)| is_name(name) && !value.is_empty()).chain(&rule.labels);
+    let mut labels: BTreeMap<String, String> =
+        own.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut set = |name: &str, value: &str| labels.insert(name.to_owned(), value.to_owned());
+    set("alertname", &rule.name);
+    set("severity", rule.severity.as_str());
+    set("site", site.as_str());
+    set("node", subject.node.name.as_str());
+    if let Some(unit) = subject.unit {
+        set("unit", &unit.id);
+    }
+    labels
+}
