@@ -6,4 +6,5 @@ pub mod alerts;
 pub mod core;
 pub mod fleet;
 pub mod ingest;
+pub mod rules;
 pub mod store;
