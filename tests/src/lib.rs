@@ -15,4 +15,5 @@ pub mod lab;
 pub mod places;
 pub mod process;
 pub mod servers;
+pub mod story;
 pub mod subscriber;

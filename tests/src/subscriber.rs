@@ -216,7 +216,7 @@ impl Subscriber {
             .expect("the connection's thread runs");
         let deadline = Deadline::after(GENEROUS);
         while self.acked_publishes == before {
-            assert!(self.take_news(deadline), "the broker did not confirm {topic}");
+            assert!(self.wait_for_news(deadline), "the broker did not confirm {topic}");
         }
     }
 
@@ -247,7 +247,7 @@ impl Subscriber {
                 return found;
             }
             looked_at = self.messages.len();
-            if !self.take_news(deadline) {
+            if !self.wait_for_news(deadline) {
                 return None;
             }
         }
@@ -287,8 +287,8 @@ impl Subscriber {
             .join("\n")
     }
 
-    /// Waits for one piece of news; false when the deadline has passed.
-    fn take_news(&mut self, deadline: Deadline) -> bool {
+    /// Waits until something happened, be it a message or not; false when the deadline passed.
+    pub fn wait_for_news(&mut self, deadline: Deadline) -> bool {
         match self.news.recv_timeout(deadline.remaining()) {
             Ok(news) => {
                 self.note(news);

@@ -2,22 +2,7 @@
 
 use pvewatch_tests::deadline::{GENEROUS, eventually};
 use pvewatch_tests::lab::{Node, Suite};
-
-/// Tells the same story on both releases.
-macro_rules! on_both_releases {
-    ($($story:ident),+ $(,)?) => { $(
-        mod $story {
-            #[test]
-            fn debian_12() {
-                super::$story(super::Suite::Bookworm);
-            }
-            #[test]
-            fn debian_13() {
-                super::$story(super::Suite::Trixie);
-            }
-        }
-    )+ };
-}
+use pvewatch_tests::on_both_releases;
 
 on_both_releases!(
     a_node_boots_and_runs_commands,

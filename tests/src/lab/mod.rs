@@ -15,3 +15,20 @@ pub mod root;
 
 pub use image::Suite;
 pub use node::{Node, Output};
+
+/// Tells the same stories on both releases: each is a function that takes a [`Suite`].
+#[macro_export]
+macro_rules! on_both_releases {
+    ($($story:ident),+ $(,)?) => { $(
+        mod $story {
+            #[test]
+            fn debian_12() {
+                super::$story($crate::lab::Suite::Bookworm);
+            }
+            #[test]
+            fn debian_13() {
+                super::$story($crate::lab::Suite::Trixie);
+            }
+        }
+    )+ };
+}

@@ -1,0 +1,122 @@
+//! Stories of the agent on real nodes: it stops, is killed, its node reboots or loses power, its
+//! broker restarts. Everybody who listens knows which of these it was.
+
+use pvewatch_protocol::StopReason;
+use pvewatch_tests::lab::Suite;
+use pvewatch_tests::on_both_releases;
+use pvewatch_tests::story::Site;
+use rustix::process::Signal;
+
+on_both_releases!(
+    the_agent_is_stopped_and_started,
+    the_agent_is_killed_and_systemd_starts_it_again,
+    a_reboot_is_announced,
+    a_power_loss_is_not_announced,
+    the_broker_restarts_and_nothing_is_lost,
+    two_nodes_are_told_apart,
+);
+
+const RUNS: &str = "ExecStart=sleep infinity";
+
+fn the_agent_is_stopped_and_started(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = site.node("pve1", suite);
+    pve1.has_service("demo.service", RUNS);
+    pve1.starts("demo.service");
+    site.hears(&pve1, "demo.service").start();
+
+    pve1.stop_agent();
+    assert_eq!(site.hears_agent(&pve1).stopping().reason, StopReason::Stopped);
+    let offline = site.expect_offline(&pve1, StopReason::Stopped);
+    assert_eq!(offline.boot_id, pve1.boot_id());
+    pve1.kills("demo.service");
+
+    pve1.start_agent();
+    let online = site.expect_online(&pve1);
+    assert!(online.epoch > offline.epoch);
+    site.wait_until_watching(&pve1);
+    // What failed meanwhile is in the picture that the agent draws when it starts.
+    site.expect_message("the failed unit in the picture", "node/pve1/checkpoint/units/1", |it| {
+        let units = it.json()["units"].as_array().cloned().unwrap_or_default();
+        units.iter().any(|it| it["unit"] == "demo.service" && it["active_state"] == "failed")
+    });
+    site.expect_no_gaps(&pve1);
+}
+
+fn the_agent_is_killed_and_systemd_starts_it_again(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = site.node("pve1", suite);
+    pve1.kill_agent();
+    let offline = site.expect_offline(&pve1, StopReason::Lost);
+    let online = site.expect_online(&pve1);
+    assert!(online.epoch > offline.epoch);
+    assert_eq!(online.boot_id, offline.boot_id);
+    site.wait_until_watching(&pve1);
+    site.expect_no_gaps(&pve1);
+}
+
+fn a_reboot_is_announced(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let mut pve1 = site.node("pve1", suite);
+    let boot = pve1.boot_id();
+    pve1.reboot();
+    assert_eq!(site.hears_agent(&pve1).stopping().reason, StopReason::Reboot);
+    assert_eq!(site.expect_offline(&pve1, StopReason::Reboot).boot_id, boot);
+    let online = site.expect_online(&pve1);
+    assert_ne!(online.boot_id, boot);
+    assert_eq!(online.boot_id, pve1.boot_id());
+    site.wait_until_watching(&pve1);
+
+    pve1.power_off();
+    site.expect_offline(&pve1, StopReason::Shutdown);
+    site.expect_no_gaps(&pve1);
+}
+
+fn a_power_loss_is_not_announced(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let mut pve1 = site.node("pve1", suite);
+    let boot = pve1.boot_id();
+    pve1.power_loss();
+    assert_eq!(site.expect_offline(&pve1, StopReason::Lost).boot_id, boot);
+    pve1.boot();
+    let online = site.expect_online(&pve1);
+    assert_ne!(online.boot_id, boot);
+    site.wait_until_watching(&pve1);
+}
+
+fn the_broker_restarts_and_nothing_is_lost(suite: Suite) {
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut site = Site::with_mosquitto();
+        let pve1 = site.node("pve1", suite);
+        pve1.has_service("demo.service", RUNS);
+        pve1.starts("demo.service");
+        site.hears(&pve1, "demo.service").start();
+
+        site.mosquitto().stop(signal);
+        pve1.kills("demo.service");
+        pve1.starts("demo.service");
+        site.mosquitto().start_again();
+
+        site.expect_online(&pve1);
+        site.hears(&pve1, "demo.service").fail_for_good();
+        site.hears(&pve1, "demo.service").recover();
+        site.expect_no_gaps(&pve1);
+    }
+}
+
+fn two_nodes_are_told_apart(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = site.node("pve1", suite);
+    let pve2 = site.node("pve2", suite);
+    for node in [&pve1, &pve2] {
+        node.has_service("demo.service", RUNS);
+        node.starts("demo.service");
+        site.hears(node, "demo.service").start();
+    }
+    pve2.kills("demo.service");
+    site.hears(&pve2, "demo.service").fail_for_good();
+    pve1.stops("demo.service");
+    site.hears(&pve1, "demo.service").stop();
+    site.expect_no_gaps(&pve1);
+    site.expect_no_gaps(&pve2);
+}
