@@ -1,1 +1,31 @@
-//! Systemd units, told by the bus.
+//! The source `units`: what became of this node's systemd units, told by systemd itself.
+//!
+//! `watch` alone does I/O: the system bus, and `journalctl` for the lines that explain a failure.
+//! The rest is pure: `signal` reads messages, `tracker` follows all units, `watched` one of them
+//! with its crash loop, `unit` the states that one passes through, `schedule` when all are
+//! listed, `journal` and `redact` the lines.
+//!
+//! Promised: a failure is told within milliseconds, once, with how it ended and whether systemd
+//! restarts the unit; one that lasts milliseconds too. Nothing is polled. Absent: control of
+//! units, user managers, and what a unit did while the bus was away, beyond where it stands now.
+
+mod config;
+mod crash_loop;
+mod glob;
+mod journal;
+mod name;
+mod redact;
+mod schedule;
+mod signal;
+mod state;
+mod tracker;
+mod unit;
+mod watch;
+mod watched;
+
+pub use config::{
+    CrashLoopConfig, FailureCount, LogBytes, LogConfig, LogLines, LoopTime, RedactPattern,
+    UnitsConfig, UnitsPaths,
+};
+pub use glob::{UnitGlob, UnitGlobError};
+pub use watch::{run, stop_reason};

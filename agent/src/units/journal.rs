@@ -1,0 +1,243 @@
+//! Understands what `journalctl --output=json` prints for one run of a unit.
+//!
+//! Keeps the newest lines within the bounds, blanks secrets, and says whether systemd's own
+//! last word on the run is already there: the journal lags behind the bus.
+
+use jiff::Timestamp;
+use pvewatch_protocol::event::{LogLine, UnitLog};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::name::UnitName;
+use super::redact::Redactor;
+use super::state::InvocationId;
+
+/// Message ids of systemd's last word on a failed run: unit failed, oomd killed, and success.
+const LAST_WORDS: [&str; 3] = [
+    "d9b373ed55a64feb8242e02dbe79a49c",
+    "be02cf6855d2428ba40df7e9d022f03d",
+    "7ad2d189f7e94e70a38c781354912448",
+];
+
+/// The fields that are wanted of each entry.
+pub const FIELDS: &str = "MESSAGE,PRIORITY,MESSAGE_ID";
+
+/// How much of a run's journal is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct LogBounds {
+    /// Most lines.
+    pub lines_max: usize,
+    /// Most bytes of text.
+    pub bytes_max: usize,
+}
+
+/// What the journal has of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunLog {
+    /// Oldest first, within the bounds, secrets blanked.
+    pub lines: Vec<LogLine>,
+    /// Whether older lines were left out.
+    pub truncated: bool,
+    /// Places that were blanked.
+    pub redacted: u32,
+    /// Whether systemd's last word on the run is there, so that no more will come.
+    pub is_complete: bool,
+}
+
+impl RunLog {
+    /// As it goes over the wire.
+    pub fn into_event(self, unit: &UnitName, invocation: InvocationId) -> UnitLog {
+        UnitLog {
+            unit: unit.as_str().to_owned(),
+            invocation_id: invocation.to_string(),
+            lines: self.lines,
+            truncated: self.truncated,
+            redacted: self.redacted,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(rename = "__REALTIME_TIMESTAMP", default)]
+    realtime: Value,
+    #[serde(rename = "MESSAGE", default)]
+    message: Value,
+    #[serde(rename = "PRIORITY", default)]
+    priority: Value,
+    #[serde(rename = "MESSAGE_ID", default)]
+    message_id: Value,
+}
+
+/// Reads journalctl's output. What is no entry is left out: the output may be cut anywhere.
+pub fn parse(output: &[u8], bounds: LogBounds, redactor: &Redactor) -> RunLog {
+    let mut lines = Vec::new();
+    let mut is_complete = false;
+    let mut redacted = 0;
+    for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let Ok(entry) = serde_json::from_slice::<Entry>(line) else { continue };
+        let id = entry.message_id.as_str();
+        is_complete |= id.is_some_and(|id| LAST_WORDS.contains(&id));
+        let Some(at) = number(&entry.realtime)
+            .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
+        else {
+            continue;
+        };
+        let (message, count) = redactor.redact(&text(&entry.message));
+        redacted += count;
+        let priority = number(&entry.priority).and_then(|number| u8::try_from(number).ok());
+        lines.push(LogLine { at, priority: priority.filter(|p| *p <= 7).unwrap_or(6), message });
+    }
+    let kept = newest_within(&mut lines, bounds);
+    RunLog { lines: kept, truncated: !lines.is_empty(), redacted, is_complete }
+}
+
+/// Takes the newest lines that fit; a single line that does not is cut.
+fn newest_within(lines: &mut Vec<LogLine>, bounds: LogBounds) -> Vec<LogLine> {
+    let mut bytes = 0;
+    let mut first = lines.len();
+    while first > 0 && lines.len() - first < bounds.lines_max {
+        let next = lines.get(first - 1).map_or(0, |line| line.message.len());
+        if bytes + next > bounds.bytes_max {
+            break;
+        }
+        bytes += next;
+        first -= 1;
+    }
+    let mut kept = lines.split_off(first);
+    if kept.is_empty()
+        && let Some(mut last) = lines.pop()
+    {
+        let mut end = bounds.bytes_max.min(last.message.len());
+        while !last.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        last.message.truncate(end);
+        last.message.push('…');
+        kept.push(last);
+    }
+    kept
+}
+
+/// The journal writes numbers as text.
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.as_i64(),
+        _ => None,
+    }
+}
+
+/// A message is text, an array of bytes if it is no UTF-8, null if journalctl found it too long,
+/// or an array of these if the field occurs several times.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => strip_escapes(text),
+        Value::Null => "(a message too long to be shown)".to_owned(),
+        Value::Array(items) => {
+            let bytes: Option<Vec<u8>> = items
+                .iter()
+                .map(|item| item.as_u64().and_then(|byte| u8::try_from(byte).ok()))
+                .collect();
+            match bytes {
+                Some(bytes) => strip_escapes(&String::from_utf8_lossy(&bytes)),
+                None => items.last().map(text).unwrap_or_default(),
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Drops terminal escapes and control characters: the text goes to web pages and chats.
+fn strip_escapes(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            if chars.clone().next() == Some('[') {
+                chars.next();
+                // A control sequence ends with the first character from @ to ~.
+                chars.by_ref().find(|c| ('@'..='~').contains(c));
+            }
+        } else if !c.is_control() || matches!(c, '\n' | '\t') {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: LogBounds = LogBounds { lines_max: 3, bytes_max: 40 };
+
+    fn entry(second: i64, message: &str) -> String {
+        format!(
+            r#"{{"__REALTIME_TIMESTAMP":"{}","PRIORITY":"3","MESSAGE":{message}}}"#,
+            second * 1_000_000
+        )
+    }
+
+    fn read(lines: &[String]) -> RunLog {
+        parse(lines.join("\n").as_bytes(), BOUNDS, &Redactor::new(&[]))
+    }
+
+    fn messages(log: &RunLog) -> Vec<&str> {
+        log.lines.iter().map(|line| line.message.as_str()).collect()
+    }
+
+    #[test]
+    fn the_newest_lines_are_kept_within_the_bounds() {
+        let lines: Vec<String> = (1..=5).map(|n| entry(n, &format!("\"line {n}\""))).collect();
+        let log = read(&lines);
+        assert_eq!(messages(&log), ["line 3", "line 4", "line 5"]);
+        assert!(log.truncated);
+        assert_eq!(log.lines[0].priority, 3);
+        assert_eq!(log.lines[0].at.as_second(), 3);
+
+        let log =
+            read(&[entry(1, &format!("\"{}\"", "x".repeat(30))), entry(2, "\"0123456789a\"")]);
+        assert_eq!(messages(&log), ["0123456789a"]);
+        assert!(log.truncated);
+    }
+
+    #[test]
+    fn one_line_that_is_too_long_is_cut_at_a_character() {
+        let log = read(&[entry(1, &format!("\"a{}\"", "ä".repeat(40)))]);
+        assert_eq!(messages(&log), [format!("a{}…", "ä".repeat(19))]);
+        assert!(!log.truncated);
+    }
+
+    #[test]
+    fn messages_of_every_shape_are_read() {
+        for (json, expected) in [
+            (r#""plain""#, "plain"),
+            ("[104,105,255]", "hi\u{fffd}"),
+            ("null", "(a message too long to be shown)"),
+            (r#"["first","second"]"#, "second"),
+            (r#""\u001b[31mred\u001b[0m\u0007""#, "red"),
+            (r#""token=abc""#, "token=[redacted]"),
+        ] {
+            assert_eq!(messages(&read(&[entry(1, json)])), [expected], "{json}");
+        }
+    }
+
+    #[test]
+    fn output_that_is_cut_or_no_json_is_no_error() {
+        let whole = entry(1, "\"whole\"");
+        let log = read(&["-- No entries --".to_owned(), whole.clone(), whole[..30].to_owned()]);
+        assert_eq!(messages(&log), ["whole"]);
+        assert_eq!(read(&[]).lines, []);
+    }
+
+    #[test]
+    fn systemds_last_word_completes_a_log() {
+        let last = entry(
+            2,
+            r#""x: Failed with result 'exit-code'.","MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c""#,
+        );
+        assert!(!read(&[entry(1, "\"a\"")]).is_complete);
+        assert!(read(&[entry(1, "\"a\""), last]).is_complete);
+    }
+}
