@@ -45,8 +45,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let overrides =
-        Overrides { mqtt: arguments.mqtt, node: arguments.node, site: arguments.site };
+    let overrides = Overrides { mqtt: arguments.mqtt, node: arguments.node, site: arguments.site };
     let (settings, source) =
         app::Settings::load(arguments.config.as_deref(), overrides, !arguments.dry_run)?;
     if arguments.check_config {
