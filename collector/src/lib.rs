@@ -3,8 +3,11 @@
 //! `ingest -> core (fleet -> rules -> alerts) -> outputs`: a log and a fold.
 
 pub mod alerts;
+pub mod broker;
 pub mod core;
 pub mod fleet;
 pub mod ingest;
+pub mod output;
 pub mod rules;
+pub mod run;
 pub mod store;

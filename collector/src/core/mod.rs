@@ -8,6 +8,7 @@
 mod dirty;
 mod evaluate;
 mod input;
+mod listen;
 mod record;
 mod restore;
 mod snapshot;

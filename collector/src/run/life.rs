@@ -1,0 +1,191 @@
+//! One life of the collector after the other: from an open store to its end or failure.
+//!
+//! A life owns everything in memory. When the store fails the life is dropped as a whole, and
+//! the next begins from what is on disk: memory is never ahead of it.
+
+use std::sync::Arc;
+use std::thread;
+
+use jiff::Timestamp;
+use pvewatch_edge::mqtt::backoff;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::counters::Counters;
+use super::link::{self, Link, Speaker};
+use super::owner::{self, Owner};
+use super::queries::Queries;
+use super::told::Asked;
+use super::{ACK_BATCHES_MAX, INBOX_BYTES_MAX, INBOX_MAX, QUESTIONS_MAX, Setup, load_rules};
+use crate::core::{Core, Record, RecordKind, Urgency};
+use crate::ingest::Ingest;
+use crate::output::mqtt::{self, MqttOutput};
+use crate::store::{RecordRow, Store, StoreError};
+
+/// How long a link whose owner is gone may take to say goodbye.
+const LINK_END_MAX: std::time::Duration = std::time::Duration::from_secs(12);
+
+/// Begins a life after the other until it is told to stop.
+pub(super) struct Keeper {
+    pub setup: Setup,
+    pub counters: Arc<Counters>,
+    /// Where questions go: to the owner of the present life, if there is one.
+    pub asks: watch::Sender<Option<mpsc::Sender<Asked>>>,
+    pub revision: watch::Sender<u64>,
+    pub queries: Queries,
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Why a life ended.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the thread of the collector's core ended: this is a fault of pvewatch, please report")]
+    Panicked,
+    #[error("the thread of the collector's core cannot be started: {0}")]
+    Thread(std::io::Error),
+    #[error("{0}")]
+    Rules(#[from] crate::rules::RulesError),
+}
+
+impl Keeper {
+    pub(super) async fn run(self, store: Store) {
+        let mut delays = backoff();
+        let mut store = Some(store);
+        loop {
+            let ended = match store.take() {
+                Some(store) => self.live(store).await,
+                None => match self.reopen().await {
+                    Ok(store) => self.live(store).await,
+                    Err(error) => Err(error),
+                },
+            };
+            self.asks.send_replace(None);
+            self.counters.ready.set(false);
+            let Err(failure) = ended else { return };
+            self.counters.commit_failures.add(1);
+            let delay = delays.next_delay();
+            log::error!(
+                "{failure}; nothing of it was acknowledged; starting again from the store in \
+                 {delay:.0?}"
+            );
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = sleep(delay) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    async fn reopen(&self) -> Result<Store, Failure> {
+        let data = self.setup.data.clone();
+        let opened = tokio::task::spawn_blocking(move || Store::open(&data)).await;
+        Ok(opened.map_err(|_| Failure::Panicked)??)
+    }
+
+    async fn live(&self, store: Store) -> Result<(), Failure> {
+        let (inbox, incoming) = mpsc::channel(INBOX_MAX);
+        let (acks_in, acks) = mpsc::channel(ACK_BATCHES_MAX);
+        let (asks, questions) = mpsc::channel(QUESTIONS_MAX);
+        let (ready_in, ready) = watch::channel(None);
+        let position = store.output_position(mqtt::NAME)?;
+        let (newest_in, newest) = watch::channel(position);
+        let (position_in, mqtt_position) = watch::channel(position);
+        let speaker = Speaker {
+            site: self.setup.site.clone(),
+            collector: self.setup.collector.clone(),
+            epoch: store.epoch(),
+        };
+        let output = MqttOutput::new(mqtt::Parts {
+            site: self.setup.site.clone(),
+            collector: self.setup.collector.clone(),
+            reader: store.reader(),
+            queries: self.queries.clone(),
+            counters: Arc::clone(&self.counters),
+            newest,
+            position: position_in,
+        });
+        let parts = owner::Parts {
+            core: self.restore(&store)?,
+            ingest: Ingest::restore(store.streams()?),
+            store,
+            retention: self.setup.retention.clone(),
+            inbox: incoming,
+            questions,
+            acks: acks_in,
+            ready: ready_in,
+            newest_transition: newest_in,
+            mqtt_position,
+            revision: self.revision.clone(),
+            counters: Arc::clone(&self.counters),
+        };
+        let (stop_link, link_stopped) = watch::channel(false);
+        let link = Link::new(link::Parts {
+            speaker,
+            broker: self.setup.broker.clone(),
+            inbox,
+            room: Arc::new(Semaphore::new(INBOX_BYTES_MAX)),
+            acks,
+            ready,
+            output,
+            counters: Arc::clone(&self.counters),
+            stop: link_stopped,
+        });
+        let mut owner = spawn_owner(parts)?;
+        self.asks.send_replace(Some(asks));
+        let mut link = tokio::spawn(link.run());
+        let mut stop = self.stop.clone();
+        let ended = tokio::select! {
+            ended = &mut owner => Some(ended),
+            // The link ends by itself only if the owner does.
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        stop_link.send_replace(true);
+        let ended = match ended {
+            Some(ended) => ended,
+            None => owner.await,
+        };
+        if timeout(LINK_END_MAX, &mut link).await.is_err() {
+            link.abort();
+        }
+        ended.map_err(|_| Failure::Panicked)?.map_err(Failure::Store)
+    }
+
+    fn restore(&self, store: &Store) -> Result<Core, Failure> {
+        let rules = load_rules(&self.setup.rules)?;
+        let records = store.records()?.into_iter().filter_map(as_record);
+        Ok(Core::restore(self.setup.site.clone(), rules, wall_clock(), records))
+    }
+}
+
+/// Runs the owner on a thread of its own: commits block, and nothing else may wait for them.
+fn spawn_owner(parts: owner::Parts) -> Result<oneshot::Receiver<Result<(), StoreError>>, Failure> {
+    let (ended_in, ended) = oneshot::channel();
+    let runtime = Handle::current();
+    thread::Builder::new()
+        .name("pvewatch-core".to_owned())
+        .spawn(move || {
+            let result = runtime.block_on(Owner::new(parts).run());
+            // Whoever started it waits; if not, nobody is left to tell.
+            let _ = ended_in.send(result);
+        })
+        .map_err(Failure::Thread)?;
+    Ok(ended)
+}
+
+fn as_record(row: RecordRow) -> Option<Record> {
+    let kind = RecordKind::parse(&row.kind);
+    let body = serde_json::from_str(&row.body).ok();
+    let (Some(kind), Some(body)) = (kind, body) else {
+        log::warn!("record {} {} of the store cannot be read; left out", row.kind, row.key);
+        return None;
+    };
+    Some(Record { kind, key: row.key, body: Some(body), urgency: Urgency::Now })
+}
+
+#[expect(clippy::disallowed_methods, reason = "a life begins at a time")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}

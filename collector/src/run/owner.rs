@@ -1,0 +1,469 @@
+//! The one owner of core, ingest and store: takes what came, stores it, and only then says so.
+//!
+//! A batch is whatever arrived during the last commit: no message waits for company. If a commit
+//! fails the owner ends, and with it everything in memory that the disk does not have.
+//! It never waits for an output: acks that cannot be handed on are merged and kept.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use pvewatch_protocol::{Ack, NodeName};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+
+use super::counters::Counters;
+use super::standing::{Standing, Step};
+use super::told::{Acks, Arrived, Asked, ReadyOn, Told};
+use crate::core::{Core, Input, Record, Snapshot, Urgency};
+use crate::fleet::Version;
+use crate::ingest::{Applicable, Arrival, Decoded, DueAck, Ingest, Outcome, Rejection};
+use crate::store::{
+    Batch, NewEvent, NewRecord, NewReject, NewSample, NewTransition, Retention, Store, StoreError,
+};
+
+/// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
+pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
+
+/// Readings are written at most this often; losing them costs nothing that the next sample does
+/// not bring again.
+const LAZY_EVERY: Duration = Duration::from_secs(30);
+
+/// How often a step of retention is due when there is little to delete.
+const PRUNE_EVERY: Duration = Duration::from_secs(1);
+
+/// The pause between two steps while there is more to delete: 2,000 rows each is more than any
+/// broker brings.
+const PRUNE_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// The longest sleep until a deadline: a wall clock that jumped is noticed after it.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
+
+/// One sample of a node is kept for each of these.
+const SAMPLE_KEPT_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the owner is made of.
+pub(super) struct Parts {
+    pub core: Core,
+    pub ingest: Ingest,
+    pub store: Store,
+    pub retention: Retention,
+    pub inbox: mpsc::Receiver<Told>,
+    pub questions: mpsc::Receiver<Asked>,
+    pub acks: mpsc::Sender<Acks>,
+    pub ready: watch::Sender<ReadyOn>,
+    pub newest_transition: watch::Sender<i64>,
+    /// How far the MQTT output has come in the transitions.
+    pub mqtt_position: watch::Receiver<i64>,
+    pub revision: watch::Sender<u64>,
+    pub counters: Arc<Counters>,
+}
+
+/// See the module.
+pub(super) struct Owner {
+    parts: Parts,
+    standing: Standing,
+    /// Readings that are not written yet, by kind and key.
+    lazy: BTreeMap<(&'static str, String), String>,
+    /// Acks that could not be handed on yet. Within a node the newest stream comes last: it is
+    /// the one that the broker retains.
+    unsent: BTreeMap<(NodeName, u64), Ack>,
+    samples_kept: HashMap<NodeName, Timestamp>,
+    applicable: Vec<Applicable>,
+    /// What the output's position is in the store.
+    mqtt_stored: i64,
+    /// The newest connection that the link told of.
+    connection: u64,
+}
+
+impl Owner {
+    pub(super) fn new(parts: Parts) -> Self {
+        let mqtt_stored = *parts.mqtt_position.borrow();
+        Self {
+            parts,
+            standing: Standing::default(),
+            lazy: BTreeMap::new(),
+            unsent: BTreeMap::new(),
+            samples_kept: HashMap::new(),
+            applicable: Vec::new(),
+            mqtt_stored,
+            connection: 0,
+        }
+    }
+
+    /// Works until the inbox is closed and empty.
+    ///
+    /// # Errors
+    /// When something could not be stored; nothing of it was acked or told.
+    pub(super) async fn run(mut self) -> Result<(), StoreError> {
+        let mut told = Vec::with_capacity(BATCH_MESSAGES_MAX);
+        let start = Instant::now() + LAZY_EVERY;
+        let mut lazy_tick = interval_at(start, LAZY_EVERY);
+        lazy_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut prune_tick = interval_at(Instant::now() + PRUNE_EVERY, PRUNE_EVERY);
+        prune_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let acks = self.parts.acks.clone();
+        loop {
+            let sleep_time = self.time_to_deadline();
+            let next = tokio::select! {
+                biased;
+                Some(question) = self.parts.questions.recv() => Next::Question(question),
+                Ok(place) = acks.reserve(), if !self.unsent.is_empty() => Next::Acks(place),
+                _ = lazy_tick.tick() => Next::Readings,
+                _ = prune_tick.tick() => Next::Prune,
+                Ok(()) = self.parts.mqtt_position.changed() => Next::Position,
+                count = self.parts.inbox.recv_many(&mut told, BATCH_MESSAGES_MAX) => match count {
+                    0 => Next::End,
+                    _ => Next::Batch,
+                },
+                () = sleep(sleep_time.unwrap_or(SLEEP_MAX)), if sleep_time.is_some() => Next::Batch,
+            };
+            match next {
+                Next::Question(question) => self.answer(question),
+                Next::Acks(place) => {
+                    let acks = std::mem::take(&mut self.unsent);
+                    self.parts.counters.acks.add(acks.len() as u64);
+                    place.send(acks.into_iter().map(|((node, _), ack)| (node, ack)).collect());
+                }
+                Next::Readings => self.store_batch(Batch::default(), 0, Flush::Lazy)?,
+                Next::Position => self.store_batch(Batch::default(), 0, Flush::Urgent)?,
+                Next::Prune => self.prune(&mut prune_tick)?,
+                Next::Batch => self.take(&mut told)?,
+                Next::End => return self.finish(),
+            }
+        }
+    }
+
+    /// Takes in what was told, stores what follows from it, and says so.
+    fn take(&mut self, told: &mut Vec<Told>) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        let messages = told.len();
+        let now = wall_clock();
+        for told in told.drain(..) {
+            match told {
+                Told::Message(arrived) => self.take_message(*arrived, now, &mut batch),
+                Told::Connected { connection } => {
+                    self.connection = connection;
+                    self.standing.connected();
+                    self.parts.core.listen(now);
+                }
+                Told::RetainedRead => self.standing.retained_read(Instant::now()),
+                Told::Disconnected => self.standing.disconnected(),
+            }
+        }
+        let is_due = self.parts.core.next_deadline().is_some_and(|due| due <= now);
+        if is_due && self.standing.is_listening() {
+            self.tell_core(now, Input::Deadline, &mut batch);
+        }
+        self.store_batch(batch, messages, Flush::Urgent)?;
+        self.judge_standing();
+        Ok(())
+    }
+
+    fn take_message(&mut self, arrived: Arrived, now: Timestamp, batch: &mut Batch) {
+        let Arrived { topic, payload, retained, received_at, decoded, .. } = arrived;
+        let reject = |rejection: Rejection| NewReject {
+            received: received_at,
+            topic: topic.clone(),
+            reason: rejection.reason.as_str(),
+            detail: rejection.detail,
+            payload: payload.clone(),
+        };
+        match decoded {
+            Err(rejection) => {
+                self.parts.counters.count_reject(rejection.reason);
+                log::debug!("{topic}: refused: {}", rejection.detail);
+                batch.rejects.push(reject(rejection));
+            }
+            Ok(Decoded::Event { event, doubt }) => {
+                if let Some(doubt) = doubt {
+                    self.parts.counters.count_reject(doubt.reason);
+                    batch.rejects.push(reject(doubt));
+                }
+                let arrival = Arrival { event, payload: payload.clone(), received_at };
+                if let Some(rejection) = self.take_event(arrival, now, batch) {
+                    batch.rejects.push(reject(rejection));
+                }
+            }
+            Ok(Decoded::Sample { node, sample }) => {
+                self.parts.counters.samples.add(1);
+                self.parts.ingest.sample(&node, sample.as_of, received_at);
+                if self.should_keep_sample(&node, received_at) {
+                    let body = String::from_utf8_lossy(&payload).into_owned();
+                    batch.samples.push(NewSample {
+                        node: node.clone(),
+                        received: received_at,
+                        body,
+                    });
+                }
+                self.tell_core(now, Input::Sample { node, sample: *sample, received_at }, batch);
+            }
+            Ok(Decoded::Checkpoint { node, checkpoint }) => {
+                self.parts.counters.checkpoints.add(1);
+                let as_of = checkpoint.as_of;
+                self.standing.checkpoint(&node, as_of);
+                let ordinal = self.parts.ingest.checkpoint(&node, as_of, retained, received_at);
+                let Some(stream_ordinal) = ordinal else { return };
+                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
+                let checkpoint = *checkpoint;
+                let input = Input::Checkpoint { node, checkpoint, version, received_at };
+                self.tell_core(now, input, batch);
+            }
+            Ok(Decoded::NodePresence { node, presence }) => {
+                self.parts.counters.presences.add(1);
+                self.standing.presence(&node, presence.state);
+                self.tell_core(now, Input::NodePresence { node, presence, received_at }, batch);
+            }
+            // Collectors and their alerts concern the connection alone.
+            Ok(Decoded::CollectorPresence { .. } | Decoded::Alert { .. } | Decoded::Nothing) => {}
+        }
+    }
+
+    /// Gives an event its place and applies what can be applied; why not, if it is refused.
+    fn take_event(
+        &mut self,
+        arrival: Arrival,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Option<Rejection> {
+        let counters = Arc::clone(&self.parts.counters);
+        let id = arrival.event.position;
+        match self.parts.ingest.event(arrival, &mut self.applicable) {
+            Outcome::Applied { .. } | Outcome::Waiting { opened_gap: false } => {}
+            Outcome::Duplicate => counters.duplicates.add(1),
+            Outcome::Waiting { opened_gap: true } => counters.gaps.add(1),
+            Outcome::NoRoom => counters.no_room.add(1),
+            Outcome::Refused(reason) => {
+                counters.count_reject(reason);
+                let detail = format!("{} {} cannot be placed", id.stream, id.sequence);
+                return Some(Rejection::new(reason, detail));
+            }
+        }
+        let mut applicable = std::mem::take(&mut self.applicable);
+        for Applicable { arrival, ordinal } in applicable.drain(..) {
+            let Arrival { event, payload, received_at } = arrival;
+            counters.count_event(event.data.kind());
+            batch.events.push(NewEvent {
+                node: event.node.clone(),
+                position: event.position,
+                kind: event.data.kind().to_owned(),
+                subject: event.data.subject().to_owned(),
+                time: event.time,
+                recorded: event.recorded_time,
+                received: received_at,
+                payload,
+            });
+            let sequence = event.position.sequence.0;
+            let version = Version { stream_ordinal: ordinal, sequence };
+            self.tell_core(now, Input::Event { event: *event, version, received_at }, batch);
+        }
+        self.applicable = applicable;
+        None
+    }
+
+    fn tell_core(&mut self, now: Timestamp, input: Input, batch: &mut Batch) {
+        for transition in self.parts.core.handle(now, input) {
+            match serde_json::to_string(&transition) {
+                Ok(body) => batch.transitions.push(NewTransition {
+                    at: transition.at,
+                    fingerprint: transition.fingerprint,
+                    body,
+                }),
+                Err(error) => log::error!("a transition cannot be stored: {error}"),
+            }
+        }
+    }
+
+    /// Stores a batch with what changed in core and ingest; then, and only then, says so.
+    fn store_batch(
+        &mut self,
+        mut batch: Batch,
+        messages: usize,
+        flush: Flush,
+    ) -> Result<(), StoreError> {
+        let changes = match flush {
+            Flush::Urgent | Flush::Lazy => self.parts.core.take_changes(),
+            Flush::All => self.parts.core.take_all_changes(),
+        };
+        for record in changes {
+            self.sort_record(record, &mut batch);
+        }
+        if flush != Flush::Urgent {
+            let lazy = std::mem::take(&mut self.lazy);
+            batch.records.extend(lazy.into_iter().map(|((kind, key), body)| NewRecord {
+                kind: kind.to_owned(),
+                key,
+                body: Some(body),
+            }));
+        }
+        (batch.streams, batch.forgotten) = self.parts.ingest.take_changes();
+        if self.parts.mqtt_position.has_changed().unwrap_or(true) {
+            let through = *self.parts.mqtt_position.borrow_and_update();
+            if through > self.mqtt_stored {
+                batch.outputs.push((crate::output::mqtt::NAME.to_owned(), through));
+                self.mqtt_stored = through;
+            }
+        }
+        self.parts.counters.waiting.set(self.parts.ingest.waiting());
+        self.parts.counters.queued.set(self.parts.inbox.len());
+        if !batch.is_empty() {
+            let begun = Instant::now();
+            let newest_transition = self.parts.store.commit(&batch)?;
+            self.parts.counters.observe_commit(begun.elapsed(), messages);
+            if !batch.transitions.is_empty() {
+                self.parts.newest_transition.send_replace(newest_transition);
+            }
+            self.parts.revision.send_modify(|revision| *revision += 1);
+        } else if messages > 0 {
+            self.parts.revision.send_modify(|revision| *revision += 1);
+        }
+        self.collect_acks(&batch);
+        Ok(())
+    }
+
+    fn sort_record(&mut self, record: Record, batch: &mut Batch) {
+        let kind = record.kind.as_str();
+        let body = record.body.map(|body| body.to_string());
+        match (record.urgency, body) {
+            (Urgency::Lazy, Some(body)) => {
+                self.lazy.insert((kind, record.key), body);
+            }
+            (_, body) => {
+                // What is written now is newer than a reading that still waits.
+                self.lazy.remove(&(kind, record.key.clone()));
+                batch.records.push(NewRecord { kind: kind.to_owned(), key: record.key, body });
+            }
+        }
+    }
+
+    fn collect_acks(&mut self, stored: &Batch) {
+        let now = wall_clock();
+        for event in &stored.events {
+            let lag = now.duration_since(event.recorded).as_secs_f64();
+            self.parts.counters.observe_ack_lag(lag);
+        }
+        let collector_epoch = self.parts.store.epoch();
+        for DueAck { node, ordinal, position } in self.parts.ingest.take_acks() {
+            let (stream, through) = (position.stream, position.sequence);
+            self.unsent.insert((node, ordinal), Ack { collector_epoch, stream, through });
+        }
+        if !self.standing.is_connected() {
+            // Agents send again what they have no ack for; by then these would be old.
+            self.unsent.clear();
+        }
+    }
+
+    fn judge_standing(&mut self) {
+        let ingest = &self.parts.ingest;
+        let is_reached = |node: &NodeName, stream, sequence| {
+            ingest.through(node, stream).is_some_and(|through| through >= sequence)
+        };
+        match self.standing.judge(Instant::now(), is_reached) {
+            Step::None => {}
+            Step::BecameReady => self.set_ready(true),
+            Step::NoLongerReady => self.set_ready(false),
+        }
+    }
+
+    fn set_ready(&self, ready: bool) {
+        self.parts.counters.ready.set(ready);
+        let ready = ready.then_some(self.connection);
+        self.parts.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready);
+    }
+
+    fn should_keep_sample(&mut self, node: &NodeName, received_at: Timestamp) -> bool {
+        if let Some(last) = self.samples_kept.get_mut(node) {
+            let since = received_at.duration_since(*last);
+            // A clock that jumped back must not stop the keeping.
+            if !since.is_negative() && since < SAMPLE_KEPT_EVERY {
+                return false;
+            }
+            *last = received_at;
+        } else if self.samples_kept.len() < crate::ingest::NODES_MAX {
+            self.samples_kept.insert(node.clone(), received_at);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Does one step; while there is more to delete the next one is due at once, after whatever
+    /// else waits.
+    fn prune(&mut self, tick: &mut Interval) -> Result<(), StoreError> {
+        if self.parts.store.prune(&self.parts.retention, wall_clock())?.more {
+            tick.reset_after(PRUNE_AGAIN_AFTER);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, question: Asked) {
+        match question {
+            Asked::Snapshot(answer) => {
+                let snapshot: Arc<Snapshot> = self.parts.core.snapshot();
+                // Whoever asked may have gone away meanwhile.
+                let _ = answer.send(snapshot);
+            }
+        }
+    }
+
+    /// The time to the next thing that time alone brings: a deadline of the core, or the end of
+    /// the wait for what agents send again.
+    fn time_to_deadline(&self) -> Option<Duration> {
+        let core = self.parts.core.next_deadline().filter(|_| self.standing.is_listening());
+        let core = core.map(|due| {
+            let wait = due.duration_since(wall_clock());
+            Duration::try_from(wait).unwrap_or(Duration::ZERO)
+        });
+        let standing =
+            self.standing.deadline().map(|due| due.saturating_duration_since(Instant::now()));
+        let wait = core.into_iter().chain(standing).min();
+        wait.map(|wait| wait.min(SLEEP_MAX))
+    }
+
+    /// The inbox is closed: stores the last readings and hands on the last acks.
+    fn finish(mut self) -> Result<(), StoreError> {
+        self.store_batch(Batch::default(), 0, Flush::All)?;
+        self.set_ready(false);
+        if !self.unsent.is_empty() {
+            let acks = self.unsent.into_iter().map(|((node, _), ack)| (node, ack)).collect();
+            // When there is no room the agents send again, and are told that it was known.
+            let _ = self.parts.acks.try_send(acks);
+        }
+        Ok(())
+    }
+}
+
+/// What comes next, the most urgent first.
+enum Next<'a> {
+    /// Somebody waits for an answer.
+    Question(Asked),
+    /// There is room for acks.
+    Acks(mpsc::Permit<'a, Acks>),
+    /// Readings waited long enough.
+    Readings,
+    /// Something may be too old.
+    Prune,
+    /// An output came further.
+    Position,
+    /// Messages came, or a time has come.
+    Batch,
+    /// Nothing comes any more.
+    End,
+}
+
+/// What a batch writes beside what must be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// Nothing.
+    Urgent,
+    /// The readings that waited for their time.
+    Lazy,
+    /// Every reading there is.
+    All,
+}
+
+#[expect(clippy::disallowed_methods, reason = "here the time comes into the core")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
