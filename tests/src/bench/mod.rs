@@ -5,7 +5,10 @@
 //! those of the design. Absent on purpose: assertions on speed, since machines differ.
 
 pub mod figure;
+pub mod footprint;
+pub mod latency;
 pub mod listener;
+pub mod sizes;
 pub mod soak;
 pub mod stage;
 pub mod statistics;

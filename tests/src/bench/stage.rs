@@ -121,6 +121,16 @@ impl Stage {
         self.ask_for("stop", template, instances);
     }
 
+    /// On what the benchmarks run, and how busy the machine is beside them.
+    pub fn setting(&self) -> String {
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        format!(
+            "{}, Mosquitto, mutual TLS, load average {}",
+            self.node.suite().name(),
+            load.split(' ').next().unwrap_or_default()
+        )
+    }
+
     /// The agent's process id as the node numbers it, and how often systemd restarted it.
     pub fn agent_state(&self) -> String {
         let unit = "pvewatch-agent.service";

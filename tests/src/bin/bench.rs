@@ -1,0 +1,103 @@
+//! `tests/bench`: measures pvewatch on real nodes and prints each figure beside its budget.
+//!
+//! Always exits with 0 when it could measure: a figure over its budget is said, not punished.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use pvewatch_tests::bench::figure::Report;
+use pvewatch_tests::bench::stage::{AgentFrom, Plan};
+use pvewatch_tests::bench::{footprint, latency, sizes};
+use pvewatch_tests::lab::Suite;
+use serde_json::Value;
+
+/// Measures pvewatch and prints each figure beside its budget.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// What to measure; everything if not given
+    names: Vec<Benchmark>,
+    /// The agent's program
+    #[arg(long, value_name = "FILE")]
+    agent: PathBuf,
+    /// The agent's package, to be installed in place of the program
+    #[arg(long, value_name = "FILE")]
+    package: Option<PathBuf>,
+    /// Other files whose sizes are told
+    #[arg(long, value_name = "FILE")]
+    size_of: Vec<PathBuf>,
+    /// The node's release of Debian
+    #[arg(long, value_name = "SUITE", default_value = "bookworm")]
+    suite: Release,
+    /// Failures that are measured one at a time, and again at once
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    failures: usize,
+    /// Idle minutes of the footprint
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Benchmark {
+    Latency,
+    Footprint,
+    Sizes,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Release {
+    Bookworm,
+    Trixie,
+}
+
+impl From<Release> for Suite {
+    fn from(release: Release) -> Self {
+        match release {
+            Release::Bookworm => Self::Bookworm,
+            Release::Trixie => Self::Trixie,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let names = match arguments.names.as_slice() {
+        [] => Benchmark::value_variants(),
+        some => some,
+    };
+    let mut reports = Vec::new();
+    for name in names {
+        eprintln!("measuring {name:?} ...");
+        let report = measure(*name, &arguments);
+        if !arguments.json {
+            println!("{}\n", report.table());
+        }
+        reports.push(report);
+    }
+    if arguments.json {
+        println!("{}", Value::from_iter(reports.iter().map(Report::json)));
+    } else if reports.iter().all(Report::is_within_budgets) {
+        println!("every figure is within its budget");
+    } else {
+        println!("some figures are OVER their budgets");
+    }
+    ExitCode::SUCCESS
+}
+
+fn measure(name: Benchmark, arguments: &Arguments) -> Report {
+    let agent = match &arguments.package {
+        Some(package) => AgentFrom::Package(package.clone()),
+        None => AgentFrom::Program(arguments.agent.clone()),
+    };
+    let plan = Plan { name: "bench", suite: arguments.suite.into(), agent };
+    match name {
+        Benchmark::Latency => latency::run(&plan, arguments.failures),
+        Benchmark::Footprint => footprint::run(&plan, Duration::from_secs(arguments.minutes * 60)),
+        Benchmark::Sizes => sizes::run(&arguments.agent, &arguments.size_of),
+    }
+}
