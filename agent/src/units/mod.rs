@@ -15,6 +15,8 @@ mod glob;
 mod journal;
 mod name;
 mod redact;
+#[cfg(test)]
+mod replay;
 mod schedule;
 mod signal;
 mod state;

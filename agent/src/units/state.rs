@@ -109,6 +109,13 @@ pub struct Ending {
     pub restarts: u32,
 }
 
+impl Ending {
+    /// Whether it is the ending of a run that failed.
+    pub fn is_failure(&self) -> bool {
+        self.result.as_deref().is_some_and(|result| result != "success")
+    }
+}
+
 /// A unit at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {

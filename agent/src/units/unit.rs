@@ -202,7 +202,7 @@ impl Unit {
     /// The interface of its type said how the latest run ended.
     pub fn ended(&mut self, ending: Ending) -> Option<Change> {
         let completes = match self.pending.as_deref_mut() {
-            Some(pending) if pending.snapshot.ending.is_none() => {
+            Some(pending) if pending.snapshot.ending.is_none() && ending.is_failure() => {
                 pending.snapshot.ending = Some(Box::new(ending.clone()));
                 match pending.verdict {
                     Verdict::Failed { restart } => restart != Restart::Unknown,
@@ -239,7 +239,9 @@ impl Unit {
                     self.adopt(Standing::Failed, seen, restart == Restart::Comes);
                     return changes;
                 }
-                let has_ending = fresh || !self.unit_type.has_result();
+                // A failure with the result of a success is one whose ending is yet to come.
+                let explained = fresh && self.ending.as_deref().is_some_and(Ending::is_failure);
+                let has_ending = explained || !self.unit_type.has_result();
                 let mut snapshot = self.snapshot_of(seen, restart == Restart::Comes);
                 if !has_ending {
                     snapshot.ending = None;
@@ -373,9 +375,7 @@ impl Unit {
             self.pending = None;
             return None;
         }
-        let failed = self.ending.as_deref().is_some_and(|ending| {
-            ending.result.as_deref().is_some_and(|result| result != "success")
-        });
+        let failed = self.ending.as_deref().is_some_and(Ending::is_failure);
         match &self.told {
             Some(told)
                 if told.standing == Standing::Failed && told.snapshot.changed_at.is_none() =>
@@ -397,7 +397,7 @@ impl Unit {
                 Some(self.tell(Turn::Corrected, Standing::Failed, snapshot))
             }
             // With RestartMode=direct a failure does not pass through `failed`.
-            Some(_) if failed && fresh => {
+            Some(_) if failed && fresh && seen.sub_state == "auto-restart" => {
                 let snapshot = self.snapshot_of(seen, true);
                 Some(self.tell(Turn::Failed, Standing::Failed, snapshot))
             }
