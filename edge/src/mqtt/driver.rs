@@ -31,6 +31,9 @@ pub const IN_FLIGHT_MAX: u16 = 16;
 pub const INCOMING_MAX: usize = 1024;
 /// Payload bytes in that queue; as when it is full.
 pub const INCOMING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long the broker is given to read a goodbye and close. Some leave closing to the client;
+/// a client that closes with unread bytes resets the connection, and the goodbye may be lost.
+const LEAVE_LIMIT: Duration = Duration::from_millis(100);
 /// Packets between here and rumqttc's event loop.
 pub(super) const REQUESTS_MAX: usize = IN_FLIGHT_MAX as usize;
 
@@ -60,8 +63,10 @@ enum Phase {
     Open,
     /// No more commands; goodbye follows the last answer.
     Draining,
-    /// DISCONNECT is on its way; the broker closes the connection.
+    /// DISCONNECT is handed to rumqttc.
     Leaving,
+    /// DISCONNECT is written; the connection ends when the broker closes it, or at this time.
+    Left(Instant),
 }
 
 struct State {
@@ -112,7 +117,7 @@ impl Driver {
     /// Runs the connection until it ends, and says why it did.
     pub(super) async fn run(self) -> ConnectionLost {
         let Self { mut event_loop, mut commands, mut state } = self;
-        let mut alarm = pin!(sleep_until(state.watchdog.deadline()));
+        let mut alarm = pin!(sleep_until(state.deadline()));
         loop {
             let event = {
                 let mut poll = pin!(event_loop.poll());
@@ -121,17 +126,17 @@ impl Driver {
                     tokio::select! {
                         biased;
                         () = &mut alarm => {
-                            if let Some(lost) = state.watchdog.verdict(Instant::now()) {
+                            if let Some(lost) = state.verdict(Instant::now()) {
                                 return lost;
                             }
-                            alarm.as_mut().reset(state.watchdog.deadline());
+                            alarm.as_mut().reset(state.deadline());
                         }
                         Some(command) = commands.recv(), if state.has_room() => {
                             if let Err(lost) = state.take(command) {
                                 return lost;
                             }
-                            if state.watchdog.deadline() < alarm.deadline() {
-                                alarm.as_mut().reset(state.watchdog.deadline());
+                            if state.deadline() < alarm.deadline() {
+                                alarm.as_mut().reset(state.deadline());
                             }
                         }
                         event = &mut poll => break event,
@@ -143,6 +148,9 @@ impl Driver {
                     if let Err(lost) = state.handle(event).await {
                         return lost;
                     }
+                    if matches!(state.phase, Phase::Left(_)) {
+                        alarm.as_mut().reset(state.deadline());
+                    }
                 }
                 Err(error) => return state.ended(&error),
             }
@@ -151,6 +159,20 @@ impl Driver {
 }
 
 impl State {
+    fn deadline(&self) -> Instant {
+        match self.phase {
+            Phase::Left(until) => until,
+            Phase::Open | Phase::Draining | Phase::Leaving => self.watchdog.deadline(),
+        }
+    }
+
+    fn verdict(&self, now: Instant) -> Option<ConnectionLost> {
+        match self.phase {
+            Phase::Left(until) => (now >= until).then_some(ConnectionLost::Closed),
+            Phase::Open | Phase::Draining | Phase::Leaving => self.watchdog.verdict(now),
+        }
+    }
+
     fn has_room(&self) -> bool {
         self.phase == Phase::Open
             && self.questions.len() < self.window
@@ -239,6 +261,9 @@ impl State {
                             first.packet_id = Some(id);
                         }
                     }
+                    Outgoing::Disconnect => {
+                        self.phase = Phase::Left(Instant::now() + LEAVE_LIMIT);
+                    }
                     _ => {}
                 }
                 self.leave_when_answered()
@@ -302,9 +327,10 @@ impl State {
 
     fn ended(&self, error: &ConnectionError) -> ConnectionLost {
         match self.phase {
-            // The broker closes the connection when it has read the goodbye.
-            Phase::Leaving => ConnectionLost::Closed,
-            Phase::Open | Phase::Draining => ConnectionLost::understand(error, self.ping_limit),
+            Phase::Left(_) => ConnectionLost::Closed,
+            Phase::Leaving | Phase::Open | Phase::Draining => {
+                ConnectionLost::understand(error, self.ping_limit)
+            }
         }
     }
 }

@@ -89,19 +89,16 @@ fn spawn(folder: &Path, port: u16, config: &str) -> Option<Child> {
         .expect("mosquitto is needed for this test: apt-get install mosquitto");
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut seen = String::new();
-    loop {
-        let start = seen.len();
-        if log.read_line(&mut seen).unwrap() == 0 {
-            child.wait().unwrap();
-            assert!(seen.contains("Address already in use"), "mosquitto does not start:\n{seen}");
-            return None;
-        }
-        if seen[start..].contains(" running") {
+    while log.read_line(&mut seen).unwrap() > 0 {
+        if seen.trim_end().ends_with(" running") {
             // Its log must be read on, or it would wait when the pipe is full.
             std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
             return Some(child);
         }
     }
+    child.wait().unwrap();
+    assert!(seen.contains("Address already in use"), "mosquitto does not start:\n{seen}");
+    None
 }
 
 /// A certificate authority of a test.
