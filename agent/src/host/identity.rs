@@ -5,8 +5,13 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Deserialize;
 use sysinfo::System;
+use uuid::Uuid;
 
 use crate::config::Paths;
+
+/// The boot id as systemd sees it, set by the shipped unit. In a container the private `/proc`
+/// of a sandboxed service shows the boot id of the container's host (systemd 252).
+const BOOT_ID_VARIABLE: &str = "PVEWATCH_BOOT_ID";
 
 /// What does not change from boot to shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +31,7 @@ impl HostIdentity {
     pub fn read(paths: &Paths) -> Self {
         let boot_seconds = System::boot_time().ok().and_then(|seconds| i64::try_from(seconds).ok());
         Self {
-            boot_id: read_line(&paths.boot_id).unwrap_or_default(),
+            boot_id: boot_id(std::env::var(BOOT_ID_VARIABLE).ok(), read_line(&paths.boot_id)),
             booted_at: boot_seconds
                 .and_then(|seconds| Timestamp::from_second(seconds).ok())
                 .unwrap_or_default(),
@@ -42,6 +47,12 @@ impl HostIdentity {
 pub fn host_name() -> Option<String> {
     let full = System::host_name().ok()?;
     full.split('.').next().map(str::to_owned)
+}
+
+/// systemd writes a boot id without hyphens, the kernel with them.
+fn boot_id(from_systemd: Option<String>, from_kernel: Option<String>) -> String {
+    let from_systemd = from_systemd.and_then(|text| Uuid::try_parse(&text).ok());
+    from_systemd.map(|id| id.to_string()).or(from_kernel).unwrap_or_default()
 }
 
 fn read_line(path: &Path) -> Option<String> {
@@ -67,6 +78,20 @@ fn cluster_name(members: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn systemds_boot_id_comes_before_the_kernels_and_is_written_like_it() {
+        let kernel = "8f0e7c52-5a57-4a0e-9b7c-0c4f3a2d1e6b";
+        for (from_systemd, expected) in [
+            (Some("34ee6b612d594d99ad5ff786764e101f"), "34ee6b61-2d59-4d99-ad5f-f786764e101f"),
+            (Some("%b"), kernel),
+            (None, kernel),
+        ] {
+            let found = boot_id(from_systemd.map(str::to_owned), Some(kernel.to_owned()));
+            assert_eq!(found, expected);
+        }
+        assert_eq!(boot_id(None, None), "");
+    }
 
     #[test]
     fn a_cluster_is_named_in_members_and_a_lone_node_has_none() {
