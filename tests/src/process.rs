@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::deadline::look_until;
 
 /// How much of a log a failing test shows, in bytes.
-const TAIL_BYTES: usize = 6 * 1024;
+const TAIL_BYTES: usize = 3 * 1024;
 
 /// A running process, or one that has exited.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ fn the_agent_is_stopped_and_started(suite: Suite) {
     assert_eq!(site.hears_agent(&pve1).stopping().reason, StopReason::Stopped);
     let offline = site.expect_offline(&pve1, StopReason::Stopped);
     assert_eq!(offline.boot_id, pve1.boot_id());
-    pve1.kills("demo.service");
+    pve1.fails("demo.service");
 
     pve1.start_agent();
     let online = site.expect_online(&pve1);
@@ -93,7 +93,7 @@ fn the_broker_restarts_and_nothing_is_lost(suite: Suite) {
         site.hears(&pve1, "demo.service").start();
 
         site.mosquitto().stop(signal);
-        pve1.kills("demo.service");
+        pve1.fails("demo.service");
         pve1.starts("demo.service");
         site.mosquitto().start_again();
 
@@ -113,7 +113,7 @@ fn two_nodes_are_told_apart(suite: Suite) {
         node.starts("demo.service");
         site.hears(node, "demo.service").start();
     }
-    pve2.kills("demo.service");
+    pve2.fails("demo.service");
     site.hears(&pve2, "demo.service").fail_for_good();
     pve1.stops("demo.service");
     site.hears(&pve1, "demo.service").stop();

@@ -340,8 +340,9 @@ impl Drop for Node {
                     let journal = ["journalctl", "--no-pager", "-n", "60", "-u", unit.as_str()];
                     eprintln!("{}", self.run(&journal).stdout);
                 }
+            } else {
+                eprintln!("{}", self.console());
             }
-            eprintln!("{}", self.console());
         }
         drop(self.container.take());
         let _ = fs::remove_dir_all(&self.directory);

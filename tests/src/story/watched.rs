@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use crate::deadline::{GENEROUS, eventually};
 use crate::lab::{Node, Suite};
 use crate::places;
 use crate::subscriber::Access;
@@ -77,10 +78,20 @@ impl WatchedNode {
         self.node.succeeds(&["systemctl", "stop", unit]);
     }
 
-    /// Kills a unit's main process, so that the unit fails.
+    /// Kills a unit's processes; systemd learns of it a moment later.
     #[track_caller]
     pub fn kills(&self, unit: &str) {
         self.node.succeeds(&["systemctl", "kill", "--signal=KILL", unit]);
+    }
+
+    /// Kills a unit's processes, and waits until systemd says that it has failed.
+    #[track_caller]
+    pub fn fails(&self, unit: &str) {
+        self.kills(unit);
+        eventually(&format!("systemd to see {unit} fail"), GENEROUS, || {
+            let state = self.node.run(&["systemctl", "is-failed", unit]);
+            state.succeeded().then_some(())
+        });
     }
 
     /// Restarts the agent as an administrator does.
