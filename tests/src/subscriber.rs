@@ -14,7 +14,7 @@ use pvewatch_protocol::{Event, codec};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Publish, PublishProperties};
 use rumqttc::v5::{Client, ConnectionError, Event as Traffic, Incoming, MqttOptions};
-use rumqttc::{TlsConfiguration, Transport};
+use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use serde_json::Value;
 
 use crate::certificates::Identity;
@@ -55,6 +55,10 @@ impl Access {
         options.set_keep_alive(Duration::from_secs(5));
         options.set_max_packet_size(Some(PACKET_BYTES_MAX));
         options.set_outgoing_inflight_upper_limit(100);
+        // An ack that waits for another would delay what comes after it.
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
         if let Some((user, password)) = &self.user {
             options.set_credentials(user, password);
         }

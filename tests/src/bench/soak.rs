@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::figure::{Budget, Figure, Report};
 use super::stage::{IDLE_UNITS, Plan, Stage};
 use super::statistics::{Distribution, Line, line};
-use super::usage::{Memory, Meter, memory};
+use super::usage::{Cost, Memory, Meter, memory};
 use crate::deadline::Deadline;
 
 /// The time from one reading of the memory to the next.
@@ -71,12 +71,12 @@ pub fn run(plan: &Plan, duration: Duration, mut say: impl FnMut(&str)) -> Report
             counts.injected += 1;
         }
         count_failures(&mut stage, &mut counts, next_reading);
-        meter.note().expect("the agent runs");
+        let cost = meter.cost().expect("the agent runs");
         let reading = memory(stage.agent_id).expect("the agent runs");
         counts.readings.push((elapsed(&end).as_secs_f64() / 3600.0, reading));
         if elapsed(&end) >= said + PROGRESS_EVERY {
             said += PROGRESS_EVERY;
-            say(&progress(elapsed(&end), reading, &counts, duration));
+            say(&progress(elapsed(&end), reading, cost, &counts, duration));
         }
     }
     let last = Deadline::after(LAST_ARRIVAL);
@@ -94,16 +94,25 @@ fn count_failures(stage: &mut Stage, counts: &mut Counts, until: Deadline) {
     stage.listener.acknowledge();
 }
 
-fn progress(elapsed: Duration, reading: Memory, counts: &Counts, duration: Duration) -> String {
+fn progress(
+    elapsed: Duration,
+    reading: Memory,
+    cost: Cost,
+    counts: &Counts,
+    duration: Duration,
+) -> String {
     let slope = slope_of(counts, duration)
         .map(|line| format!("{:.1} +- {:.1} KiB/h", line.slope, line.standard_error));
     format!(
-        "{:3} min: rss {} KiB (peak {}, anonymous {}), slope {}, failures {} of {}",
+        "{:3} min: rss {} KiB (peak {}, anonymous {}), slope {}, cpu {:.3} %, {:.2} wake-ups/s, \
+         failures {} of {}",
         elapsed.as_secs() / 60,
         reading.rss_kib,
         reading.peak_rss_kib,
         reading.anonymous_kib,
         slope.unwrap_or_else(|| "not yet known".to_owned()),
+        cost.cpu_percent,
+        cost.wake_ups_per_second,
         counts.received,
         counts.injected,
     )

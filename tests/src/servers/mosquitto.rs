@@ -119,7 +119,7 @@ impl Mosquitto {
     fn write_configuration(&self) {
         let mut text = format!(
             "listener {} 127.0.0.1\nallow_anonymous {}\npersistence false\nlog_dest stderr\n\
-             max_queued_messages 100000\nmax_inflight_messages 200\n",
+             max_queued_messages 100000\nmax_inflight_messages 200\nset_tcp_nodelay true\n",
             self.port,
             matches!(self.security, Security::Open),
         );
