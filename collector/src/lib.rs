@@ -3,7 +3,9 @@
 //! `ingest -> core (fleet -> rules -> alerts) -> outputs`: a log and a fold.
 
 pub mod alerts;
+pub mod app;
 pub mod broker;
+pub mod config;
 pub mod core;
 pub mod fleet;
 pub mod ingest;
