@@ -1,0 +1,316 @@
+//! The whole collector with its embedded broker, and an agent's side played by the test: events
+//! are stored before they are acked, alerts are told, a restart forgets nothing.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pvewatch_collector::app::{self, Running};
+use pvewatch_collector::config::Config;
+use pvewatch_collector::store::EventFilter;
+use pvewatch_edge::mqtt::{
+    Broker, BrokerSettings, ConnectOptions, Connection, Incoming, Message, Received, Subscription,
+};
+use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
+use pvewatch_protocol::{
+    Ack, AlertMessage, AlertState, CollectorPresence, Event, EventData, NodeName, Notice, Position,
+    PresenceState, Sequence, Site, StreamId, Topic, codec,
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// Far beyond anything that happens here: reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const RULES: &str = r#"
+[[rule]]
+name = "Failed"
+scope = "unit"
+when = 'active_state == "failed"'
+severity = "critical"
+summary = "{{ name }} failed on {{ node.name }}"
+"#;
+
+fn config(dir: &Path) -> Config {
+    let rules = dir.join("rules.toml");
+    std::fs::write(&rules, RULES).unwrap();
+    let text = format!(
+        "data = \"{}/data\"\n[embedded_broker]\nlisten = \"127.0.0.1:0\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n[rules]\ncatalogue = false\nfiles = [{rules:?}]",
+        dir.display()
+    );
+    Config::parse(Path::new("test.toml"), &text).unwrap()
+}
+
+fn node() -> NodeName {
+    // A name that is also a level of other topics.
+    "alert".parse().unwrap()
+}
+
+fn stream() -> StreamId {
+    StreamId(Uuid::now_v7())
+}
+
+#[expect(clippy::disallowed_methods, reason = "an agent tells the time")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn unit_event(stream: StreamId, sequence: u64, active_state: &str) -> Event {
+    let failed = active_state == "failed";
+    let state = UnitState {
+        unit: "ssh.service".into(),
+        load_state: "loaded".into(),
+        active_state: active_state.into(),
+        sub_state: active_state.into(),
+        result: None,
+        exit: None,
+        restarts: 0,
+        will_restart: false,
+        invocation_id: None,
+        changed_at: Some(now()),
+        crash_loop: None,
+    };
+    let change = if failed { UnitChange::Failed } else { UnitChange::Recovered };
+    Event {
+        site: Site::default(),
+        node: node(),
+        position: Position { stream, sequence: Sequence(sequence) },
+        time: now(),
+        recorded_time: now(),
+        data: EventData::UnitChanged(Box::new(UnitChanged { change, state })),
+        extensions: serde_json::Map::new(),
+    }
+}
+
+/// An agent, or anyone else on the broker.
+struct Peer {
+    connection: Connection,
+}
+
+impl Peer {
+    async fn connect(running: &Running) -> Self {
+        let url = format!("mqtt://{}", running.mqtt_addr.unwrap());
+        let settings = BrokerSettings { urls: vec![url.parse().unwrap()], ..Default::default() };
+        let broker = Broker::prepare_with(&settings, None).unwrap();
+        let options = ConnectOptions::new(format!("peer-{}", Uuid::now_v7()));
+        let connection = Connection::open(&broker, &broker.urls()[0], &options).await.unwrap();
+        let everything = vec![Subscription::new("pvewatch/v1/#")];
+        connection.client().subscribe(everything).await.unwrap();
+        Self { connection }
+    }
+
+    async fn publish(&self, event: &Event) {
+        let kind = event.data.kind().to_owned();
+        let topic = Topic::Event { node: event.node.clone(), kind }.at(&event.site);
+        self.publish_raw(&topic, codec::encode_event(event).unwrap()).await;
+    }
+
+    async fn publish_raw(&self, topic: &str, payload: Vec<u8>) {
+        self.connection.client().publish(Message::new(topic, payload)).await.unwrap();
+    }
+
+    /// The next message that `pick` makes something of.
+    async fn wait<T>(&mut self, what: &str, pick: impl Fn(&Received) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Incoming::Message(received) = self.connection.next().await.unwrap()
+                    && let Some(found) = pick(&received)
+                {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("never came: {what}"))
+    }
+
+    async fn wait_ready(&mut self) {
+        let is_ready = |received: &Received| {
+            let presence = presence(received)?;
+            (presence.ready && presence.state == PresenceState::Online).then_some(())
+        };
+        self.wait("the collector is ready", is_ready).await;
+    }
+
+    async fn wait_ack(&mut self, stream: StreamId, through: u64) -> Ack {
+        self.wait(&format!("ack {through}"), |received| {
+            let ack = ack(received)?;
+            (ack.stream == stream && ack.through == Sequence(through)).then_some(ack)
+        })
+        .await
+    }
+}
+
+fn presence(received: &Received) -> Option<CollectorPresence> {
+    let (_, topic) = Topic::parse(&received.topic).ok()?;
+    matches!(topic, Topic::CollectorPresence { .. })
+        .then(|| codec::decode(&received.payload).unwrap())
+}
+
+fn ack(received: &Received) -> Option<Ack> {
+    let (_, topic) = Topic::parse(&received.topic).ok()?;
+    matches!(topic, Topic::Ack { .. }).then(|| codec::decode(&received.payload).unwrap())
+}
+
+fn alert(received: &Received) -> Option<AlertMessage> {
+    let (_, topic) = Topic::parse(&received.topic).ok()?;
+    let is_alert = matches!(topic, Topic::Alert { .. }) && !received.payload.is_empty();
+    is_alert.then(|| codec::decode(&received.payload).unwrap())
+}
+
+fn notice(received: &Received) -> Option<Notice> {
+    let (_, topic) = Topic::parse(&received.topic).ok()?;
+    matches!(topic, Topic::Notice).then(|| codec::decode(&received.payload).unwrap())
+}
+
+async fn stored(running: &Running) -> Vec<u64> {
+    let filter = EventFilter { limit: 1000, ..EventFilter::default() };
+    let events = running.queries().events(filter).await.unwrap();
+    events.into_iter().rev().map(|event| event.sequence.0).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_unit_is_stored_acked_told_and_still_known_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    peer.publish(&unit_event(stream, 1, "failed")).await;
+    let ack = peer.wait_ack(stream, 1).await;
+    assert_eq!(stored(&running).await, [1], "what is acked is stored");
+    let firing = peer.wait("the alert", alert).await;
+    assert_eq!((firing.state, firing.labels["node"].as_str()), (AlertState::Firing, "alert"));
+    let told = peer.wait("the notice", notice).await;
+    assert_eq!(told.title, "Critical: ssh.service failed on alert");
+    running.stop().await;
+
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    // The embedded broker has forgotten everything; the collector has not.
+    let again = peer.wait("the alert, retained again", alert).await;
+    assert_eq!((again.fingerprint, again.starts_at), (firing.fingerprint, firing.starts_at));
+    // The agent sends again what it is not sure of, and goes on.
+    peer.publish(&unit_event(stream, 1, "failed")).await;
+    peer.publish(&unit_event(stream, 2, "active")).await;
+    let second = peer.wait_ack(stream, 2).await;
+    assert_eq!(second.collector_epoch, ack.collector_epoch);
+    let resolved = peer.wait("the end of the alert", |received| {
+        alert(received).filter(|alert| alert.state == AlertState::Resolved)
+    });
+    assert_eq!(resolved.await.fingerprint, firing.fingerprint);
+    assert_eq!(stored(&running).await, [1, 2], "applied once");
+    assert_eq!(running.queries().counters().duplicates.get(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_asked_for_and_a_new_store_asks_for_everything() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    peer.publish(&unit_event(stream, 3, "failed")).await;
+    peer.wait_ack(stream, 0).await;
+    peer.publish(&unit_event(stream, 1, "active")).await;
+    peer.wait_ack(stream, 1).await;
+    peer.publish(&unit_event(stream, 2, "active")).await;
+    peer.wait_ack(stream, 3).await;
+    assert_eq!(stored(&running).await, [1, 2, 3]);
+    assert_eq!(running.queries().counters().gaps.get(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_messages_are_counted_and_kept_for_a_look() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    let event = unit_event(stream, 1, "active");
+    let good = codec::encode_event(&event).unwrap();
+    let future = Event { time: "2999-01-01T00:00:00Z".parse().unwrap(), ..event.clone() };
+    for (topic, payload) in [
+        ("pvewatch/v1/home/node/alert/event/unit.changed", b"not json".to_vec()),
+        ("pvewatch/v1/home/node/other/event/unit.changed", good.clone()),
+        ("pvewatch/v1/home/node/alert/event/unit.removed", good.clone()),
+        ("pvewatch/v1/home/node/alert/sample", b"{}".to_vec()),
+        ("pvewatch/v1/home/node/alert/presence", vec![0xff; 1000]),
+        // Not bad: its time is not believed, but it is a fact all the same.
+        ("pvewatch/v1/home/node/alert/event/unit.changed", codec::encode_event(&future).unwrap()),
+    ] {
+        peer.publish_raw(topic, payload).await;
+    }
+    peer.wait_ack(stream, 1).await;
+    let counters = running.queries().counters();
+    let rejects: Vec<_> =
+        counters.rejects_by_reason().into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(
+        rejects,
+        [("not_json", 2), ("wrong_shape", 1), ("wrong_node", 1), ("wrong_kind", 1)]
+    );
+    let kept = running.queries().rejects().await.unwrap();
+    assert_eq!(kept.len(), 5);
+    assert!(kept.iter().all(|reject| !reject.detail.is_empty() && reject.payload.len() <= 512));
+    assert_eq!(running.queries().snapshot().await.counters.fleet.future_times, 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_store_fails_nothing_is_acked_until_it_works_again() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    peer.publish(&unit_event(stream, 1, "active")).await;
+    peer.wait_ack(stream, 1).await;
+    // Something else holds the database for longer than the collector waits.
+    let intruder = rusqlite::Connection::open(dir.path().join("data/collector.db")).unwrap();
+    intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    peer.publish(&unit_event(stream, 2, "failed")).await;
+    let offline = |received: &Received| {
+        assert!(ack(received).is_none(), "acked without having been stored");
+        presence(received).filter(|presence| presence.state == PresenceState::Offline)
+    };
+    peer.wait("the collector goes", offline).await;
+    intruder.execute_batch("ROLLBACK").unwrap();
+    peer.wait_ready().await;
+    assert_eq!(stored(&running).await, [1]);
+    // The agent has no ack, so it sends again.
+    peer.publish(&unit_event(stream, 2, "failed")).await;
+    peer.wait_ack(stream, 2).await;
+    assert_eq!(stored(&running).await, [1, 2]);
+    assert_eq!(running.queries().counters().commit_failures.get(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_is_named_and_nothing_is_left_running() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let other = TempDir::new().unwrap();
+    let check = async |config: Config, part: &str| {
+        let error = app::start(config).await.unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    let mut taken = config(other.path());
+    taken.http.listen = running.http_addr;
+    check(taken, &running.http_addr.to_string()).await;
+    let mut taken = config(other.path());
+    taken.embedded_broker.as_mut().unwrap().listen = running.mqtt_addr.unwrap();
+    check(taken, &running.mqtt_addr.unwrap().to_string()).await;
+    let mut same_data = config(other.path());
+    same_data.data = dir.path().join("data");
+    check(same_data, "in use by another collector").await;
+    let mut no_rules = config(other.path());
+    no_rules.rules.files = vec![other.path().join("missing.toml")];
+    check(no_rules, "missing.toml").await;
+    running.stop().await;
+    app::start(config(other.path())).await.unwrap().stop().await;
+}
