@@ -2,7 +2,8 @@
 //!
 //! `watch` alone does I/O: the system bus, and `journalctl` for the lines that explain a failure.
 //! The rest is pure: `signal` reads messages, `tracker` follows all units, `watched` one of them
-//! with its crash loop, `unit` the states that one passes through, `schedule` when all are
+//! with its crash loop, `unit` and
+//! `phase` the states that one passes through, `schedule` when all are
 //! listed, `journal` and `redact` the lines.
 //!
 //! Promised: a failure is told within milliseconds, once, with how it ended and whether systemd
@@ -11,9 +12,11 @@
 
 mod config;
 mod crash_loop;
+mod exchange;
 mod glob;
 mod journal;
 mod name;
+mod phase;
 mod redact;
 #[cfg(test)]
 mod replay;

@@ -16,10 +16,11 @@ use zbus::Message;
 use zbus::zvariant::{ObjectPath, Value};
 
 use super::config::UnitsConfig;
+use super::exchange::{Input, Now, Output};
 use super::name::UnitName;
 use super::signal::{self, ListedUnit, Signal, UnitProperties, read_signal};
 use super::state::{Ending, word};
-use super::tracker::{Input, Now, Output, Tracker};
+use super::tracker::Tracker;
 
 /// systemd ends a turn of its loop, and answers, when it pauses for this long.
 const PAUSE_MICROSECONDS: i64 = 3_000;
@@ -176,7 +177,7 @@ impl Replay {
         for signal in signals(recorded) {
             let is_old = match &signal {
                 Signal::Unit(unit, seen) => {
-                    !replay.systemd.units.get(unit.as_str()).is_some_and(|known| known.1.is_some())
+                    replay.systemd.units.get(unit.as_str()).is_none_or(|known| known.1.is_none())
                         && seen.changed_at.is_some_and(|at| at.as_microsecond() < start - 100_000)
                 }
                 _ => false,

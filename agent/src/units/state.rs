@@ -136,6 +136,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A unit of which only its states are known.
+    pub fn bare(load_state: Word, active_state: Word, sub_state: Word) -> Self {
+        Self {
+            load_state,
+            active_state,
+            sub_state,
+            ending: None,
+            will_restart: false,
+            invocation: None,
+            changed_at: None,
+        }
+    }
+
     /// As it goes over the wire.
     pub fn to_state(&self, unit: &UnitName, crash_loop: Option<CrashLoopSummary>) -> UnitState {
         let ending = self.ending.as_deref();

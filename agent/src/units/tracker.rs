@@ -9,6 +9,8 @@
 //! daemon-reload). One that goes while it runs or has failed is looked up: `unit.removed` if
 //! systemd says not-found, otherwise it has stopped or recovered.
 
+mod listing;
+
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -16,12 +18,14 @@ use jiff::Timestamp;
 use pvewatch_protocol::event::UnitState;
 
 use super::crash_loop::CrashLoopSettings;
+use super::exchange::{Input, Now, Output};
 use super::name::UnitName;
-use super::schedule::{Reason, Schedule};
-use super::signal::{ListedUnit, Signal, UnitProperties};
-use super::state::{Ending, InvocationId};
-use super::unit::{Change, Compared, Rules};
-use super::watched::{Telling, Watched};
+use super::phase::Rules;
+use super::schedule::Schedule;
+use super::signal::{ListedUnit, Signal};
+use super::state::Ending;
+use super::unit::Change;
+use super::watched::Watched;
 
 /// Most units that are followed: several times what a large node has. Further ones are not
 /// watched, and the source's status says so.
@@ -41,63 +45,6 @@ const PICTURE_INTERVAL_MAX: Duration = Duration::from_secs(900);
 
 /// systemd names a failure that restarts since this version.
 const RESTARTS_NAMED_SINCE: u32 = 254;
-
-/// The two clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    /// For deadlines: never goes back.
-    pub instant: Instant,
-    /// For people.
-    pub wall: Timestamp,
-}
-
-/// Everything that can happen to the tracker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// The bus was reached; signals come from now on. The version of systemd, if it said so.
-    Connected(Option<u32>),
-    /// A signal.
-    Signal(Signal),
-    /// The answer to [`Output::List`].
-    Listed(Vec<ListedUnit>),
-    /// The answer to [`Output::LookUp`].
-    LookedUp(Vec<ListedUnit>),
-    /// The first half of the answer to [`Output::Details`].
-    Ending(UnitName, Ending),
-    /// The second half of the answer to [`Output::Details`]; none if systemd refused.
-    Details(UnitName, Option<UnitProperties>),
-    /// The answer to [`Output::Ping`].
-    Pong,
-    /// Signals were dropped, because they came faster than they could be told.
-    Overflowed,
-    /// The bus is gone.
-    Disconnected,
-    /// The outbox wants a picture.
-    PictureWanted,
-    /// The moment that [`Tracker::next_deadline`] named has come.
-    Deadline,
-}
-
-/// What the tracker wants done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Tell a fact.
-    Tell(Telling),
-    /// Tell that a unit is gone.
-    TellRemoved(UnitName),
-    /// Send the journal lines of this run.
-    ReadLog(UnitName, InvocationId),
-    /// Show the picture of all units.
-    Show(Vec<UnitState>),
-    /// Renew the subscription, and ask for the listing of all watched units.
-    List,
-    /// Ask for these units by name.
-    LookUp(Vec<UnitName>),
-    /// Ask for all properties of a unit: those of its type, then those of every unit.
-    Details(UnitName),
-    /// Ask for nothing: the answer says that all earlier signals are there.
-    Ping,
-}
 
 /// The watched units of one node.
 #[derive(Debug)]
@@ -198,8 +145,8 @@ impl Tracker {
     /// When [`Input::Deadline`] should come.
     pub fn next_deadline(&self) -> Option<Instant> {
         let waiting = self.pinged.iter().chain(&self.unpinged).map(|(_, until)| *until);
-        let looping =
-            self.looping.iter().filter_map(|name| self.units.get(name)?.deadline(&self.settings));
+        let loop_of = |name| self.units.get(name)?.deadline(&self.settings);
+        let looping = self.looping.iter().filter_map(loop_of);
         let picture = match self.picture {
             Picture::DueAt(due) => Some(due),
             Picture::Wanted => None,
@@ -247,97 +194,6 @@ impl Tracker {
         self.tell(now, name, change, outputs);
     }
 
-    /// A listing came: what differs from what was told happened unseen.
-    fn listed(&mut self, now: Now, listed: Vec<ListedUnit>, outputs: &mut Vec<Output>) {
-        let reason = self.schedule.listed(now.instant);
-        self.refused = 0;
-        let mut unlisted: HashSet<UnitName> = self.units.keys().cloned().collect();
-        for entry in listed {
-            unlisted.remove(&entry.unit);
-            if !self.units.contains_key(&entry.unit) {
-                if self.units.len() >= UNITS_MAX {
-                    self.refused += 1;
-                    continue;
-                }
-                let unit_type = entry.unit.unit_type();
-                let is_news = matches!(&*entry.active_state, "active" | "failed");
-                let new = match reason {
-                    Reason::Doubt | Reason::Routine if is_news => Watched::newly_loaded(unit_type),
-                    _ => Watched::unknown(unit_type),
-                };
-                self.units.insert(entry.unit.clone(), new);
-            }
-            let Some(watched) = self.units.get_mut(&entry.unit) else { continue };
-            watched.forget_old_failures(now.instant, &self.settings);
-            let compared = watched.unit.compare(&entry, reason == Reason::Doubt);
-            if compared == Compared::DetailsWanted && self.awaited.len() < DETAILS_MAX {
-                outputs.push(Output::Details(entry.unit.clone()));
-                self.awaited.insert(entry.unit.clone(), entry);
-            }
-        }
-        for name in unlisted {
-            if self.units.get(&name).is_some_and(|watched| watched.unit.is_at_rest()) {
-                self.forget(&name);
-            } else if self.looked_up.len() < LOOKUPS_MAX && !self.looked_up.contains(&name) {
-                self.looked_up.push(name);
-            }
-        }
-        if !self.looked_up.is_empty() {
-            outputs.push(Output::LookUp(self.looked_up.clone()));
-        }
-        if !self.awaited.is_empty() || !self.looked_up.is_empty() {
-            self.awaited_until = Some(now.instant + DETAILS_WAIT);
-        }
-        if self.units.capacity() > 4 * self.units.len().max(64) {
-            self.units.shrink_to_fit();
-        }
-        if reason != Reason::Routine {
-            self.picture = Picture::Wanted;
-        }
-    }
-
-    /// Units that were not in the listing, though they ran or had failed, were looked up.
-    fn looked_up(&mut self, now: Now, listed: Vec<ListedUnit>, outputs: &mut Vec<Output>) {
-        let asked = std::mem::take(&mut self.looked_up);
-        let mut found: HashMap<UnitName, ListedUnit> =
-            listed.into_iter().map(|entry| (entry.unit.clone(), entry)).collect();
-        for name in asked {
-            let Some(watched) = self.units.get_mut(&name) else { continue };
-            let unseen = watched.unit.failed_unseen();
-            self.tell(now, &name, unseen, outputs);
-            // systemd leaves out the names that it cannot load at all.
-            let gone = found.get(&name).is_none_or(|entry| {
-                entry.load_state == "not-found" && entry.active_state == "inactive"
-            });
-            if gone {
-                self.forget(&name);
-                outputs.push(Output::TellRemoved(name));
-            } else if let Some(entry) = found.remove(&name) {
-                let rules = self.rules;
-                let Some(watched) = self.units.get_mut(&name) else { continue };
-                let changes = watched.unit.observed_in_listing(now.instant, &entry, rules);
-                self.tell(now, &name, changes, outputs);
-            }
-        }
-    }
-
-    fn details(
-        &mut self,
-        now: Now,
-        name: &UnitName,
-        seen: Option<UnitProperties>,
-        outputs: &mut Vec<Output>,
-    ) {
-        let Some(entry) = self.awaited.remove(name) else { return };
-        let rules = self.rules;
-        let Some(watched) = self.units.get_mut(name) else { return };
-        let changes = match seen {
-            Some(seen) => watched.unit.observed(now.instant, seen, rules),
-            None => watched.unit.observed_in_listing(now.instant, &entry, rules),
-        };
-        self.tell(now, name, changes, outputs);
-    }
-
     fn disconnected(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let mut waiting = std::mem::take(&mut self.pinged);
         waiting.append(&mut self.unpinged);
@@ -358,7 +214,7 @@ impl Tracker {
             if let Some(watched) = self.units.get_mut(&name)
                 && let Some(telling) = watched.due(&name, now.instant, &self.settings)
             {
-                outputs.push(Output::Tell(telling));
+                outputs.push(Output::Tell(Box::new(telling)));
             }
             self.note_deadline(&name);
         }
@@ -405,7 +261,7 @@ impl Tracker {
             let telling = watched.tell(name, now.instant, now.wall, change, &self.settings);
             let Some(telling) = telling else { continue };
             let with_log = telling.with_log;
-            outputs.push(Output::Tell(telling));
+            outputs.push(Output::Tell(Box::new(telling)));
             if let Some(invocation) = invocation.filter(|_| with_log) {
                 outputs.push(Output::ReadLog(name.clone(), invocation));
             }

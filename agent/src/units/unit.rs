@@ -11,27 +11,19 @@
 //! held until systemd has answered a ping sent after it, which cannot overtake that signal:
 //! half a millisecond. If it comes later after all, the failure is told again, corrected.
 
+mod listing;
+
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::name::UnitType;
-use super::signal::{ListedUnit, UnitProperties};
-use super::state::{Ending, Snapshot, Word};
+use super::phase::{Phase, Restart, Rules, Standing};
+use super::signal::UnitProperties;
+use super::state::{Ending, Snapshot, word};
+
+pub use listing::Compared;
 
 /// How long a verdict waits for systemd's answer before it is taken without.
 const VERDICT_WAIT: Duration = Duration::from_millis(250);
-
-/// Where a unit stands when it is not on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It runs, or did what it does (`exited`), or waits for its time.
-    Active,
-    /// It does not run.
-    Inactive,
-    /// It failed, or is between a failure and its automatic restart.
-    Failed,
-}
 
 /// What became of a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,24 +47,6 @@ pub struct Change {
     pub turn: Turn,
     /// The unit after the change.
     pub snapshot: Snapshot,
-}
-
-/// What decides how signals are read.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules {
-    /// Whether systemd names a failure that restarts (254 and later).
-    pub restarts_named: bool,
-    /// A failure of a unit that was never seen is a change if it is not older than this.
-    pub watching_since: Timestamp,
-}
-
-/// Whether a listing agrees with what is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compared {
-    /// Nothing to do.
-    Agrees,
-    /// Its details are wanted.
-    DetailsWanted,
 }
 
 /// What is known of one unit.
@@ -110,25 +84,6 @@ enum Verdict {
     Inactive,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Restart {
-    Comes,
-    No,
-    Unknown,
-}
-
-/// What one state means, without what came before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Active,
-    Inactive,
-    /// Inactive, unless it restarts.
-    MaybeInactive,
-    Failed(Restart),
-    Restarting,
-    OnTheWay,
-}
-
 impl Unit {
     /// A unit of which nothing is known.
     pub fn unknown(unit_type: UnitType) -> Self {
@@ -144,15 +99,7 @@ impl Unit {
 
     /// A unit that was not loaded until now, and so was inactive.
     pub fn newly_loaded(unit_type: UnitType) -> Self {
-        let snapshot = Snapshot {
-            load_state: Word::Borrowed("loaded"),
-            active_state: Word::Borrowed("inactive"),
-            sub_state: Word::Borrowed("dead"),
-            ending: None,
-            will_restart: false,
-            invocation: None,
-            changed_at: None,
-        };
+        let snapshot = Snapshot::bare(word("loaded"), word("inactive"), word("dead"));
         let told = Some(Told { standing: Standing::Inactive, snapshot });
         Self { told, ..Self::unknown(unit_type) }
     }
@@ -184,30 +131,14 @@ impl Unit {
         self.start_failed = true;
     }
 
-    /// systemd forgot the unit: if its latest job failed, it failed without being seen so.
-    pub fn failed_unseen(&mut self) -> Option<Change> {
-        if !self.start_failed || self.standing() == Some(Standing::Failed) {
-            return None;
-        }
-        let failed = Snapshot {
-            active_state: Word::Borrowed("failed"),
-            sub_state: Word::Borrowed("failed"),
-            ending: self.ending.clone(),
-            changed_at: None,
-            ..self.snapshot()?.clone()
-        };
-        Some(self.tell(Turn::Failed, Standing::Failed, failed))
-    }
-
     /// The interface of its type said how the latest run ended.
     pub fn ended(&mut self, ending: Ending) -> Option<Change> {
         let completes = match self.pending.as_deref_mut() {
-            Some(pending) if pending.snapshot.ending.is_none() && ending.is_failure() => {
-                pending.snapshot.ending = Some(Box::new(ending.clone()));
-                match pending.verdict {
-                    Verdict::Failed { restart } => restart != Restart::Unknown,
-                    Verdict::Inactive => false,
-                }
+            Some(Pending { verdict: Verdict::Failed { restart }, snapshot, .. })
+                if snapshot.ending.is_none() && ending.is_failure() =>
+            {
+                snapshot.ending = Some(Box::new(ending.clone()));
+                *restart != Restart::Unknown
             }
             _ => false,
         };
@@ -225,44 +156,11 @@ impl Unit {
         let fresh = std::mem::replace(&mut self.ending_is_fresh, false);
         let mut changes = Vec::new();
         match phase {
-            Phase::Failed(restart) => {
-                if self.knows(Standing::Failed, &seen, fresh)
-                    || self.pending.as_ref().is_some_and(|pending| {
-                        matches!(pending.verdict, Verdict::Failed { .. })
-                            && pending.snapshot.changed_at == seen.changed_at
-                    })
-                {
-                    return changes;
-                }
-                changes.extend(self.decide());
-                if self.told.is_none() && seen.changed_at < Some(rules.watching_since) {
-                    self.adopt(Standing::Failed, seen, restart == Restart::Comes);
-                    return changes;
-                }
-                // A failure with the result of a success is one whose ending is yet to come.
-                let explained = fresh && self.ending.as_deref().is_some_and(Ending::is_failure);
-                let has_ending = explained || !self.unit_type.has_result();
-                let mut snapshot = self.snapshot_of(seen, restart == Restart::Comes);
-                if !has_ending {
-                    snapshot.ending = None;
-                }
-                if has_ending && restart != Restart::Unknown {
-                    changes.push(self.tell(Turn::Failed, Standing::Failed, snapshot));
-                } else {
-                    self.wait(now, Verdict::Failed { restart }, snapshot);
-                }
-            }
+            Phase::Failed(restart) => changes = self.failing(now, seen, restart, fresh, rules),
             Phase::Restarting => changes.extend(self.restarting(seen, fresh)),
-            Phase::OnTheWay => match self.pending.as_deref().map(|pending| pending.verdict) {
-                Some(Verdict::Failed { .. }) => changes.extend(self.decide()),
-                Some(Verdict::Inactive) => self.pending = None,
-                None => {}
-            },
+            Phase::OnTheWay => changes.extend(self.decide_failure()),
             Phase::Active => {
-                match self.pending.as_deref().map(|pending| pending.verdict) {
-                    Some(Verdict::Failed { .. }) => changes.extend(self.decide()),
-                    Some(Verdict::Inactive) | None => self.pending = None,
-                }
+                changes.extend(self.decide_failure());
                 changes.extend(self.settle(Standing::Active, seen, fresh));
             }
             Phase::Inactive => {
@@ -270,11 +168,9 @@ impl Unit {
                 changes.extend(self.settle(Standing::Inactive, seen, fresh));
             }
             Phase::MaybeInactive => {
-                let waits = matches!(
-                    self.pending.as_deref().map(|pending| pending.verdict),
-                    Some(Verdict::Inactive)
-                );
-                if waits || self.knows(Standing::Inactive, &seen, fresh) {
+                if self.awaits() == Some(Verdict::Inactive)
+                    || self.knows(Standing::Inactive, &seen, fresh)
+                {
                     return changes;
                 }
                 changes.extend(self.decide());
@@ -303,61 +199,51 @@ impl Unit {
         }
     }
 
-    /// Compares with a listing, which is newer than every signal seen so far.
-    ///
-    /// What was not known is taken over without a change. `doubt` asks for the details of what
-    /// looks the same too: something may have happened unseen.
-    pub fn compare(&mut self, listed: &ListedUnit, doubt: bool) -> Compared {
-        let (standing, will_restart) = listed_standing(listed);
-        let Some(told) = &mut self.told else {
-            let standing = standing.unwrap_or(Standing::Inactive);
-            let snapshot = Snapshot {
-                load_state: listed.load_state.clone(),
-                active_state: listed.active_state.clone(),
-                sub_state: listed.sub_state.clone(),
-                ending: None,
-                will_restart,
-                invocation: None,
-                changed_at: None,
-            };
-            self.told = Some(Told { standing, snapshot });
-            return match standing {
-                Standing::Failed => Compared::DetailsWanted,
-                _ => Compared::Agrees,
-            };
-        };
-        told.snapshot.load_state = listed.load_state.clone();
-        let differs = standing.is_some_and(|standing| standing != told.standing);
-        let failed = standing == Some(Standing::Failed);
-        let incomplete = failed && (doubt || told.snapshot.changed_at.is_none());
-        if self.pending.is_none() && (differs || incomplete) {
-            Compared::DetailsWanted
-        } else {
-            Compared::Agrees
+    /// It is on the way again: what waited was a failure, or nothing after all.
+    fn decide_failure(&mut self) -> Option<Change> {
+        if self.awaits() == Some(Verdict::Inactive) {
+            self.pending = None;
         }
+        self.decide()
     }
 
-    /// A verdict was not waited for: the state that a listing gave is all there is.
-    pub fn observed_in_listing(
+    fn awaits(&self) -> Option<Verdict> {
+        self.pending.as_deref().map(|pending| pending.verdict)
+    }
+
+    /// The unit shows `failed`.
+    fn failing(
         &mut self,
         now: Instant,
-        listed: &ListedUnit,
+        seen: UnitProperties,
+        restart: Restart,
+        fresh: bool,
         rules: Rules,
     ) -> Vec<Change> {
-        let (standing, _) = listed_standing(listed);
-        if standing.is_none() || standing == self.standing() {
+        let waits = matches!(self.awaits(), Some(Verdict::Failed { .. }));
+        let same = |pending: &Pending| pending.snapshot.changed_at == seen.changed_at;
+        if (waits && self.pending.as_deref().is_some_and(same))
+            || self.knows(Standing::Failed, &seen, fresh)
+        {
             return Vec::new();
         }
-        let seen = UnitProperties {
-            load_state: Some(listed.load_state.clone()),
-            active_state: listed.active_state.clone(),
-            sub_state: listed.sub_state.clone(),
-            changed_at: None,
-            invocation: None,
-            has_job: false,
-        };
-        let mut changes = self.observed(now, seen, rules);
-        changes.extend(self.decide());
+        let mut changes: Vec<Change> = self.decide().into_iter().collect();
+        if self.told.is_none() && seen.changed_at < Some(rules.watching_since) {
+            self.adopt(Standing::Failed, seen, restart == Restart::Comes);
+            return changes;
+        }
+        // A failure with the result of a success is one whose ending is yet to come.
+        let explained = fresh && self.ending.as_deref().is_some_and(Ending::is_failure);
+        let has_ending = explained || !self.unit_type.has_result();
+        let mut snapshot = self.snapshot_of(seen, restart == Restart::Comes);
+        if has_ending && restart != Restart::Unknown {
+            changes.push(self.tell(Turn::Failed, Standing::Failed, snapshot));
+        } else {
+            if !has_ending {
+                snapshot.ending = None;
+            }
+            self.wait(now, Verdict::Failed { restart }, snapshot);
+        }
         changes
     }
 
@@ -444,7 +330,7 @@ impl Unit {
         let load_state = seen
             .load_state
             .or_else(|| self.snapshot().map(|told| told.load_state.clone()))
-            .unwrap_or(Word::Borrowed("loaded"));
+            .unwrap_or(word("loaded"));
         Snapshot {
             load_state,
             active_state: seen.active_state,
@@ -470,38 +356,5 @@ impl Unit {
 
     fn wait(&mut self, now: Instant, verdict: Verdict, snapshot: Snapshot) {
         self.pending = Some(Box::new(Pending { verdict, snapshot, until: now + VERDICT_WAIT }));
-    }
-}
-
-impl Phase {
-    fn of(seen: &UnitProperties, unit_type: UnitType, rules: Rules) -> Self {
-        let restart_is_named = rules.restarts_named || !unit_type.can_restart();
-        match (&*seen.active_state, &*seen.sub_state) {
-            ("active" | "reloading" | "refreshing", _) => Self::Active,
-            ("failed", "failed-before-auto-restart") => Self::Failed(Restart::Comes),
-            ("failed", _) if restart_is_named => Self::Failed(Restart::No),
-            ("failed", _) => Self::Failed(Restart::Unknown),
-            ("inactive", "dead-before-auto-restart") => Self::OnTheWay,
-            // A start or restart waits for its turn, or a stop is about to be done.
-            ("inactive", _) if seen.has_job => Self::OnTheWay,
-            ("inactive", _) if restart_is_named => Self::Inactive,
-            ("inactive", _) => Self::MaybeInactive,
-            ("activating", "auto-restart" | "auto-restart-queued") => Self::Restarting,
-            _ => Self::OnTheWay,
-        }
-    }
-}
-
-/// Where a unit of a listing stands, if it is not on the way, and whether it will restart.
-fn listed_standing(listed: &ListedUnit) -> (Option<Standing>, bool) {
-    match (&*listed.active_state, &*listed.sub_state) {
-        ("active" | "reloading" | "refreshing", _) => (Some(Standing::Active), false),
-        ("failed", sub_state) => {
-            (Some(Standing::Failed), sub_state == "failed-before-auto-restart")
-        }
-        ("inactive", "dead-before-auto-restart") => (None, false),
-        ("inactive", _) => (Some(Standing::Inactive), false),
-        ("activating", "auto-restart" | "auto-restart-queued") => (Some(Standing::Failed), true),
-        _ => (None, false),
     }
 }

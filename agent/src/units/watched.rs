@@ -7,8 +7,9 @@ use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 
 use super::crash_loop::{CrashLoop, CrashLoopSettings, OnFailure, OnQuiet};
 use super::name::{UnitName, UnitType};
+use super::phase::Standing;
 use super::state::Snapshot;
-use super::unit::{Change, Standing, Turn, Unit};
+use super::unit::{Change, Turn, Unit};
 
 /// A change that is told, and whether the journal has something to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]

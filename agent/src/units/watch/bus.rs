@@ -18,10 +18,10 @@ use tokio::time::timeout;
 use zbus::message::Type;
 use zbus::{Connection, Message, MessageStream, connection};
 
+use crate::units::exchange::Input;
 use crate::units::glob::Selection;
 use crate::units::name::UnitName;
 use crate::units::signal::{self, Signal, UNIT_INTERFACE};
-use crate::units::tracker::Input;
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";

@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::config::{UnitsConfig, UnitsPaths};
+use super::exchange::{Input, Now, Output};
 use super::glob::{Selection, UnitGlob};
-use super::tracker::{Input, Now, Output, Tracker, UNITS_MAX};
+use super::tracker::{Tracker, UNITS_MAX};
 use crate::source::{Closed, Fact, PictureWanted, Report, Reporter};
 use bus::{Bus, BusError};
 use journalctl::{REQUESTS_MAX, Request};
@@ -51,6 +52,7 @@ pub async fn run(
         log_exclude: config.log.exclude.clone(),
         trouble,
         status: None,
+        counted: None,
     };
     let mut reader = JoinSet::new();
     reader.spawn(journalctl::serve(config.log, paths, requests_out, reporter, trouble_in));
@@ -92,6 +94,8 @@ struct Source {
     log_exclude: Vec<UnitGlob>,
     trouble: watch::Receiver<Option<String>>,
     status: Option<SourceStatus>,
+    /// How many units the first listing of this connection had.
+    counted: Option<usize>,
 }
 
 impl Source {
@@ -117,6 +121,7 @@ impl Source {
                 Err(reason) => break reason,
             };
         };
+        self.counted = None;
         let outputs = self.tracker.handle(now(), Input::Disconnected);
         // Without a bus nothing can be asked; what is told and shown is told and shown.
         let _ = self.carry_out(outputs, None).await?;
@@ -226,7 +231,9 @@ impl Source {
             Some(version) => format!("systemd {version}"),
             None => "systemd".to_owned(),
         };
-        let mut detail = format!("{} units of {version}", self.tracker.watched());
+        // The number at first: a status that changed with every unit would say nothing new.
+        let counted = *self.counted.get_or_insert(self.tracker.watched());
+        let mut detail = format!("{counted} units of {version}");
         if self.tracker.refused() > 0 {
             let refused = self.tracker.refused();
             detail += &format!(
