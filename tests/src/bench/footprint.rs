@@ -88,7 +88,7 @@ fn phase(
     changes_per_second: usize,
 ) -> io::Result<Vec<Spent>> {
     stage.listener.wait_for_quiet(Duration::from_secs(2));
-    stage.listener.acknowledge();
+    stage.acknowledge();
     let mut meters = Vec::new();
     for (_, id) in processes {
         meters.push(Meter::start(*id)?);
@@ -108,7 +108,7 @@ fn phase(
             get(url).ok_or_else(|| io::Error::other("the exporter does not answer"))?;
         }
         while stage.listener.next(second.remaining()).is_some() {}
-        stage.listener.acknowledge();
+        stage.acknowledge();
         for meter in &mut meters {
             meter.note()?;
         }

@@ -36,14 +36,14 @@ pub fn run(plan: &Plan, count: usize) -> Report {
 }
 
 fn one_at_a_time(stage: &mut Stage, count: usize) -> Vec<Figure> {
-    let mut hops = Hops::new(&stage.access);
+    let mut hops = Hops::new(&stage.middle.access);
     let mut arrivals = Vec::new();
     for instance in 1..=count {
         let unit = format!("bench-fail@{instance}.service");
         stage.start_units("bench-fail", instance..=instance);
         arrivals.extend(stage.listener.find(LOST_AFTER, |arrival| is_failure_of(arrival, &unit)));
         stage.listener.wait_for_quiet(PAUSE);
-        stage.listener.acknowledge();
+        stage.acknowledge();
         hops.measure();
     }
     let delays = Distribution::new(arrivals.iter().map(Arrival::delay_ms).collect());
@@ -70,7 +70,7 @@ fn all_at_once(stage: &mut Stage, count: usize) -> Vec<Figure> {
         instances.clone().map(|instance| format!("bench-fail@{instance}.service")).collect();
     stage.start_units("bench-fail", instances);
     let found = failures_of(&mut stage.listener, &expected);
-    stage.listener.acknowledge();
+    stage.acknowledge();
     let delays = Distribution::new(found.values().map(Arrival::delay_ms).collect());
     let first = found.values().map(|arrival| arrival.event.time).min();
     let last = found.values().map(|arrival| arrival.arrived).max();

@@ -1,6 +1,6 @@
-//! A subscriber that plays the collector: it takes events in order and says what it has.
+//! A subscriber that takes events in order and, where there is no real collector, plays it.
 //!
-//! Without its acks the agent would keep every event and send it again. It stores nothing. What
+//! Without acks the agent would keep every event and send it again. It stores nothing. What
 //! comes twice is counted and left out, what is missing in the sequence is counted.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pvewatch_protocol::event::{UnitChange, UnitChanged};
 use pvewatch_protocol::{
-    Ack, CollectorName, Epoch, Event, EventData, NodeName, NodePresence, Position, PresenceState,
-    Site, Topic, codec, topic,
+    Ack, AlertMessage, AlertState, CollectorName, CollectorPresence, Epoch, Event, EventData,
+    NodeName, NodePresence, Position, PresenceState, Site, Topic, codec, topic,
 };
 use uuid::Uuid;
 
@@ -67,6 +67,15 @@ pub struct Oddities {
     pub unreadable: u64,
 }
 
+/// An alert about a unit that fires.
+#[derive(Debug, Clone)]
+pub struct FiringAlert {
+    /// The unit.
+    pub unit: String,
+    /// When the alert arrived.
+    pub arrived: Timestamp,
+}
+
 /// The subscriber.
 pub struct Listener {
     subscriber: Subscriber,
@@ -74,6 +83,8 @@ pub struct Listener {
     node: NodeName,
     epoch: Epoch,
     waiting: VecDeque<Arrival>,
+    alerts: Vec<FiringAlert>,
+    collector_is_ready: bool,
     newest: Option<Position>,
     acked: Option<Position>,
     connections: BTreeSet<Epoch>,
@@ -82,14 +93,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Connects and subscribes to everything that the node sends.
+    /// Connects and subscribes to everything that nodes and collectors send.
     ///
     /// # Panics
     /// When the broker refuses, or cannot be reached.
     #[track_caller]
     pub fn connect(access: &Access, node: &NodeName) -> Self {
         let site = Site::default();
-        let filters = topic::filter::from_nodes(&site);
+        let mut filters = topic::filter::from_nodes(&site).to_vec();
+        filters.extend([topic::filter::alerts(&site), topic::filter::collectors(&site)]);
         let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
         Self {
             subscriber: Subscriber::connect(access, &filters),
@@ -97,6 +109,8 @@ impl Listener {
             node: node.clone(),
             epoch: Epoch(Uuid::now_v7()),
             waiting: VecDeque::new(),
+            alerts: Vec::new(),
+            collector_is_ready: false,
             newest: None,
             acked: None,
             connections: BTreeSet::new(),
@@ -148,19 +162,27 @@ impl Listener {
         self.acked = Some(newest);
     }
 
+    /// The alerts that have begun to fire and were not taken yet.
+    pub fn take_alerts(&mut self) -> Vec<FiringAlert> {
+        std::mem::take(&mut self.alerts)
+    }
+
+    /// Waits until a collector says that it has caught up.
+    ///
+    /// # Panics
+    /// When none does within that time.
+    #[track_caller]
+    pub fn wait_for_collector(&mut self, within: Duration) {
+        self.wait_until("a collector that is ready", within, |this| this.collector_is_ready);
+    }
+
     /// Waits until the agent is connected and has sent the picture of all units.
     ///
     /// # Panics
     /// When it does not within that time.
     #[track_caller]
     pub fn wait_for_units(&mut self, within: Duration) {
-        let deadline = Deadline::after(within);
-        while self.units_pictures == 0 {
-            assert!(!deadline.has_passed(), "waited {within:?} for the picture of all units");
-            for message in self.subscriber.take_within(deadline.remaining()) {
-                self.on_message(&message);
-            }
-        }
+        self.wait_until("the picture of all units", within, |this| this.units_pictures > 0);
     }
 
     /// How often the agent has connected.
@@ -171,6 +193,17 @@ impl Listener {
     /// What was odd so far.
     pub fn oddities(&self) -> Oddities {
         self.oddities
+    }
+
+    #[track_caller]
+    fn wait_until(&mut self, what: &str, within: Duration, is_there: impl Fn(&Self) -> bool) {
+        let deadline = Deadline::after(within);
+        while !is_there(self) {
+            assert!(!deadline.has_passed(), "waited {within:?} for {what}");
+            for message in self.subscriber.take_within(deadline.remaining()) {
+                self.on_message(&message);
+            }
+        }
     }
 
     fn on_message(&mut self, message: &Message) {
@@ -184,7 +217,23 @@ impl Listener {
             Ok((_, Topic::Checkpoint { source, .. })) if source == "units" => {
                 self.units_pictures += 1;
             }
+            Ok((_, Topic::Alert { .. })) => self.on_alert(message),
+            Ok((_, Topic::CollectorPresence { .. })) => {
+                let presence: Option<CollectorPresence> = codec::decode(&message.payload).ok();
+                self.collector_is_ready =
+                    presence.is_some_and(|it| it.ready && it.state == PresenceState::Online);
+            }
             _ => {}
+        }
+    }
+
+    fn on_alert(&mut self, message: &Message) {
+        // A retained alert that has ended has no payload.
+        let Ok(alert) = codec::decode::<AlertMessage>(&message.payload) else { return };
+        if alert.state == AlertState::Firing
+            && let Some(unit) = alert.labels.get("unit")
+        {
+            self.alerts.push(FiringAlert { unit: unit.clone(), arrived: message.arrived });
         }
     }
 

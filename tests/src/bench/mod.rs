@@ -4,10 +4,12 @@
 //! [`listener`] that plays the collector. Each benchmark gives a [`figure::Report`]; budgets are
 //! those of the design. Absent on purpose: assertions on speed, since machines differ.
 
+pub mod alert;
 pub mod figure;
 pub mod footprint;
 pub mod latency;
 pub mod listener;
+pub mod middle;
 pub mod sizes;
 pub mod soak;
 pub mod stage;

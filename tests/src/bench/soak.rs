@@ -91,7 +91,7 @@ fn count_failures(stage: &mut Stage, counts: &mut Counts, until: Deadline) {
     while let Some(arrival) = stage.listener.next(until.remaining()) {
         counts.received += usize::from(arrival.failure().is_some());
     }
-    stage.listener.acknowledge();
+    stage.acknowledge();
 }
 
 fn progress(
@@ -166,9 +166,10 @@ fn report(
         Figure::new("events repeated", oddities.repeated as f64, ""),
     ];
     let setting = format!(
-        "{} min, {}, {IDLE_UNITS} units, Mosquitto, mutual TLS",
+        "{} min, {}, {IDLE_UNITS} units, {}, mutual TLS",
         duration.as_secs() / 60,
-        plan.suite.name()
+        plan.suite.name(),
+        plan.via.name()
     );
     Report { name: "soak", setting, figures }
 }

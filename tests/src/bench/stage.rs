@@ -1,5 +1,5 @@
-//! Where the benchmarks play: a node with the agent under its shipped unit, Mosquitto with
-//! mutual TLS on the host, and a listener in this process.
+//! Where the benchmarks play: a node with the agent under its shipped unit, a broker with mutual
+//! TLS on the host, perhaps the real collector, and a listener in this process.
 //!
 //! The node has the units that benchmarks need, loaded but idle. Everything is gone when the
 //! stage is dropped.
@@ -8,21 +8,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pvewatch_protocol::NodeName;
-use tempfile::TempDir;
 
 use super::listener::Listener;
+use super::middle::{Collector, Middle, Via};
 use crate::certificates::{Authority, Validity};
 use crate::deadline::eventually;
 use crate::lab::{Node, Suite};
 use crate::places::checkout;
-use crate::servers::{Mosquitto, Security};
 use crate::subscriber::Access;
 
 /// Units that are there and do nothing.
 pub const IDLE_UNITS: usize = 500;
 
-/// How long the agent may take from its start to the picture of all units.
-const AGENT_START: Duration = Duration::from_secs(60);
+/// How long an agent may take until it has sent the picture of all units, or a collector until
+/// it is ready.
+const START: Duration = Duration::from_secs(60);
 
 /// Units that the benchmarks start and stop: instances of templates, so that none needs a file
 /// of its own. The limit of starts is lifted, since the same instance is started again and again.
@@ -54,21 +54,23 @@ pub struct Plan {
     pub suite: Suite,
     /// Where the agent comes from.
     pub agent: AgentFrom,
+    /// The broker.
+    pub via: Via,
+    /// The collector; this process plays it if there is none.
+    pub collector: Option<Collector>,
 }
 
 /// A stage that is set.
 pub struct Stage {
     /// The node.
     pub node: Node,
-    /// The broker.
-    pub broker: Mosquitto,
-    /// Who plays the collector.
+    /// Who hears what the agent says.
     pub listener: Listener,
-    /// How to reach the broker as a collector.
-    pub access: Access,
+    /// The broker and the collector.
+    pub middle: Middle,
     /// The agent's process id as the host numbers it.
     pub agent_id: u32,
-    _directory: TempDir,
+    via: Via,
 }
 
 impl Stage {
@@ -78,14 +80,12 @@ impl Stage {
     /// When any of them does not start.
     #[track_caller]
     pub fn set(plan: &Plan) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let authority = Authority::new(directory.path(), "authority");
-        let server = authority.server(Validity::Valid);
-        let broker = Mosquitto::start(Security::mutual_tls(&authority, server));
-        let access = broker.access(Some(authority.client("collector", Validity::Valid)));
+        let middle = Middle::start(plan.via, plan.collector.as_ref());
         let name: NodeName = plan.name.parse().expect("the benchmarks name their nodes well");
-        let mut listener = Listener::connect(&access, &name);
-
+        let mut listener = Listener::connect(&middle.access, &name);
+        if middle.has_collector() {
+            listener.wait_for_collector(START);
+        }
         let mut node = Node::new(plan.name, plan.suite);
         for (unit, content) in UNITS {
             node.write_file(&format!("/etc/systemd/system/{unit}"), content);
@@ -94,13 +94,22 @@ impl Stage {
         node.show_journal_of("pvewatch-agent.service");
         node.shell(&format!("bash -c 'systemctl start bench-idle@{{1..{IDLE_UNITS}}}.service'"));
         install(&node, &plan.agent);
-        configure(&node, &authority, &broker.access(None));
+        configure(&node, &middle.authority, &middle.access);
         node.succeeds(&["systemctl", "restart", "pvewatch-agent.service"]);
-        listener.wait_for_units(AGENT_START);
+        listener.wait_for_units(START);
         listener.wait_for_quiet(Duration::from_secs(2));
-        listener.acknowledge();
         let agent_id = main_process(&node, "pvewatch-agent.service");
-        Self { node, broker, listener, access, agent_id, _directory: directory }
+        let mut stage = Self { node, listener, middle, agent_id, via: plan.via };
+        stage.acknowledge();
+        stage
+    }
+
+    /// Tells the agent that everything received so far is stored, if there is no collector that
+    /// does.
+    pub fn acknowledge(&mut self) {
+        if !self.middle.has_collector() {
+            self.listener.acknowledge();
+        }
     }
 
     /// Starts instances of a template and does not wait for what becomes of them.
@@ -125,8 +134,9 @@ impl Stage {
     pub fn setting(&self) -> String {
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         format!(
-            "{}, Mosquitto, mutual TLS, load average {}",
+            "{}, {}, mutual TLS, load average {}",
             self.node.suite().name(),
+            self.via.name(),
             load.split(' ').next().unwrap_or_default()
         )
     }
@@ -153,7 +163,7 @@ impl Stage {
 /// When it does not run.
 #[track_caller]
 pub fn main_process(node: &Node, unit: &str) -> u32 {
-    eventually(&format!("the main process of {unit}"), AGENT_START, || {
+    eventually(&format!("the main process of {unit}"), START, || {
         let id = node.run(&["systemctl", "show", "-p", "MainPID", "--value", unit]).stdout;
         id.parse().ok().filter(|id| *id != 0).and_then(|id| node.host_pid(id))
     })

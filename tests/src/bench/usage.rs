@@ -1,6 +1,7 @@
 //! What a running process costs: memory, processor time and wake-ups, as the kernel counts them.
 //!
-//! Reading is thin, understanding is pure. A wake-up is a context switch, voluntary or not, of
+//! Reading is thin, understanding is pure. Processor time comes in ticks of 10 ms, so it takes
+//! minutes to tell of an idle process. A wake-up is a context switch, voluntary or not, of
 //! any thread. Children that a process starts are not counted: their time is reported apart.
 
 use std::collections::BTreeMap;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use pvewatch_tests::bench::figure::Report;
+use pvewatch_tests::bench::middle::{Collector, Via};
 use pvewatch_tests::bench::stage::{AgentFrom, Plan};
-use pvewatch_tests::bench::{footprint, latency, sizes};
+use pvewatch_tests::bench::{alert, footprint, latency, sizes};
 use pvewatch_tests::lab::Suite;
 use serde_json::Value;
 
@@ -25,6 +26,12 @@ struct Arguments {
     /// The agent's package, to be installed in place of the program
     #[arg(long, value_name = "FILE")]
     package: Option<PathBuf>,
+    /// The collector's program
+    #[arg(long, value_name = "FILE")]
+    collector: Option<PathBuf>,
+    /// The broker; the embedded one is a part of the collector
+    #[arg(long, value_name = "BROKER", default_value = "mosquitto")]
+    broker: Broker,
     /// Other files whose sizes are told
     #[arg(long, value_name = "FILE")]
     size_of: Vec<PathBuf>,
@@ -45,8 +52,15 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Benchmark {
     Latency,
+    Alert,
     Footprint,
     Sizes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Broker {
+    Mosquitto,
+    Embedded,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -70,6 +84,11 @@ fn main() -> ExitCode {
         [] => Benchmark::value_variants(),
         some => some,
     };
+    let embedded = arguments.broker == Broker::Embedded;
+    if arguments.collector.is_none() && (embedded || names.contains(&Benchmark::Alert)) {
+        eprintln!("bench: alerts and the embedded broker need a collector: use --collector FILE");
+        return ExitCode::from(2);
+    }
     let mut reports = Vec::new();
     for name in names {
         eprintln!("measuring {name:?} ...");
@@ -94,8 +113,16 @@ fn measure(name: Benchmark, arguments: &Arguments) -> Report {
         Some(package) => AgentFrom::Package(package.clone()),
         None => AgentFrom::Program(arguments.agent.clone()),
     };
-    let plan = Plan { name: "bench", suite: arguments.suite.into(), agent };
+    let via = match arguments.broker {
+        Broker::Mosquitto => Via::Mosquitto,
+        Broker::Embedded => Via::Embedded,
+    };
+    let needs_collector = via == Via::Embedded || name == Benchmark::Alert;
+    let program = arguments.collector.clone().filter(|_| needs_collector);
+    let collector = program.map(|program| Collector { program, rules: alert::RULES });
+    let plan = Plan { name: "bench", suite: arguments.suite.into(), agent, via, collector };
     match name {
+        Benchmark::Alert => alert::run(&plan, arguments.failures),
         Benchmark::Latency => latency::run(&plan, arguments.failures),
         Benchmark::Footprint => footprint::run(&plan, Duration::from_secs(arguments.minutes * 60)),
         Benchmark::Sizes => sizes::run(&arguments.agent, &arguments.size_of),

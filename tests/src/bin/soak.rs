@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use pvewatch_tests::bench::middle::Via;
 use pvewatch_tests::bench::soak;
 use pvewatch_tests::bench::stage::{AgentFrom, Plan};
 use pvewatch_tests::deadline::now;
@@ -37,8 +38,13 @@ fn main() -> ExitCode {
         eprintln!("soak: no time is given: use --hours H or --minutes M");
         return ExitCode::from(2);
     }
-    let plan =
-        Plan { name: "soak", suite: Suite::Bookworm, agent: AgentFrom::Program(arguments.agent) };
+    let plan = Plan {
+        name: "soak",
+        suite: Suite::Bookworm,
+        agent: AgentFrom::Program(arguments.agent),
+        via: Via::Mosquitto,
+        collector: None,
+    };
     let report = soak::run(&plan, duration, |line| eprintln!("{} {line}", now()));
     if arguments.json {
         println!("{}", report.json());
