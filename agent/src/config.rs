@@ -12,6 +12,7 @@ use pvewatch_edge::config::ConfigError;
 use pvewatch_edge::mqtt::BrokerSettings;
 use pvewatch_protocol::{CollectorName, NodeName, Site};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::units::{UnitsConfig, UnitsPaths};
 
@@ -78,12 +79,27 @@ impl Default for SampleConfig {
 
 /// 1 s to 10 min: the sample is the heartbeat, so a longer time would hide a dead node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "SignedDuration")]
+#[serde(try_from = "WrittenDuration")]
 pub struct SampleInterval(pub Duration);
 
-impl TryFrom<SignedDuration> for SampleInterval {
+/// A duration as it stands in the file, or whatever stands in its place.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenDuration {
+    Text(String),
+    Other(IgnoredAny),
+}
+
+impl TryFrom<WrittenDuration> for SampleInterval {
     type Error = String;
-    fn try_from(duration: SignedDuration) -> Result<Self, String> {
+    fn try_from(written: WrittenDuration) -> Result<Self, String> {
+        let duration: Option<SignedDuration> = match written {
+            WrittenDuration::Text(text) => text.parse().ok(),
+            WrittenDuration::Other(_) => None,
+        };
+        let Some(duration) = duration else {
+            return Err("an interval is a text with a unit, such as \"10s\" or \"1m\"".to_owned());
+        };
         let allowed = SignedDuration::from_secs(1)..=SignedDuration::from_mins(10);
         if allowed.contains(&duration) {
             Ok(Self(duration.unsigned_abs()))
