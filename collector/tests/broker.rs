@@ -446,8 +446,8 @@ async fn what_prevents_the_start_is_named() {
         ..Default::default()
     };
     for (settings, part) in [
-        (other_key, "x.key cannot be used"),
-        (no_cert, "nowhere.pem cannot be read"),
+        (other_key, "x.key does not belong to the certificate in"),
+        (no_cert, "nowhere.pem cannot be used: No such file"),
         (twice, "user \"a\" is in [[embedded_broker.users]] twice"),
         (no_password, "the password of user \"a\""),
         (everywhere, "lets everybody do everything"),

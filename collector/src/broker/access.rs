@@ -41,6 +41,8 @@ pub enum Verdict {
 /// Why a client may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
+    /// Nobody knows whose connection it is.
+    Unknown,
     /// The user's name could not be a node's: it would reach into other topics.
     NotANodeName,
     /// A node publishes below its own `node/{node}/` only.

@@ -6,7 +6,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
-use std::path::Path;
 use std::time::Duration;
 
 use pvewatch_edge::mqtt::{Broker, BrokerUrl, PAYLOAD_BYTES_MAX, Secret};
@@ -15,14 +14,18 @@ use rmqtt::context::ServerContext;
 use rmqtt::net::{Builder, Listener};
 use rmqtt::server::MqttServer;
 use rmqtt::types::ListenerId;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
+use tokio_rustls::TlsAcceptor;
 
 use super::BrokerStartError;
 use super::access::Role;
-use super::gate::Gate;
+use super::front::{self, Peers};
+use super::gate::{Gate, TlsGate};
 use super::retained::{EXPIRY_INTERVAL, RETAINED_MAX, Retained};
-use super::settings::{BrokerListenSettings, TlsListenSettings};
+use super::settings::BrokerListenSettings;
 use super::users::Users;
 
 /// The largest packet that is accepted, in bytes: the largest payload with topic and properties.
@@ -39,7 +42,7 @@ pub const CONNECTIONS_MAX: usize = 20_000;
 /// Connections that are being made at a time; more wait.
 const HANDSHAKES_MAX: usize = 500;
 /// How long a client may take to connect, and for TLS before that.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
+pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 /// How long a message without an expiry of its own waits for a client.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Threads of the broker at most.
@@ -49,8 +52,8 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(5);
 
 /// rmqtt's name for the listener without TLS.
 const PLAIN: ListenerId = 1;
-/// rmqtt's name for the listener with TLS.
-const TLS: ListenerId = 2;
+/// rmqtt's name for the listener behind TLS.
+const BEHIND_TLS: ListenerId = 2;
 /// The user as which the collector itself comes in.
 const OWN_USER: &str = "pvewatch-collector";
 
@@ -62,11 +65,13 @@ pub struct EmbeddedBroker;
 pub struct Running {
     runtime: Option<Runtime>,
     context: ServerContext,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
     gate: Gate,
     own_password: Secret,
     plain: SocketAddr,
     tls: Option<SocketAddr>,
+    /// rmqtt's listener behind TLS.
+    behind_tls: Option<SocketAddr>,
 }
 
 impl EmbeddedBroker {
@@ -87,15 +92,24 @@ impl EmbeddedBroker {
         if !users.add(OWN_USER, Role::Collector, Some(own_password.clone())) {
             return Err(BrokerStartError::UserTwice { name: OWN_USER.to_owned() });
         }
-        if let Some(tls) = &settings.tls {
-            check_readable(tls)?;
-        }
-        let by_certificate = settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-        let gate =
-            Gate::new(site.clone(), users, settings.anonymous, by_certificate.then_some(TLS));
+        let front = match &settings.tls {
+            None => None,
+            Some(tls) => Some(Front {
+                listen: tls.listen,
+                acceptor: front::prepare(tls)?,
+                peers: Peers::default(),
+                by_certificate: tls.client_ca.is_some(),
+            }),
+        };
+        let tls = front.as_ref().map(|front| TlsGate {
+            listener: BEHIND_TLS,
+            peers: front.peers.clone(),
+            by_certificate: front.by_certificate,
+        });
+        let gate = Gate::new(site.clone(), users, settings.anonymous, tls);
 
         let runtime = build_runtime().map_err(BrokerStartError::Threads)?;
-        let started = runtime.spawn(serve(settings.clone(), gate.clone())).await;
+        let started = runtime.spawn(serve(settings.clone(), front, gate.clone())).await;
         let served = match started {
             Ok(Ok(served)) => served,
             failed => {
@@ -115,6 +129,7 @@ impl EmbeddedBroker {
             own_password,
             plain: served.plain,
             tls: served.tls,
+            behind_tls: served.behind_tls,
         })
     }
 }
@@ -163,7 +178,9 @@ impl Running {
     /// subscribers, then cuts all connections. `limit` bounds the wait. Wills are not published:
     /// it is not the clients that go.
     pub async fn stop(mut self, limit: Duration) {
-        self.accepting.abort();
+        for task in &self.accepting {
+            task.abort();
+        }
         let deadline = Instant::now() + limit;
         let mut ticks = interval(DRAIN_INTERVAL);
         while Instant::now() < deadline && waiting(&self.context).await > 0 {
@@ -179,7 +196,11 @@ impl Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("plain", &self.plain).field("tls", &self.tls).finish()
+        f.debug_struct("Running")
+            .field("plain", &self.plain)
+            .field("tls", &self.tls)
+            .field("behind_tls", &self.behind_tls)
+            .finish()
     }
 }
 
@@ -193,9 +214,19 @@ impl Drop for Running {
 
 struct Served {
     context: ServerContext,
-    accepting: tokio::task::JoinHandle<()>,
+    /// The tasks that take new clients.
+    accepting: Vec<JoinHandle<()>>,
     plain: SocketAddr,
     tls: Option<SocketAddr>,
+    behind_tls: Option<SocketAddr>,
+}
+
+/// TLS, ready to be served.
+struct Front {
+    listen: SocketAddr,
+    acceptor: TlsAcceptor,
+    peers: Peers,
+    by_certificate: bool,
 }
 
 fn build_runtime() -> io::Result<Runtime> {
@@ -208,7 +239,11 @@ fn build_runtime() -> io::Result<Runtime> {
 }
 
 /// Runs on the broker's own runtime, where rmqtt leaves its tasks.
-async fn serve(settings: BrokerListenSettings, gate: Gate) -> Result<Served, BrokerStartError> {
+async fn serve(
+    settings: BrokerListenSettings,
+    front: Option<Front>,
+    gate: Gate,
+) -> Result<Served, BrokerStartError> {
     let context = ServerContext::new().busy_check_enable(false).build().await;
     gate.register(context.extends.hook_mgr()).await;
     let retained = Retained::new(RETAINED_MAX);
@@ -218,24 +253,26 @@ async fn serve(settings: BrokerListenSettings, gate: Gate) -> Result<Served, Bro
     let plain = bind(plain)?;
     let plain_address = address(&plain, settings.listen)?;
     let mut server = MqttServer::new(context.clone()).listener_by_id(plain, PLAIN);
-    let mut tls_address = None;
-    if let Some(tls) = &settings.tls {
-        let bound = bind(tls_listener(tls))?;
-        tls_address = Some(address(&bound, tls.listen)?);
-        let secured = bound.tls().map_err(|error| BrokerStartError::Tls {
-            cert: tls.cert.clone(),
-            key: tls.key.clone(),
-            cause: format!("{error:#}"),
-        })?;
-        server = server.listener_by_id(secured, TLS);
+    let mut accepting = Vec::new();
+    let (mut tls_address, mut inner_address) = (None, None);
+    if let Some(front) = front {
+        let inner = bind(listener("behind TLS", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
+        let behind = address(&inner, front.listen)?;
+        inner_address = Some(behind);
+        server = server.listener_by_id(inner, BEHIND_TLS);
+        let outer = TcpListener::bind(front.listen).await;
+        let outer = outer.map_err(|source| BrokerStartError::bind(front.listen, source))?;
+        let bound = outer.local_addr();
+        tls_address = Some(bound.map_err(|source| BrokerStartError::bind(front.listen, source))?);
+        accepting.push(tokio::spawn(front::run(outer, front.acceptor, behind, front.peers)));
     }
     let server = server.build();
-    let accepting = tokio::spawn(async move {
+    accepting.push(tokio::spawn(async move {
         // It returns never, or when this task is aborted.
         if let Err(error) = server.run().await {
             log::error!("broker: {error:#}");
         }
-    });
+    }));
     tokio::spawn(async move {
         let mut ticks = interval(EXPIRY_INTERVAL);
         loop {
@@ -243,7 +280,13 @@ async fn serve(settings: BrokerListenSettings, gate: Gate) -> Result<Served, Bro
             retained.remove_expired().await;
         }
     });
-    Ok(Served { context, accepting, plain: plain_address, tls: tls_address })
+    Ok(Served {
+        context,
+        accepting,
+        plain: plain_address,
+        tls: tls_address,
+        behind_tls: inner_address,
+    })
 }
 
 fn listener(name: &str, address: SocketAddr) -> Builder {
@@ -263,54 +306,20 @@ fn listener(name: &str, address: SocketAddr) -> Builder {
         .message_expiry_interval(MESSAGE_LIMIT)
 }
 
-fn tls_listener(settings: &TlsListenSettings) -> Builder {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let builder = listener("tls", settings.listen)
-        .tls_cert(Some(text(&settings.cert)))
-        .tls_key(Some(text(&settings.key)));
-    match &settings.client_ca {
-        None => builder,
-        Some(ca) => builder
-            .tls_cross_certificate(true)
-            .tls_client_ca_certs(Some(text(ca)))
-            .cert_cn_as_username(true)
-            .collect_cert_info(true),
-    }
-}
-
 fn bind(builder: Builder) -> Result<Listener, BrokerStartError> {
     let address = builder.laddr;
-    builder.bind().map_err(|error| {
-        let source = match error.downcast::<io::Error>() {
-            Ok(error) => error,
-            Err(error) => io::Error::other(format!("{error:#}")),
-        };
-        match source.kind() {
-            io::ErrorKind::AddrInUse => BrokerStartError::AddressTaken { address },
-            _ => BrokerStartError::Bind { address, source },
-        }
-    })
+    builder.bind().map_err(|error| BrokerStartError::bind(address, io_cause(error)))
 }
 
 fn address(listener: &Listener, wanted: SocketAddr) -> Result<SocketAddr, BrokerStartError> {
-    listener.local_addr().map_err(|error| BrokerStartError::Bind {
-        address: wanted,
-        source: io::Error::other(format!("{error:#}")),
-    })
+    listener.local_addr().map_err(|error| BrokerStartError::bind(wanted, io_cause(error)))
 }
 
-fn check_readable(tls: &TlsListenSettings) -> Result<(), BrokerStartError> {
-    let files =
-        [("cert", Some(&tls.cert)), ("key", Some(&tls.key)), ("client_ca", tls.client_ca.as_ref())];
-    for (key, path) in files {
-        let Some(path) = path else { continue };
-        std::fs::read(path).map_err(|source| BrokerStartError::Read {
-            key,
-            path: path.clone(),
-            source,
-        })?;
+fn io_cause(error: rmqtt::Error) -> io::Error {
+    match error.downcast::<io::Error>() {
+        Ok(error) => error,
+        Err(error) => io::Error::other(format!("{error:#}")),
     }
-    Ok(())
 }
 
 /// Messages that have not reached their subscribers yet.
@@ -325,4 +334,52 @@ async fn waiting(context: &ServerContext) -> usize {
         count += session.out_inflight().read().await.len();
     }
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use pvewatch_edge::mqtt::{ConnectOptions, Connection};
+
+    use super::*;
+    use crate::broker::{TlsListenSettings, UserSettings};
+
+    /// Else every local user could be any node, or the collector, where certificates are asked.
+    #[tokio::test]
+    async fn nobody_comes_in_behind_tls_without_tls() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let password = Secret::new("right");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        for client_ca in [None, Some(cert.clone())] {
+            let settings = BrokerListenSettings {
+                listen: any,
+                anonymous: true,
+                tls: Some(TlsListenSettings {
+                    listen: any,
+                    cert: cert.clone(),
+                    key: key.clone(),
+                    client_ca,
+                }),
+                users: vec![UserSettings {
+                    name: "pve1".to_owned(),
+                    role: Role::Node,
+                    password_file: None,
+                    password: Some(password.clone()),
+                }],
+            };
+            let running = EmbeddedBroker::start(&settings, &Site::default()).await.unwrap();
+            let inner = running.behind_tls.unwrap();
+            let url = BrokerUrl::new(false, "127.0.0.1", inner.port()).unwrap();
+            for login in [None, Some(("pve1".to_owned(), password.clone()))] {
+                let broker = Broker::plain(url.clone(), login);
+                let options = ConnectOptions::new("test");
+                let error = Connection::open(&broker, &url, &options).await.unwrap_err();
+                assert_eq!(error.reason(), "not_authorized", "{error}");
+            }
+            running.stop(Duration::from_secs(5)).await;
+        }
+    }
 }

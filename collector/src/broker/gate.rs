@@ -9,10 +9,11 @@ use pvewatch_protocol::Site;
 use rmqtt::codec::v5::SubscribeAckReason;
 use rmqtt::hook::{Handler, HookManager, HookResult, Parameter, ReturnType, Type};
 use rmqtt::types::{
-    AuthResult, ConnectInfo, LastWill, ListenerId, PublishAclResult, SubscribeAclResult,
+    AuthResult, ConnectInfo, Id, LastWill, ListenerId, PublishAclResult, SubscribeAclResult,
 };
 
-use super::access::{Action, Denial, Role, Verdict, decide, decide_client_id};
+use super::access::{Action, Denial, Verdict, decide, decide_client_id};
+use super::front::Peers;
 use super::users::Users;
 
 /// The rules of one broker; clones share them.
@@ -26,20 +27,25 @@ struct Rules {
     users: Users,
     /// Whether clients without a user were let in; they may do all.
     anonymous: bool,
-    /// The listener on which a certificate takes the password's place.
-    certificate_listener: Option<ListenerId>,
+    tls: Option<TlsGate>,
     denials: AtomicU64,
 }
 
+/// How clients come in that came through TLS.
+#[derive(Debug, Clone)]
+pub(super) struct TlsGate {
+    /// rmqtt's listener behind TLS.
+    pub(super) listener: ListenerId,
+    /// Who came through TLS.
+    pub(super) peers: Peers,
+    /// Whether a certificate takes the place of user name and password.
+    pub(super) by_certificate: bool,
+}
+
 impl Gate {
-    pub(super) fn new(
-        site: Site,
-        users: Users,
-        anonymous: bool,
-        certificate_listener: Option<ListenerId>,
-    ) -> Self {
+    pub(super) fn new(site: Site, users: Users, anonymous: bool, tls: Option<TlsGate>) -> Self {
         let denials = AtomicU64::new(0);
-        Self { rules: Arc::new(Rules { site, users, anonymous, certificate_listener, denials }) }
+        Self { rules: Arc::new(Rules { site, users, anonymous, tls, denials }) }
     }
 
     /// Puts itself in the way of every client of this broker.
@@ -68,9 +74,8 @@ impl Handler for Gate {
                 HookResult::AuthResult(rules.authenticate(connect))
             }
             Parameter::MessagePublishCheckAcl(session, message) => {
-                let user = session.id.username.as_deref();
                 HookResult::PublishAclResult(
-                    match rules.judge(user, Action::Publish, &message.topic) {
+                    match rules.judge(&session.id, Action::Publish, &message.topic) {
                         Verdict::Allowed => PublishAclResult::allow(),
                         // The client stays connected and learns it from its acknowledgement.
                         Verdict::Denied(denial) => {
@@ -80,16 +85,17 @@ impl Handler for Gate {
                 )
             }
             Parameter::ClientSubscribeCheckAcl(session, subscription) => {
-                let user = session.id.username.as_deref();
                 let filter = &subscription.topic_filter;
-                HookResult::SubscribeAclResult(match rules.judge(user, Action::Subscribe, filter) {
-                    Verdict::Allowed => {
-                        SubscribeAclResult::new_success(subscription.opts.qos(), None)
-                    }
-                    Verdict::Denied(_) => {
-                        SubscribeAclResult::new_failure(SubscribeAckReason::NotAuthorized)
-                    }
-                })
+                HookResult::SubscribeAclResult(
+                    match rules.judge(&session.id, Action::Subscribe, filter) {
+                        Verdict::Allowed => {
+                            SubscribeAclResult::new_success(subscription.opts.qos(), None)
+                        }
+                        Verdict::Denied(_) => {
+                            SubscribeAclResult::new_failure(SubscribeAckReason::NotAuthorized)
+                        }
+                    },
+                )
             }
             _ => return (true, None),
         };
@@ -100,24 +106,17 @@ impl Handler for Gate {
 impl Rules {
     fn authenticate(&self, connect: &ConnectInfo) -> AuthResult {
         let id = connect.id();
-        let peer = id.remote_addr;
-        let Some(user) = connect.username().filter(|user| !user.is_empty()) else {
+        let Who { user, peer, certified } = match self.who(id) {
+            Ok(who) => who,
+            Err(why) => return self.refuse(None, id.remote_addr, AuthResult::NotAuthorized, why),
+        };
+        let Some(user) = user.as_deref() else {
             return self.refuse(None, peer, AuthResult::NotAuthorized, "no user name");
         };
-        if self.certificate_listener == Some(id.lid) {
-            // rmqtt has put the certificate's CN in the place of the name that the client
-            // claims, unless the certificate has none.
-            let certified = connect.cert().and_then(|cert| cert.common_name.as_deref());
-            if certified != Some(user) {
-                let why = "the certificate has no common name";
-                return self.refuse(Some(user), peer, AuthResult::NotAuthorized, why);
-            }
-        } else {
-            let password = connect.password().map(|password| password.as_ref());
-            if !self.users.password_fits(user, password.unwrap_or_default()) {
-                let why = "unknown user or wrong password";
-                return self.refuse(Some(user), peer, AuthResult::BadUsernameOrPassword, why);
-            }
+        let password = connect.password().map(|password| password.as_ref());
+        if !certified && !self.users.password_fits(user, password.unwrap_or_default()) {
+            let why = "unknown user or wrong password";
+            return self.refuse(Some(user), peer, AuthResult::BadUsernameOrPassword, why);
         }
         let role = self.users.role(user);
         let mut verdict = decide_client_id(&self.site, role, user, &id.client_id);
@@ -134,11 +133,12 @@ impl Rules {
         }
     }
 
-    fn judge(&self, user: Option<&str>, action: Action, topic: &str) -> Verdict {
-        let verdict = match user {
-            None if self.anonymous => Verdict::Allowed,
-            None => Verdict::Denied(Denial::NotANodeName),
-            Some(user) => decide(&self.site, self.role(user), user, action, topic),
+    fn judge(&self, id: &Id, action: Action, topic: &str) -> Verdict {
+        let user = self.who(id).ok().and_then(|who| who.user);
+        let verdict = match user.as_deref() {
+            None if self.anonymous && !self.is_behind_tls(id) => Verdict::Allowed,
+            None => Verdict::Denied(Denial::Unknown),
+            Some(user) => decide(&self.site, self.users.role(user), user, action, topic),
         };
         if let Verdict::Denied(denial) = verdict {
             self.denials.fetch_add(1, Ordering::Relaxed);
@@ -147,8 +147,24 @@ impl Rules {
         verdict
     }
 
-    fn role(&self, user: &str) -> Role {
-        self.users.role(user)
+    /// Whose connection this is: with a certificate the name in it, whatever the client claims.
+    fn who(&self, id: &Id) -> Result<Who, &'static str> {
+        let claimed = || id.username.as_deref().filter(|user| !user.is_empty()).map(Arc::from);
+        let Some(tls) = self.tls.as_ref().filter(|tls| tls.listener == id.lid) else {
+            return Ok(Who { user: claimed(), peer: id.remote_addr, certified: false });
+        };
+        let found = id.remote_addr.and_then(|inner| tls.peers.find(inner));
+        let peer = found.ok_or("it did not come through TLS")?;
+        let address = Some(peer.address);
+        if !tls.by_certificate {
+            return Ok(Who { user: claimed(), peer: address, certified: false });
+        }
+        let name = peer.certified.ok_or("its certificate has no common name, or several")?;
+        Ok(Who { user: Some(name), peer: address, certified: true })
+    }
+
+    fn is_behind_tls(&self, id: &Id) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.listener == id.lid)
     }
 
     fn refuse(
@@ -163,6 +179,15 @@ impl Rules {
         log::info!("broker: user {user:?} at {peer} is not let in: {why}");
         result
     }
+}
+
+/// Whose connection one is.
+struct Who {
+    user: Option<Arc<str>>,
+    /// Where it comes from.
+    peer: Option<SocketAddr>,
+    /// Whether a certificate proves the name.
+    certified: bool,
 }
 
 fn will_topic(connect: &ConnectInfo) -> Option<&str> {

@@ -9,6 +9,8 @@ pub mod access;
 #[cfg(feature = "embedded-broker")]
 mod embedded;
 #[cfg(feature = "embedded-broker")]
+mod front;
+#[cfg(feature = "embedded-broker")]
 mod gate;
 #[cfg(feature = "embedded-broker")]
 mod retained;
@@ -54,25 +56,25 @@ pub enum BrokerStartError {
         /// The address.
         address: SocketAddr,
     },
-    /// A file of the TLS listener cannot be read.
-    #[error("broker: [embedded_broker.tls] {key}: {path} cannot be read: {source}")]
-    Read {
+    /// A file of the TLS listener cannot be read, or does not hold what it should.
+    #[error("broker: [embedded_broker.tls] {key}: {path} cannot be used: {cause}")]
+    TlsFile {
         /// The key in the configuration.
         key: &'static str,
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: io::Error,
+        cause: String,
     },
-    /// The files of the TLS listener do not go together.
-    #[error("broker: [embedded_broker.tls] {cert} and {key} cannot be used: {cause}")]
-    Tls {
+    /// The key is another certificate's.
+    #[error(
+        "broker: [embedded_broker.tls] key: {key} does not belong to the certificate in {cert}"
+    )]
+    KeyMismatch {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// The cause.
-        cause: String,
     },
     /// A user has no name.
     #[error("broker: a user in [[embedded_broker.users]] has an empty name")]
@@ -96,4 +98,14 @@ pub enum BrokerStartError {
     /// The system gives no threads.
     #[error("broker: its threads cannot be started: {0}")]
     Threads(io::Error),
+}
+
+#[cfg(feature = "embedded-broker")]
+impl BrokerStartError {
+    fn bind(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressTaken { address },
+            _ => Self::Bind { address, source },
+        }
+    }
 }
