@@ -164,9 +164,24 @@ const RULES: &[Rule] = &[
     Rule {
         folder: "collector/src/output/",
         except: &[],
-        forbidden: &["crate::ingest", "crate::run"],
+        forbidden: &["crate::app", "crate::core::Core", "crate::core::Input", "crate::ingest"],
         pure: false,
-        because: "outputs read snapshots and stored transitions",
+        because: "outputs read snapshots and stored transitions, never the core",
+    },
+    Rule {
+        folder: "collector/src/store/",
+        except: &[],
+        forbidden: &[
+            "crate::app",
+            "crate::broker",
+            "crate::core::Core",
+            "crate::core::Input",
+            "crate::ingest",
+            "crate::output",
+            "crate::run",
+        ],
+        pure: false,
+        because: "the store keeps what it is given, and decides nothing",
     },
 ];
 

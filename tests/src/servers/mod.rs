@@ -1,7 +1,8 @@
-//! Real peers as child processes: Mosquitto, Prometheus, Alertmanager, on free ports of the
-//! loopback, each with a directory of its own.
+//! Servers as child processes, on free ports of the loopback, each with a directory of its own:
+//! Mosquitto, Prometheus, Alertmanager, and this workspace's collector.
 
 pub mod alertmanager;
+pub mod collector;
 pub mod mosquitto;
 pub mod prometheus;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use alertmanager::Alertmanager;
+pub use collector::Collector;
 pub use mosquitto::{Mosquitto, Security};
 pub use prometheus::{Prometheus, promtool};
 

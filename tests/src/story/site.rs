@@ -83,7 +83,14 @@ impl Site {
     /// watches units.
     #[track_caller]
     pub fn node(&mut self, name: &str, suite: Suite) -> WatchedNode {
-        let node = WatchedNode::boot(name, suite, &self.access);
+        let access = self.access.clone();
+        self.node_as(name, suite, &access)
+    }
+
+    /// As [`Site::node`], where the node has an access of its own to the broker.
+    #[track_caller]
+    pub fn node_as(&mut self, name: &str, suite: Suite, access: &Access) -> WatchedNode {
+        let node = WatchedNode::boot(name, suite, access);
         self.expect_online(&node);
         self.wait_until_watching(&node);
         node
