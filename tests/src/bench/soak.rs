@@ -24,8 +24,9 @@ const FAILING_INSTANCES: usize = 20;
 /// The time from one line of progress to the next.
 const PROGRESS_EVERY: Duration = Duration::from_secs(600);
 
-/// The time in which the agent may grow before the slope is looked at.
-const WARM_UP_MAX: Duration = Duration::from_secs(300);
+/// The time in which the agent may grow before the slope is looked at: it lists all units every
+/// ten minutes, which takes more memory than it has needed before. At most a quarter of the soak.
+const WARM_UP_MAX: Duration = Duration::from_secs(25 * 60);
 
 /// How long the last failure may take to arrive.
 const LAST_ARRIVAL: Duration = Duration::from_secs(30);
@@ -49,12 +50,18 @@ struct Counts {
     received: usize,
 }
 
-/// Soaks an agent for `duration`; `say` gets a line of progress every ten minutes.
+/// Soaks an agent for `duration`; `say` gets a line of progress every ten minutes, `note` every
+/// reading with the hours since the start.
 ///
 /// # Panics
 /// When the stage cannot be set, or the agent ends.
 #[track_caller]
-pub fn run(plan: &Plan, duration: Duration, mut say: impl FnMut(&str)) -> Report {
+pub fn run(
+    plan: &Plan,
+    duration: Duration,
+    mut say: impl FnMut(&str),
+    mut note: impl FnMut(f64, Memory),
+) -> Report {
     let mut stage = Stage::set(plan);
     let state_at_start = stage.agent_state();
     let mut meter = Meter::start(stage.agent_id).expect("the agent runs");
@@ -73,7 +80,9 @@ pub fn run(plan: &Plan, duration: Duration, mut say: impl FnMut(&str)) -> Report
         count_failures(&mut stage, &mut counts, next_reading);
         let cost = meter.cost().expect("the agent runs");
         let reading = memory(stage.agent_id).expect("the agent runs");
-        counts.readings.push((elapsed(&end).as_secs_f64() / 3600.0, reading));
+        let hours = elapsed(&end).as_secs_f64() / 3600.0;
+        counts.readings.push((hours, reading));
+        note(hours, reading);
         if elapsed(&end) >= said + PROGRESS_EVERY {
             said += PROGRESS_EVERY;
             say(&progress(elapsed(&end), reading, cost, &counts, duration));
@@ -120,7 +129,7 @@ fn progress(
 
 /// The slope in KiB an hour, without the warm-up.
 fn slope_of(counts: &Counts, duration: Duration) -> Option<Line> {
-    let warm_up = WARM_UP_MAX.min(duration / 6).as_secs_f64() / 3600.0;
+    let warm_up = WARM_UP_MAX.min(duration / 4).as_secs_f64() / 3600.0;
     let after = counts.readings.iter().filter(|(hours, _)| *hours >= warm_up);
     let points: Vec<_> = after.map(|(hours, memory)| (*hours, memory.rss_kib as f64)).collect();
     line(&points)

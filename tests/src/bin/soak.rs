@@ -2,6 +2,8 @@
 //!
 //! Exits with 0 if every figure is within its budget, with 1 if not.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use clap::Parser;
 use pvewatch_tests::bench::middle::Via;
 use pvewatch_tests::bench::soak;
 use pvewatch_tests::bench::stage::{AgentFrom, Plan};
+use pvewatch_tests::bench::usage::Memory;
 use pvewatch_tests::deadline::now;
 use pvewatch_tests::lab::Suite;
 
@@ -26,6 +29,9 @@ struct Arguments {
     /// The agent's program
     #[arg(long, value_name = "FILE")]
     agent: PathBuf,
+    /// Where each reading is written to: hours, resident and anonymous KiB
+    #[arg(long, value_name = "FILE")]
+    readings: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,7 +51,22 @@ fn main() -> ExitCode {
         via: Via::Mosquitto,
         collector: None,
     };
-    let report = soak::run(&plan, duration, |line| eprintln!("{} {line}", now()));
+    let mut readings = match arguments.readings.as_deref().map(File::create).transpose() {
+        Ok(file) => file,
+        Err(error) => {
+            eprintln!("soak: the file of the readings cannot be written: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let say = |line: &str| eprintln!("{} {line}", now());
+    let note = |hours: f64, memory: Memory| {
+        let Some(file) = &mut readings else { return };
+        let line = format!("{hours:.4},{},{}", memory.rss_kib, memory.anonymous_kib);
+        if let Err(error) = writeln!(file, "{line}") {
+            eprintln!("soak: a reading was not written: {error}");
+        }
+    };
+    let report = soak::run(&plan, duration, say, note);
     if arguments.json {
         println!("{}", report.json());
     } else {
