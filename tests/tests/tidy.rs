@@ -98,7 +98,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         folder: "collector/src/",
-        except: &["bin/pvewatch/up.rs", "bin/pvewatch/up/"],
+        except: &["cli/up.rs", "cli/up/"],
         forbidden: &["pvewatch_agent"],
         pure: false,
         because: "only `pvewatch up` starts an agent",
