@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pvewatch_collector::app::{self, Running};
+use pvewatch_collector::broker::{self, BrokerListenSettings, EmbeddedBroker};
 use pvewatch_collector::config::Config;
 use pvewatch_collector::store::EventFilter;
 use pvewatch_edge::mqtt::{
@@ -35,10 +37,14 @@ summary = "{{ name }} failed on {{ node.name }}"
 "#;
 
 fn config(dir: &Path) -> Config {
+    config_with(dir, "[embedded_broker]\nlisten = \"127.0.0.1:0\"")
+}
+
+fn config_with(dir: &Path, broker: &str) -> Config {
     let rules = dir.join("rules.toml");
     std::fs::write(&rules, RULES).unwrap();
     let text = format!(
-        "data = \"{}/data\"\n[embedded_broker]\nlisten = \"127.0.0.1:0\"\n\
+        "data = \"{}/data\"\n{broker}\n\
          [http]\nlisten = \"127.0.0.1:0\"\n[rules]\ncatalogue = false\nfiles = [{rules:?}]",
         dir.display()
     );
@@ -93,7 +99,11 @@ struct Peer {
 
 impl Peer {
     async fn connect(running: &Running) -> Self {
-        let url = format!("mqtt://{}", running.mqtt_addr.unwrap());
+        Self::connect_to(running.mqtt_addr.unwrap()).await
+    }
+
+    async fn connect_to(address: SocketAddr) -> Self {
+        let url = format!("mqtt://{address}");
         let settings = BrokerSettings { urls: vec![url.parse().unwrap()], ..Default::default() };
         let broker = Broker::prepare_with(&settings, None).unwrap();
         let options = ConnectOptions::new(format!("peer-{}", Uuid::now_v7()));
@@ -259,6 +269,95 @@ async fn bad_messages_are_counted_and_kept_for_a_look() {
     assert!(kept.iter().all(|reject| !reject.detail.is_empty() && reject.payload.len() <= 512));
     assert_eq!(running.queries().snapshot().await.counters.fleet.future_times, 1);
     running.stop().await;
+}
+
+/// A broker that outlives collectors; port 0 takes a free one.
+async fn start_broker(listen: SocketAddr) -> broker::Running {
+    let settings = BrokerListenSettings { listen, anonymous: true, ..Default::default() };
+    EmbeddedBroker::start(&settings, &Site::default()).await.unwrap()
+}
+
+fn elsewhere(broker: &broker::Running) -> String {
+    format!("[broker]\nurl = \"mqtt://{}\"", broker.address())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_retains_of_a_store_that_is_gone_is_cleared() {
+    let dir = TempDir::new().unwrap();
+    let broker = start_broker("127.0.0.1:0".parse().unwrap()).await;
+    let running = app::start(config_with(dir.path(), &elsewhere(&broker))).await.unwrap();
+    let mut peer = Peer::connect_to(broker.address()).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    peer.publish(&unit_event(stream, 1, "failed")).await;
+    let firing = peer.wait("the alert", alert).await;
+    let other = AlertMessage {
+        fingerprint: "0123456789abcdef".parse().unwrap(),
+        collector: "other".parse().unwrap(),
+        ..firing.clone()
+    };
+    let topic = Topic::Alert { fingerprint: other.fingerprint }.at(&Site::default());
+    let message = Message::new(topic, codec::encode(&other).unwrap()).retained();
+    peer.connection.client().publish(message).await.unwrap();
+    running.stop().await;
+    let gone = |received: &Received| {
+        presence(received).filter(|presence| presence.state == PresenceState::Offline)
+    };
+    let gone = peer.wait("the collector goes", gone).await;
+    assert!(!gone.ready);
+
+    let new = TempDir::new().unwrap();
+    let running = app::start(config_with(new.path(), &elsewhere(&broker))).await.unwrap();
+    let cleared = |received: &Received| {
+        let (_, topic) = Topic::parse(&received.topic).ok()?;
+        match topic {
+            Topic::Alert { fingerprint } if received.payload.is_empty() => Some(fingerprint),
+            _ => None,
+        }
+    };
+    assert_eq!(peer.wait("the alert is cleared", cleared).await, firing.fingerprint);
+    // The agent is asked for everything, under the new store's epoch, once it speaks again.
+    peer.publish(&unit_event(stream, 2, "failed")).await;
+    let asked = peer.wait_ack(stream, 0).await;
+    assert_ne!(asked.collector_epoch, gone.epoch);
+    peer.publish(&unit_event(stream, 1, "failed")).await;
+    peer.wait_ack(stream, 2).await;
+    let again = peer.wait("the alert", alert).await;
+    assert_eq!(again.fingerprint, firing.fingerprint);
+    // The other collector's alert was left alone.
+    let mut late = Peer::connect_to(broker.address()).await;
+    let others = |received: &Received| alert(received).filter(|alert| *alert == other);
+    late.wait("the other collector's alert", others).await;
+    running.stop().await;
+    broker.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_comes_late_and_restarts_loses_no_alert() {
+    let dir = TempDir::new().unwrap();
+    // A free port that is known before the broker is there.
+    let first = start_broker("127.0.0.1:0".parse().unwrap()).await;
+    let address = first.address();
+    let config = config_with(dir.path(), &elsewhere(&first));
+    first.stop(PATIENCE).await;
+    let running = app::start(config).await.unwrap();
+    assert!(!running.queries().counters().connected.get());
+    let second = start_broker(address).await;
+    let mut peer = Peer::connect_to(address).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    peer.publish(&unit_event(stream, 1, "failed")).await;
+    peer.wait_ack(stream, 1).await;
+    let firing = peer.wait("the alert", alert).await;
+    second.stop(PATIENCE).await;
+    let third = start_broker(address).await;
+    let mut peer = Peer::connect_to(address).await;
+    let again = peer.wait("the alert, retained again", alert).await;
+    assert_eq!(again, firing);
+    peer.publish(&unit_event(stream, 2, "active")).await;
+    peer.wait_ack(stream, 2).await;
+    running.stop().await;
+    third.stop(PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
