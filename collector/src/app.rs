@@ -60,12 +60,12 @@ pub enum StartError {
     #[error("this collector was built without a broker: set [broker] url")]
     NoBroker,
     /// The address for HTTP cannot be listened on.
-    #[error("http: cannot listen on {address}: {cause}")]
+    #[error("http: cannot listen on {address}: {source}: {}", listen_hint(source))]
     Http {
         /// The address.
         address: SocketAddr,
-        /// The cause, and what to do.
-        cause: String,
+        /// The cause.
+        source: std::io::Error,
     },
     /// A task could not be run.
     #[error("a task of the start ended: this is a fault of pvewatch, please report")]
@@ -130,7 +130,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let listener = listen(config.http.listen).await?;
     let http_addr = listener
         .local_addr()
-        .map_err(|error| StartError::Http { address: config.http.listen, cause: error.to_string() })?;
+        .map_err(|source| StartError::Http { address: config.http.listen, source })?;
     let access = open_broker(&config).await?;
     let collector = Collector::start(
         Setup {
@@ -241,16 +241,17 @@ async fn open_store(data: &Path) -> Result<Store, StartError> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "stop the program that listens there, or set [http] listen to another port \
-                 (0 takes a free one)"
-            }
-            _ => "set [http] listen to an address of this machine",
-        };
-        StartError::Http { address, cause: format!("{error}: {hint}") }
-    })
+    TcpListener::bind(address).await.map_err(|source| StartError::Http { address, source })
+}
+
+fn listen_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "stop the program that listens there, or set [http] listen to another port \
+             (0 takes a free one)"
+        }
+        _ => "set [http] listen to an address of this machine",
+    }
 }
 
 /// Tells systemd that the collector is up, how it is doing, and that it still answers.

@@ -5,6 +5,7 @@
 pub mod alerts;
 pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod fleet;

@@ -9,7 +9,8 @@ use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
 use pvewatch_collector::fleet::{EntityKind, FleetCounters, Node, NodeView, Unit};
 use pvewatch_collector::ingest::Reason;
 use pvewatch_collector::output::http::Picture;
-use pvewatch_protocol::{CollectorName, Site};
+use pvewatch_collector::store::EventRow;
+use pvewatch_protocol::{CollectorName, NodeName, Sequence, Site, StreamId, codec};
 use serde::Deserialize;
 
 /// The moment at which the site is looked at.
@@ -38,8 +39,9 @@ pub fn check_golden(name: &str, found: &str) {
     );
 }
 
+/// The file that describes the site.
 #[derive(Deserialize)]
-struct Written {
+pub struct Written {
     nodes: Vec<Node>,
     units: Vec<Arc<Unit>>,
     alerts: Vec<Arc<Alert>>,
@@ -116,4 +118,44 @@ pub fn picture(snapshot: Snapshot) -> Picture {
         collector: CollectorName::default(),
         now: now(),
     }
+}
+
+/// What happened lately, the newest first: a failure with its log, odd names, an unknown kind.
+pub fn events() -> Vec<EventRow> {
+    let text = std::fs::read_to_string(testdata("page/events.json")).unwrap();
+    let written: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let stream: StreamId = "019a9d00-0000-7000-8000-00000000000a".parse().unwrap();
+    let row = |(index, written): (usize, &serde_json::Value)| {
+        let sequence = Sequence(index as u64 + 1);
+        let node: NodeName = written["node"].as_str().unwrap().parse().unwrap();
+        let time = written["time"].as_str().unwrap().parse().unwrap();
+        let envelope = serde_json::json!({
+            "specversion": "1.0",
+            "id": format!("{node}/{stream}/{sequence}"),
+            "source": format!("/home/{node}"),
+            "type": format!("pvewatch.{}", written["kind"].as_str().unwrap()),
+            "time": written["time"],
+            "recordedtime": written["time"],
+            "stream": stream,
+            "sequence": sequence,
+            "data": written["data"],
+        });
+        let payload = envelope.to_string().into_bytes();
+        let event = codec::decode_event(&payload).unwrap();
+        EventRow {
+            id: i64::try_from(index).unwrap() + 1,
+            stream,
+            sequence,
+            kind: event.data.kind().to_owned(),
+            subject: event.data.subject().to_owned(),
+            time,
+            recorded: time,
+            received: time,
+            payload,
+            node,
+        }
+    };
+    let mut rows: Vec<EventRow> = written.iter().enumerate().map(row).collect();
+    rows.reverse();
+    rows
 }

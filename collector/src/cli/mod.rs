@@ -1,0 +1,126 @@
+//! The operator's command `pvewatch`: `up`, `status`, `alerts`.
+//!
+//! Promises: exit code 0 on success, 1 after an error, 2 for a wrong command line; an error names
+//! the thing, the cause and what to do; what comes from a node cannot control the terminal.
+
+mod alerts;
+mod client;
+mod paint;
+mod status;
+mod table;
+mod up;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use alerts::render as render_alerts;
+pub use client::{Api, ApiUrl, ClientError};
+pub use paint::Paint;
+pub use status::{Status, render as render_status};
+pub use up::{UpArguments, UpError};
+
+/// See what failed on Proxmox VE nodes.
+#[derive(Debug, Parser)]
+#[command(name = "pvewatch", version, disable_help_subcommand = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything on this machine: broker, collector and agent
+    Up(UpArguments),
+    /// Show the nodes and whether all is well
+    Status(ViewArguments),
+    /// Show the alerts, firing ones first
+    Alerts(AlertsArguments),
+}
+
+#[derive(Debug, Args)]
+struct ViewArguments {
+    /// Print JSON, as the API gives it
+    #[arg(long)]
+    json: bool,
+    /// Where the collector is
+    #[arg(long, value_name = "URL", env = "PVEWATCH_URL", default_value = client::URL_DEFAULT)]
+    url: ApiUrl,
+}
+
+#[derive(Debug, Args)]
+struct AlertsArguments {
+    #[command(flatten)]
+    view: ViewArguments,
+    /// Show those that ended lately too
+    #[arg(long)]
+    all: bool,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Up(#[from] UpError),
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] io::Error),
+    #[error("the answer cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Does what the command line says; what went wrong is told on standard error.
+pub fn run(arguments: Arguments) -> ExitCode {
+    let result = match arguments.command {
+        Command::Up(arguments) => up::run(arguments).map_err(CommandError::from),
+        Command::Status(view) => show_status(&view),
+        Command::Alerts(arguments) => show_alerts(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, such as `head`.
+        Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("pvewatch: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show_status(view: &ViewArguments) -> Result<(), CommandError> {
+    let status = Status::fetch(&Api::new(&view.url))?;
+    if view.json {
+        return print_json(&status);
+    }
+    print(&render_status(&status, Paint::of_stdout(), table::width_of_stdout()))
+}
+
+fn show_alerts(arguments: &AlertsArguments) -> Result<(), CommandError> {
+    let api = Api::new(&arguments.view.url);
+    let status = api.status()?;
+    let mut answer = api.alerts()?;
+    if !arguments.all {
+        answer.alerts.retain(|alert| alert.ends_at.is_none());
+        answer.total = answer.alerts.len();
+    }
+    if arguments.view.json {
+        return print_json(&answer);
+    }
+    print(&render_alerts(&answer, &status, Paint::of_stdout(), table::width_of_stdout()))
+}
+
+fn print_json(answer: &impl serde::Serialize) -> Result<(), CommandError> {
+    let mut text = serde_json::to_string_pretty(answer)?;
+    text.push('\n');
+    print(&text)
+}
+
+fn print(text: &str) -> Result<(), CommandError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}

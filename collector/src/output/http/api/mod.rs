@@ -1,0 +1,30 @@
+//! `/api/v1/*`: what is known, as JSON for programs.
+//!
+//! Promises: names in snake_case, times in RFC 3339, units in the names; fields are added, never
+//! renamed. Every list has a limit and says how much there is beyond it. An error is
+//! `{"error": "..."}` with the status that fits. Unknown parameters are refused.
+
+pub mod alerts;
+mod events;
+pub mod nodes;
+mod rules;
+mod status;
+
+pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
+pub use events::{EventAnswer, EventsAnswer, EventsQuery};
+pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
+pub use rules::RulesAnswer;
+pub use status::StatusAnswer;
+
+use super::error::ApiError;
+
+/// The limit that is asked for, or `default`.
+///
+/// # Errors
+/// When it is 0 or above `max`.
+fn checked_limit(limit: Option<usize>, default: usize, max: usize) -> Result<usize, ApiError> {
+    match limit.unwrap_or(default) {
+        limit if (1..=max).contains(&limit) => Ok(limit),
+        limit => Err(ApiError::bad(format!("limit={limit} is not possible: use 1 to {max}"))),
+    }
+}

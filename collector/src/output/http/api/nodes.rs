@@ -1,0 +1,204 @@
+//! `/api/v1/nodes`: all nodes with their newest reading, their sources and their failed units.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use pvewatch_protocol::event::{CrashLoop, Exit, SourceStatus};
+use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Swap};
+use pvewatch_protocol::{NodeName, Site};
+use serde::{Deserialize, Serialize};
+
+use super::checked_limit;
+use crate::fleet::{NodeView, Unit};
+use crate::output::http::condition::{Condition, last_heard};
+use crate::output::http::error::ApiError;
+use crate::output::http::picture::Picture;
+use crate::output::http::words;
+
+/// Nodes in one answer, unless a limit is given.
+pub const NODES_DEFAULT: usize = 1000;
+
+/// Nodes in one answer at most.
+pub const NODES_MAX: usize = 20_000;
+
+/// Failed units that are listed of each node; `units` counts all of them.
+const FAILED_UNITS_MAX: usize = 50;
+
+/// The parameters of `/api/v1/nodes`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodesQuery {
+    /// This node only.
+    pub node: Option<NodeName>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// The answer of `/api/v1/nodes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodesAnswer {
+    /// The site.
+    pub site: Site,
+    /// When the answer was made, by the collector's clock.
+    pub at: Timestamp,
+    /// Nodes that the question is about; more than are listed if there is a limit.
+    pub total: usize,
+    /// The nodes, by name.
+    pub nodes: Vec<NodeAnswer>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeAnswer {
+    /// Its name.
+    pub name: NodeName,
+    /// `online`, `unheard`, `silent`, `stopped`, `shutdown` or `rebooting`.
+    pub state: String,
+    /// The environment from its agent's configuration.
+    pub environment: Option<String>,
+    /// All labels from its agent's configuration.
+    pub labels: BTreeMap<String, String>,
+    /// Its Proxmox cluster.
+    pub cluster: Option<String>,
+    /// The agent's version.
+    pub version: Option<String>,
+    /// When it booted, by its own clock.
+    pub booted_at: Option<Timestamp>,
+    /// When it was last heard, by the collector's clock.
+    pub last_heard_at: Option<Timestamp>,
+    /// Since when it cannot be heard; none while it can.
+    pub silent_since: Option<Timestamp>,
+    /// Whether two agents use this name.
+    pub duplicate_name: bool,
+    /// How far the collector's clock is ahead of the node's.
+    pub clock_skew_seconds: Option<f64>,
+    /// Events that its agents declared lost.
+    pub lost_events: u64,
+    /// Its newest reading; an old one if it cannot be heard.
+    pub reading: Option<ReadingAnswer>,
+    /// Which sources of the agent watch, and why the others do not.
+    pub sources: Vec<SourceStatus>,
+    /// How many units are in which active state.
+    pub units: BTreeMap<String, usize>,
+    /// Its failed units; the first 50 by name.
+    pub failed_units: Vec<FailedUnit>,
+}
+
+/// A node's newest reading.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadingAnswer {
+    /// When it was taken, by the node's clock.
+    pub at: Timestamp,
+    /// Time since boot.
+    pub uptime_seconds: f64,
+    /// Load averages.
+    pub load: Load,
+    /// Processors.
+    pub cpu: Cpu,
+    /// Memory.
+    pub memory: Memory,
+    /// Swap.
+    pub swap: Swap,
+    /// Pressure stall information.
+    pub pressure: Option<Pressure>,
+    /// The agent's own health.
+    pub agent: AgentHealth,
+}
+
+/// A unit in the failed state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedUnit {
+    /// Its name with suffix.
+    pub unit: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in words.
+    pub why: Option<String>,
+    /// systemd's word for it: `exit-code`, `signal`, ...
+    pub result: Option<String>,
+    /// How its main process ended.
+    pub exit: Option<Exit>,
+    /// Automatic restarts since it was last started on purpose.
+    pub restarts: u32,
+    /// The crash loop that it is in.
+    pub crash_loop: Option<CrashLoop>,
+}
+
+impl NodesAnswer {
+    /// Answers.
+    ///
+    /// # Errors
+    /// When the limit is not possible, or the node is not known.
+    pub fn of(picture: &Picture, query: &NodesQuery) -> Result<Self, ApiError> {
+        let limit = checked_limit(query.limit, NODES_DEFAULT, NODES_MAX)?;
+        let is_asked_for =
+            |view: &&NodeView| query.node.as_ref().is_none_or(|name| view.node.name == *name);
+        let views: Vec<&NodeView> =
+            picture.snapshot.nodes.iter().map(|view| &**view).filter(is_asked_for).collect();
+        if let Some(name) = query.node.as_ref().filter(|_| views.is_empty()) {
+            return Err(ApiError::not_found(format!("node {name} is not known")));
+        }
+        Ok(Self {
+            site: picture.snapshot.site.clone(),
+            at: picture.now,
+            total: views.len(),
+            nodes: views.into_iter().take(limit).map(NodeAnswer::of).collect(),
+        })
+    }
+}
+
+impl NodeAnswer {
+    fn of(view: &NodeView) -> Self {
+        let node = &view.node;
+        let facts = node.facts.as_ref();
+        let mut units = BTreeMap::new();
+        for unit in &view.units {
+            *units.entry(unit.state.active_state.clone()).or_default() += 1;
+        }
+        let failed = view.units.iter().filter(|unit| unit.state.is_failed());
+        Self {
+            name: node.name.clone(),
+            state: Condition::of(node).as_str().to_owned(),
+            environment: node.label("environment").map(str::to_owned),
+            labels: facts.map(|facts| facts.labels.clone()).unwrap_or_default(),
+            cluster: facts.and_then(|facts| facts.cluster.clone()),
+            version: facts.map(|facts| facts.version.clone()),
+            booted_at: node.booted_at(),
+            last_heard_at: last_heard(node),
+            silent_since: node.silent.map(|silent| silent.fact),
+            duplicate_name: node.duplicate_name,
+            clock_skew_seconds: node.clock_skew_seconds,
+            lost_events: node.dropped_events,
+            reading: node.reading.as_ref().map(|reading| {
+                let sample = &reading.sample;
+                ReadingAnswer {
+                    at: sample.at,
+                    uptime_seconds: sample.uptime_seconds,
+                    load: sample.load,
+                    cpu: sample.cpu,
+                    memory: sample.memory,
+                    swap: sample.swap,
+                    pressure: sample.pressure,
+                    agent: sample.agent,
+                }
+            }),
+            sources: facts.map(|facts| facts.sources.clone()).unwrap_or_default(),
+            units,
+            failed_units: failed.take(FAILED_UNITS_MAX).map(|unit| FailedUnit::of(unit)).collect(),
+        }
+    }
+}
+
+impl FailedUnit {
+    fn of(unit: &Unit) -> Self {
+        Self {
+            unit: unit.id.to_string(),
+            since: unit.since.fact,
+            why: words::failure(&unit.state),
+            result: unit.state.result.clone(),
+            exit: unit.state.exit.clone(),
+            restarts: unit.state.restarts,
+            crash_loop: unit.state.crash_loop.clone(),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `/api/v1/status`: the first sentence of the page, and the numbers behind it.
+
+use jiff::Timestamp;
+use pvewatch_protocol::{AlertState, CollectorName, Site};
+use serde::{Deserialize, Serialize};
+
+use crate::output::http::condition::Condition;
+use crate::output::http::page::Headline;
+use crate::output::http::picture::{Picture, Readiness};
+use crate::output::http::words::Tone;
+
+/// The answer of `/api/v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// The site.
+    pub site: Site,
+    /// The collector that answers.
+    pub collector: CollectorName,
+    /// Its version.
+    pub version: String,
+    /// When the answer was made, by the collector's clock.
+    pub at: Timestamp,
+    /// Whether it speaks for the site's alerts.
+    pub ready: bool,
+    /// The same in words, with the reason.
+    pub readiness: String,
+    /// Whether all is well, in a sentence.
+    pub headline: String,
+    /// `bad`, `doubtful`, `good` or `neutral`.
+    pub tone: Tone,
+    /// What else there is to know, each in a sentence.
+    pub notes: Vec<String>,
+    /// Nodes that are known.
+    pub nodes_total: usize,
+    /// Nodes that are heard.
+    pub nodes_online: usize,
+    /// Alerts that fire, those that a graver one explains included.
+    pub alerts_firing: usize,
+    /// Alerts that are pending.
+    pub alerts_pending: usize,
+}
+
+impl StatusAnswer {
+    /// Answers.
+    pub fn of(picture: &Picture) -> Self {
+        let snapshot = &picture.snapshot;
+        let readiness = Readiness::of(&picture.counters);
+        let headline = Headline::of(picture);
+        let online = |node| Condition::of(node) == Condition::Online;
+        let count = |state| snapshot.alerts.iter().filter(|alert| alert.state() == state).count();
+        Self {
+            site: snapshot.site.clone(),
+            collector: picture.collector.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: picture.now,
+            ready: readiness == Readiness::Ready,
+            readiness: readiness.words().to_owned(),
+            headline: headline.text,
+            tone: headline.tone,
+            notes: headline.notes,
+            nodes_total: snapshot.nodes.len(),
+            nodes_online: snapshot.nodes.iter().filter(|view| online(&view.node)).count(),
+            alerts_firing: count(AlertState::Firing),
+            alerts_pending: count(AlertState::Pending),
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! What stands on the page, in words and numbers ready to show.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use pvewatch_protocol::AlertState;
+use pvewatch_protocol::event::{LogLine, SourceStatus};
+use serde::Serialize;
+
+use super::Input;
+use super::events::{self, EventView};
+use super::headline::Headline;
+use crate::alerts::{Alert, Phase};
+use crate::core::Snapshot;
+use crate::fleet::{EntityKind, NodeView as FleetNode};
+use crate::output::http::api::alerts::sort;
+use crate::output::http::condition::{Condition, last_heard};
+use crate::output::http::words::{self, Tone};
+use crate::rules::human;
+
+/// Alerts of one state on the page.
+const ALERTS_MAX: usize = 100;
+
+/// Alerts that ended lately on the page.
+const RESOLVED_MAX: usize = 5;
+
+/// Nodes on the page; those with something wrong come first.
+const NODES_MAX: usize = 200;
+
+/// The whole page.
+#[derive(Debug, Serialize)]
+pub struct View {
+    headline: Headline,
+    site: String,
+    collector: String,
+    version: &'static str,
+    at: String,
+    firing: Listed<AlertView>,
+    pending: Listed<AlertView>,
+    inhibited: Listed<AlertView>,
+    resolved: Vec<AlertView>,
+    nodes: Listed<NodeView>,
+    events: Vec<EventView>,
+    rules: Vec<RuleView>,
+}
+
+/// A list with a bound, and how many it leaves out.
+#[derive(Debug, Serialize)]
+struct Listed<T> {
+    shown: Vec<T>,
+    left_out: usize,
+}
+
+/// A point in time, for people and for machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    ago: String,
+    exact: String,
+    machine: String,
+}
+
+impl Moment {
+    /// A point in time as seen from `now`.
+    pub fn of(at: Timestamp, now: Timestamp) -> Self {
+        Self { ago: words::ago(at, now), exact: human::time(at), machine: at.to_string() }
+    }
+}
+
+/// A line of a journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LineView {
+    time: String,
+    text: String,
+    is_error: bool,
+}
+
+impl LineView {
+    /// The line; priorities up to 3 are errors.
+    pub fn of(line: &LogLine) -> Self {
+        Self {
+            time: line.at.strftime("%H:%M:%S").to_string(),
+            text: line.message.clone(),
+            is_error: line.priority <= 3,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct AlertView {
+    key: String,
+    rule: String,
+    severity: String,
+    summary: String,
+    description: String,
+    node: String,
+    environment: String,
+    since: Moment,
+    ended: Option<Moment>,
+    fires_in: Option<String>,
+    is_ending: bool,
+    stale: bool,
+    inhibited_by: Option<String>,
+    lines: Vec<LineView>,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeView {
+    name: String,
+    state: &'static str,
+    state_words: &'static str,
+    environment: String,
+    cluster: String,
+    heard: Option<Moment>,
+    reading: Option<ReadingView>,
+    units: String,
+    failed: usize,
+    inactive_sources: Vec<SourceStatus>,
+    warnings: Vec<String>,
+    version: String,
+    alerts: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ReadingView {
+    load: Gauge,
+    memory: Gauge,
+    uptime: String,
+}
+
+/// A bar with its text.
+#[derive(Debug, Serialize)]
+struct Gauge {
+    text: String,
+    percent: u32,
+    tone: Tone,
+}
+
+impl Gauge {
+    fn new(text: String, ratio: f64) -> Self {
+        // The cast saturates, and what is not a number becomes 0.
+        let percent = (ratio.clamp(0.0, 1.0) * 100.0).round() as u32;
+        let tone = if percent >= 95 { Tone::Doubtful } else { Tone::Neutral };
+        Self { text, percent, tone }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RuleView {
+    name: String,
+    trouble: String,
+}
+
+impl View {
+    /// What stands on the page.
+    pub fn of(input: &Input) -> Self {
+        let picture = &input.picture;
+        let (snapshot, now) = (&*picture.snapshot, picture.now);
+        let mut alerts: Vec<&Alert> = snapshot.alerts.iter().map(|alert| &**alert).collect();
+        sort(&mut alerts);
+        let of = |state, inhibited: bool, max| {
+            let wanted = alerts.iter().filter(|alert| {
+                alert.state() == state && alert.inhibited_by.is_some() == inhibited
+            });
+            let mut listed = Listed { shown: Vec::new(), left_out: 0 };
+            for (place, alert) in wanted.enumerate() {
+                if place < max {
+                    listed.shown.push(AlertView::of(alert, snapshot, now));
+                } else {
+                    listed.left_out += 1;
+                }
+            }
+            listed
+        };
+        Self {
+            headline: Headline::of(picture),
+            site: snapshot.site.to_string(),
+            collector: picture.collector.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+            at: human::time(now),
+            firing: of(AlertState::Firing, false, ALERTS_MAX),
+            pending: of(AlertState::Pending, false, ALERTS_MAX),
+            inhibited: of(AlertState::Firing, true, ALERTS_MAX),
+            resolved: of(AlertState::Resolved, false, RESOLVED_MAX).shown,
+            nodes: list_nodes(snapshot, now),
+            events: events::tell(&input.events, now),
+            rules: snapshot.rules.iter().filter_map(RuleView::of).collect(),
+        }
+    }
+}
+
+impl AlertView {
+    fn of(alert: &Alert, snapshot: &Snapshot, now: Timestamp) -> Self {
+        let annotation = |name| alert.annotations.get(name).cloned().unwrap_or_default();
+        let summary = match alert.summary() {
+            "" => alert.rule.to_string(),
+            summary => summary.to_owned(),
+        };
+        let (fires_in, is_ending) = match alert.phase {
+            Phase::Pending { due } => {
+                let wait = due.duration_since(now).as_secs_f64().max(0.0);
+                (Some(human::duration(wait)), false)
+            }
+            Phase::Firing { ending, .. } => (None, ending.is_some()),
+            Phase::Resolved { .. } => (None, false),
+        };
+        Self {
+            key: format!("alert-{}", alert.fingerprint),
+            rule: alert.rule.to_string(),
+            severity: alert.severity().to_owned(),
+            summary,
+            description: annotation("description"),
+            node: alert.entity.node.to_string(),
+            environment: alert.labels.get("environment").cloned().unwrap_or_default(),
+            since: Moment::of(alert.starts_at, now),
+            ended: alert.ends_at().map(|at| Moment::of(at, now)),
+            fires_in,
+            is_ending,
+            stale: alert.stale,
+            inhibited_by: alert.inhibited_by.as_deref().map(str::to_owned),
+            lines: log_of(alert, snapshot).iter().map(LineView::of).collect(),
+        }
+    }
+}
+
+/// What the unit that an alert is about wrote before it failed.
+fn log_of<'a>(alert: &Alert, snapshot: &'a Snapshot) -> &'a [LogLine] {
+    if alert.entity.kind != EntityKind::Unit {
+        return &[];
+    }
+    let nodes = &snapshot.nodes;
+    let Ok(place) = nodes.binary_search_by(|view| view.node.name.cmp(&alert.entity.node)) else {
+        return &[];
+    };
+    let mut units = nodes[place].units.iter();
+    units.find(|unit| unit.id == alert.entity.id).map_or(&[], |unit| unit.log_of_this_run())
+}
+
+fn list_nodes(snapshot: &Snapshot, now: Timestamp) -> Listed<NodeView> {
+    let mut alerts: BTreeMap<&str, usize> = BTreeMap::new();
+    for alert in snapshot.alerts.iter().filter(|alert| alert.state() == AlertState::Firing) {
+        *alerts.entry(alert.entity.node.as_str()).or_default() += 1;
+    }
+    let alerts_of = |view: &FleetNode| alerts.get(view.node.name.as_str()).copied().unwrap_or(0);
+    let mut nodes: Vec<&FleetNode> = snapshot.nodes.iter().map(|view| &**view).collect();
+    nodes.sort_by_key(|view| {
+        let is_well = Condition::of(&view.node) == Condition::Online;
+        (Reverse(alerts_of(view) > 0), is_well)
+    });
+    Listed {
+        left_out: nodes.len().saturating_sub(NODES_MAX),
+        shown: nodes
+            .into_iter()
+            .take(NODES_MAX)
+            .map(|view| NodeView::of(view, alerts_of(view), now))
+            .collect(),
+    }
+}
+
+impl NodeView {
+    fn of(view: &FleetNode, alerts: usize, now: Timestamp) -> Self {
+        let node = &view.node;
+        let facts = node.facts.as_ref();
+        let condition = Condition::of(node);
+        let failed = view.units.iter().filter(|unit| unit.state.is_failed()).count();
+        let mut warnings = Vec::new();
+        if node.duplicate_name {
+            warnings.push("Two agents use this name: rename one of them.".to_owned());
+        }
+        if node.dropped_events > 0 {
+            warnings.push(format!("{} of its events were lost.", node.dropped_events));
+        }
+        if let Some(skew) = node.clock_skew_seconds.filter(|skew| skew.abs() >= 10.0) {
+            let direction = if skew > 0.0 { "behind" } else { "ahead" };
+            let time = human::duration(skew.abs());
+            warnings.push(format!("Its clock is {time} {direction}."));
+        }
+        let units = match view.units.len() {
+            0 => String::new(),
+            1 => "1 unit".to_owned(),
+            count => format!("{count} units"),
+        };
+        Self {
+            name: node.name.to_string(),
+            state: condition.as_str(),
+            state_words: condition.words(),
+            environment: node.label("environment").unwrap_or_default().to_owned(),
+            cluster: facts.and_then(|facts| facts.cluster.clone()).unwrap_or_default(),
+            heard: last_heard(node).map(|at| Moment::of(at, now)),
+            reading: (condition == Condition::Online).then(|| ReadingView::of(view)).flatten(),
+            units,
+            failed,
+            inactive_sources: facts
+                .map(|facts| facts.sources.iter().filter(|source| !source.active).cloned())
+                .map(Iterator::collect)
+                .unwrap_or_default(),
+            warnings,
+            version: facts.map(|facts| facts.version.clone()).unwrap_or_default(),
+            alerts,
+        }
+    }
+}
+
+impl ReadingView {
+    fn of(view: &FleetNode) -> Option<Self> {
+        let sample = &view.node.reading.as_ref()?.sample;
+        let (load, cpus) = (sample.load.one, sample.cpu.count);
+        let total = sample.memory.total_bytes as f64;
+        let used = total - sample.memory.available_bytes as f64;
+        Some(Self {
+            load: Gauge::new(
+                format!("{} on {cpus} CPUs", human::number(load)),
+                load / f64::from(cpus.max(1)),
+            ),
+            memory: Gauge::new(
+                format!("{} of {}", human::bytes(used), human::bytes(total)),
+                used / total.max(1.0),
+            ),
+            uptime: human::duration(sample.uptime_seconds),
+        })
+    }
+}
+
+impl RuleView {
+    fn of(rule: &crate::core::RuleStatus) -> Option<Self> {
+        let trouble = match &rule.last_error {
+            Some(error) => format!("could not be evaluated on {}: {}", error.entity, error.message),
+            None if rule.is_dead() => format!("has no {} to look at", rule.scope),
+            None => return None,
+        };
+        Some(Self { name: rule.name.to_string(), trouble })
+    }
+}

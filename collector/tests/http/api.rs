@@ -1,0 +1,69 @@
+//! The answers of the API for a full example, and for what cannot be answered.
+
+use pvewatch_collector::output::http::api::{
+    AlertsAnswer, AlertsQuery, EventsAnswer, EventsQuery, NodesAnswer, NodesQuery, RulesAnswer,
+    StatusAnswer,
+};
+use pvewatch_protocol::AlertState;
+use serde::Serialize;
+
+use crate::site::{check_golden, events, picture, snapshot};
+
+#[track_caller]
+fn check(name: &str, answer: &impl Serialize) {
+    let mut text = serde_json::to_string_pretty(answer).unwrap();
+    text.push('\n');
+    check_golden(name, &text);
+}
+
+#[test]
+fn a_full_example_is_answered_as_it_was() {
+    let picture = picture(snapshot());
+    check("page/nodes.json", &NodesAnswer::of(&picture, &NodesQuery::default()).unwrap());
+    check("page/alerts.json", &AlertsAnswer::of(&picture, &AlertsQuery::default()).unwrap());
+    check("page/status.json", &StatusAnswer::of(&picture));
+    check("page/rules.json", &RulesAnswer::of(&picture));
+    let all = EventsAnswer::of(&picture.snapshot.site, &EventsQuery::default(), events());
+    check("page/events-answer.json", &all.unwrap());
+}
+
+#[test]
+fn alerts_can_be_asked_for_by_node_and_state() {
+    let picture = picture(snapshot());
+    let names = |node: Option<&str>, state| {
+        let node = node.map(|name| name.parse().unwrap());
+        let query = AlertsQuery { node, state, limit: None };
+        let answer = AlertsAnswer::of(&picture, &query).unwrap();
+        let names = answer.alerts.iter().map(|alert| alert.label("alertname").to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(Some("pve1"), None), ["ProxmoxServiceFailed", "SystemdServiceFailed"]);
+    assert_eq!(names(None, Some(AlertState::Resolved)), ["SystemdServiceFailed"]);
+    assert_eq!(names(Some("pve1"), Some(AlertState::Resolved)), [""; 0]);
+}
+
+#[test]
+fn a_limit_shows_less_and_says_how_much_there_is() {
+    let picture = picture(snapshot());
+    let answer = |limit| {
+        let query = NodesQuery { limit: Some(limit), ..NodesQuery::default() };
+        NodesAnswer::of(&picture, &query)
+    };
+    let two = answer(2).unwrap();
+    assert_eq!((two.nodes.len(), two.total), (2, 4));
+    assert!(answer(0).is_err() && answer(1_000_000).is_err());
+}
+
+#[test]
+fn events_come_page_by_page() {
+    let picture = picture(snapshot());
+    let rows = events();
+    let query = EventsQuery { limit: Some(3), ..EventsQuery::default() };
+    assert_eq!(query.filter().unwrap().limit, 4);
+    let page = |rows: &[_]| EventsAnswer::of(&picture.snapshot.site, &query, rows.to_vec());
+    let first = page(&rows[..4]).unwrap();
+    assert_eq!(first.events.len(), 3);
+    assert_eq!(first.next_before, Some(rows[2].id));
+    let last = page(&rows[4..]).unwrap();
+    assert_eq!((last.events.len(), last.next_before), (3, None));
+}
