@@ -3,7 +3,7 @@
 //! Promises: no step costs more than the alerts of one node; what changed is remembered until it
 //! is recorded; every bound is a named constant.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -54,12 +54,12 @@ pub enum Touched {
 /// All alerts of a site.
 #[derive(Debug, Default)]
 pub struct Book {
-    active: BTreeMap<NodeName, BTreeMap<AlertKey, Arc<Alert>>>,
+    pub(super) active: BTreeMap<NodeName, BTreeMap<AlertKey, Arc<Alert>>>,
     places: HashMap<Fingerprint, (NodeName, AlertKey)>,
     resolved: HashMap<Fingerprint, Arc<Alert>>,
-    /// When each resolved alert goes, oldest first.
-    leaving: VecDeque<(Timestamp, Fingerprint)>,
-    touched: Vec<(Fingerprint, Touched)>,
+    /// When each resolved alert goes.
+    leaving: BTreeSet<(Timestamp, Fingerprint)>,
+    pub(super) touched: Vec<(Fingerprint, Touched)>,
     refused: u64,
 }
 
@@ -127,8 +127,7 @@ impl Book {
         if matches!(alert.phase, Phase::Resolved { .. }) {
             let leaves = Moment::both(alert.changed_at).after(RESOLVED_KEPT_FOR).judged;
             self.resolved.insert(fingerprint, alert);
-            let place = self.leaving.partition_point(|other| *other <= (leaves, fingerprint));
-            self.leaving.insert(place, (leaves, fingerprint));
+            self.leaving.insert((leaves, fingerprint));
         } else {
             let node = alert.entity.node.clone();
             let key = AlertKey::new(&alert.entity, &alert.rule);
@@ -230,11 +229,11 @@ impl Book {
 
     /// Removes resolved alerts whose time has come.
     pub fn forget(&mut self, now: Timestamp) {
-        while let Some((leaves, fingerprint)) = self.leaving.front().copied() {
+        while let Some((leaves, fingerprint)) = self.leaving.first().copied() {
             if leaves > now && self.leaving.len() <= RESOLVED_MAX {
                 return;
             }
-            self.leaving.pop_front();
+            self.leaving.pop_first();
             self.resolved.remove(&fingerprint);
             self.touched.push((fingerprint, Touched::State));
         }
@@ -242,7 +241,7 @@ impl Book {
 
     /// When the next resolved alert goes.
     pub fn next_forgetting(&self) -> Option<Timestamp> {
-        self.leaving.front().map(|(leaves, _)| *leaves)
+        self.leaving.first().map(|(leaves, _)| *leaves)
     }
 
     fn begin(
@@ -363,69 +362,15 @@ impl Book {
         if matches!(alert.phase, Phase::Resolved { .. }) {
             self.resolved.insert(alert.fingerprint, alert.clone());
             let leaves = Moment::both(now).after(RESOLVED_KEPT_FOR).judged;
-            self.leaving.push_back((leaves, alert.fingerprint));
+            self.leaving.insert((leaves, alert.fingerprint));
             self.forget(now);
         }
-    }
-
-    /// The rule whose firing alert makes this one not worth telling, if there is one: about the
-    /// same entity, or about its node.
-    fn inhibitor(&self, node: &NodeName, key: &AlertKey, rules: &RuleSet) -> Option<Arc<str>> {
-        let alerts = self.active.get(node)?;
-        let rule = &rules.rules()[rules.find(&key.rule)?];
-        let fires = |kind: EntityKind, id: &Arc<str>, rule: &Arc<str>| {
-            let key = AlertKey { kind, id: id.clone(), rule: rule.clone() };
-            alerts.get(&key).is_some_and(|alert| matches!(alert.phase, Phase::Firing { .. }))
-        };
-        let node_id: Arc<str> = Arc::from("");
-        let inhibits = |rule: &&Arc<str>| {
-            fires(key.kind, &key.id, rule) || fires(EntityKind::Node, &node_id, rule)
-        };
-        rule.inhibited_by.iter().find(inhibits).cloned()
-    }
-
-    /// Judges anew which alerts of a node are inhibited, after one of `rule` began or ended.
-    fn review(
-        &mut self,
-        node: &NodeName,
-        rule: &str,
-        at: Timestamp,
-        (rules, now): (&RuleSet, Timestamp),
-    ) -> Vec<Transition> {
-        let numbers = rules.find(rule).map_or(&[][..], |number| rules.inhibited_by(number));
-        let concerned =
-            |key: &&AlertKey| rules.find(&key.rule).is_some_and(|number| numbers.contains(&number));
-        if numbers.is_empty() {
-            return Vec::new();
-        }
-        let keys: Vec<AlertKey> =
-            self.of_node(node).map(|(key, _)| key).filter(concerned).cloned().collect();
-        let mut transitions = Vec::new();
-        for key in keys {
-            let inhibitor = self.inhibitor(node, &key, rules);
-            let known = self.active.get_mut(node).and_then(|alerts| alerts.get_mut(&key));
-            let Some(known) = known else { continue };
-            if known.inhibited_by == inhibitor {
-                continue;
-            }
-            let began = inhibitor.is_some();
-            let alert = Arc::make_mut(known);
-            alert.inhibited_by = inhibitor;
-            alert.changed_at = now;
-            let fires = matches!(alert.phase, Phase::Firing { .. });
-            let news = if fires && !began && !alert.told { News::Tell } else { News::Update };
-            alert.told |= news == News::Tell;
-            self.touched.push((alert.fingerprint, Touched::State));
-            let why = if began { Why::InhibitionBegan } else { Why::InhibitionEnded };
-            transitions.push(seen_anew(known, at, why, news));
-        }
-        transitions
     }
 }
 
 /// A transition that leaves the state as it is.
-fn seen_anew(alert: &Arc<Alert>, at: Timestamp, why: Why, news: News) -> Transition {
-    let state = Some(alert.state());
+pub(super) fn seen_anew(alert: &Arc<Alert>, at: Timestamp, why: Why, news: News) -> Transition {
+    let (state, at) = (Some(alert.state()), at.max(alert.starts_at));
     Step { from: state, to: state, at, why }.transition(alert.clone(), news)
 }
 

@@ -152,6 +152,7 @@ impl Alert {
         let differs = self.annotations != shown.annotations
             || self.detail != shown.detail
             || self.value != shown.value
+            || self.as_of != shown.as_of
             || self.stale != stale;
         self.annotations = shown.annotations;
         self.detail = shown.detail;

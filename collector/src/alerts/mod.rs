@@ -7,6 +7,7 @@
 
 mod alert;
 mod book;
+mod inhibition;
 mod life;
 mod notice;
 mod transition;

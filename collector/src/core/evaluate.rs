@@ -37,6 +37,10 @@ pub(super) enum Cause {
 
 impl Core {
     pub(super) fn follow_all(&mut self, changes: Vec<Change>, out: &mut Vec<Transition>) {
+        for node in self.fleet.take_created() {
+            self.dirty.fact(Piece::Node(node.clone()));
+            self.arm_node(&node);
+        }
         for change in changes {
             match change {
                 Change::Node { node, origins, moment } => {

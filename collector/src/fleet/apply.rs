@@ -175,6 +175,7 @@ impl Fleet {
             }
             let node = Arc::new(Node::new(name.clone(), received_at));
             self.nodes.insert(name.clone(), Slot::new(node));
+            self.created.push(name.clone());
         }
         self.nodes.get_mut(name)
     }

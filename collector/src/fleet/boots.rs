@@ -65,17 +65,17 @@ mod tests {
 
     #[test]
     fn a_boot_is_unclean_only_if_nobody_announced_the_end_of_the_one_before() {
-        let cases: [(&str, &[(&str, &str)], bool); 6] = [
-            ("the first boot that is known", &[("boot", "1")], false),
-            ("power was cut", &[("boot", "1"), ("boot", "2")], true),
-            ("reboot", &[("boot", "1"), ("reboot", "1"), ("boot", "2")], false),
-            ("told late", &[("boot", "1"), ("boot", "2"), ("reboot", "1")], false),
-            ("only the agent stopped", &[("boot", "1"), ("stopped", "1"), ("boot", "2")], true),
-            ("the agent restarted", &[("boot", "1"), ("stopped", "1"), ("boot", "1")], false),
+        let cases = [
+            ("the first boot that is known", vec![("boot", "1")], false),
+            ("power was cut", vec![("boot", "1"), ("boot", "2")], true),
+            ("reboot", vec![("boot", "1"), ("reboot", "1"), ("boot", "2")], false),
+            ("told late", vec![("boot", "1"), ("boot", "2"), ("reboot", "1")], false),
+            ("only the agent stopped", vec![("boot", "1"), ("stopped", "1"), ("boot", "2")], true),
+            ("the agent restarted", vec![("boot", "1"), ("stopped", "1"), ("boot", "1")], false),
         ];
         for (name, story, unclean) in cases {
             let mut boots = Boots::default();
-            for (what, id) in story {
+            for (what, id) in &story {
                 match *what {
                     "boot" => boots.note(id, Timestamp::UNIX_EPOCH),
                     "reboot" => boots.announce(id, StopReason::Reboot),

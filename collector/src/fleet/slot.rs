@@ -101,9 +101,6 @@ impl Slot {
         if self.units.len() >= UNITS_PER_NODE_MAX {
             return Put::Refused;
         }
-        if self.node.removed_units.contains_key(&state.unit) {
-            self.node_mut().removed_units.remove(&state.unit);
-        }
         let id: Arc<str> = Arc::from(state.unit.as_str());
         let (node, state) = (name, state.clone());
         let unit =

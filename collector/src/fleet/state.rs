@@ -99,6 +99,8 @@ pub struct Fleet {
     pub(super) nodes: BTreeMap<NodeName, Slot>,
     pub(super) units_count: usize,
     pub(super) counters: FleetCounters,
+    /// Nodes that were first heard of since this was asked last.
+    pub(super) created: Vec<NodeName>,
 }
 
 impl Fleet {
@@ -106,7 +108,8 @@ impl Fleet {
     /// earliest.
     pub fn new(site: Site, listening_since: Timestamp) -> Self {
         let (nodes, counters) = (BTreeMap::new(), FleetCounters::default());
-        Self { site, listening_since, nodes, units_count: 0, counters }
+        let created = Vec::new();
+        Self { site, listening_since, nodes, units_count: 0, counters, created }
     }
 
     /// The collector was away until now: silence is counted from here.
@@ -150,6 +153,11 @@ impl Fleet {
     /// What was left out or doubted.
     pub fn counters(&self) -> FleetCounters {
         self.counters
+    }
+
+    /// Nodes that were first heard of since this was asked last.
+    pub fn take_created(&mut self) -> Vec<NodeName> {
+        std::mem::take(&mut self.created)
     }
 
     /// Puts a node back as it was recorded.

@@ -5,12 +5,12 @@
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, LiteralValue, SelectExpr, operators};
-use cel::common::types::{CelDouble, CelString};
 use jiff::SignedDuration;
 
 use super::duration::parse_duration;
 use super::fields::{Field, FieldType, fields_of};
-use super::nearest::hint;
+use super::nearest::{hint, nearest};
+use super::types::{Checked, FUNCTIONS, METHODS, Type, check_literal, operator};
 use crate::fleet::EntityKind;
 
 /// `older()` calls that one expression may have; each takes a bit when it is evaluated.
@@ -18,39 +18,6 @@ pub(super) const OLDERS_MAX: usize = 32;
 
 /// Depth to which expressions may be nested, so that checking and evaluating cannot overflow.
 const DEPTH_MAX: usize = 64;
-
-/// The type of a part of an expression.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Type {
-    Flag,
-    Number,
-    Text,
-    Null,
-    List(Box<Type>),
-    /// An element of an empty list: anything.
-    Any,
-}
-
-impl Type {
-    fn fits(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Any | Self::Null, _) | (_, Self::Any | Self::Null) => true,
-            (Self::List(left), Self::List(right)) => left.fits(right),
-            (left, right) => left == right,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Flag => "a flag",
-            Self::Number => "a number",
-            Self::Text => "a text",
-            Self::Null => "null",
-            Self::List(_) => "a list",
-            Self::Any => "anything",
-        }
-    }
-}
 
 /// What a reference in a prepared expression stands for.
 #[derive(Debug, Clone)]
@@ -72,8 +39,6 @@ pub(super) struct Checker {
     bound: Vec<(String, Type)>,
     depth: usize,
 }
-
-type Checked = Result<Type, String>;
 
 impl Checker {
     pub(super) fn new(scope: EntityKind) -> Self {
@@ -203,7 +168,9 @@ impl Checker {
             let fields = fields_of(EntityKind::Node);
             fields.iter().find(|field| field.name == name).ok_or_else(|| {
                 let names = fields.iter().map(|field| field.name);
-                format!("unknown field \"node.{name}\"{}", hint(name, names))
+                let near = nearest(name, names);
+                let hint = near.map(|near| format!(", did you mean \"node.{near}\"?"));
+                format!("unknown field \"node.{name}\"{}", hint.unwrap_or_default())
             })
         };
         match rest {
@@ -342,91 +309,5 @@ impl Checker {
         let checked = parts.into_iter().try_for_each(|part| self.check(part).map(drop));
         self.bound.truncate(depth);
         checked.map(|()| Type::Flag)
-    }
-}
-
-/// Functions that rules can call.
-const FUNCTIONS: [&str; 2] = ["glob", "older"];
-
-/// Functions on texts.
-const METHODS: [&str; 3] = ["contains", "endsWith", "startsWith"];
-
-fn check_literal(literal: &mut LiteralValue) -> Checked {
-    match literal {
-        LiteralValue::Boolean(_) => Ok(Type::Flag),
-        LiteralValue::Double(_) => Ok(Type::Number),
-        LiteralValue::Int(number) => {
-            *literal = LiteralValue::Double(CelDouble::from(*number.inner() as f64));
-            Ok(Type::Number)
-        }
-        LiteralValue::UInt(number) => {
-            *literal = LiteralValue::Double(CelDouble::from(*number.inner() as f64));
-            Ok(Type::Number)
-        }
-        LiteralValue::String(text) => {
-            *text = CelString::from(text.inner().to_owned());
-            Ok(Type::Text)
-        }
-        LiteralValue::Null => Ok(Type::Null),
-        LiteralValue::Bytes(_) => Err("bytes are not used in rules: write a text".to_owned()),
-    }
-}
-
-/// The type of an operator or function applied to types.
-fn operator(name: &str, kinds: &[Type]) -> Checked {
-    use Type::{Flag, Number, Text};
-    let all = |wanted: &Type| kinds.iter().all(|kind| kind.fits(wanted));
-    let names = || {
-        let names: Vec<&str> = kinds.iter().map(Type::name).collect();
-        names.join(" and ")
-    };
-    let refuse = |what: &str| Err(format!("{what} {}", names()));
-    let sign = || name.trim_matches('_');
-    match (name, kinds) {
-        (operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT, _)
-        | (operators::NOT_STRICTLY_FALSE, _) => match all(&Flag) {
-            true => Ok(Flag),
-            false => refuse(&format!("{} joins conditions, not", sign())),
-        },
-        (operators::EQUALS | operators::NOT_EQUALS, [left, right]) => match left.fits(right) {
-            true => Ok(Flag),
-            false => refuse("compares"),
-        },
-        (
-            operators::LESS
-            | operators::LESS_EQUALS
-            | operators::GREATER
-            | operators::GREATER_EQUALS,
-            _,
-        ) => match (all(&Number) || all(&Text)) && !kinds.contains(&Type::Null) {
-            true => Ok(Flag),
-            false => refuse("compares"),
-        },
-        (operators::ADD, _) if all(&Text) => Ok(Text),
-        (operators::ADD | operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE, _)
-        | (operators::NEGATE, _) => match all(&Number) {
-            true => Ok(Number),
-            false => refuse(&format!("{} is for numbers, not for", sign())),
-        },
-        (operators::CONDITIONAL, [condition, yes, no]) if condition.fits(&Flag) => {
-            match yes.fits(no) {
-                true => Ok(yes.clone()),
-                false => Err(format!("chooses between {} and {}", yes.name(), no.name())),
-            }
-        }
-        (operators::IN, [element, Type::List(elements)]) => match element.fits(elements) {
-            true => Ok(Flag),
-            false => Err(format!("looks for {} in a list of {}", element.name(), elements.name())),
-        },
-        (operators::IN, _) => Err("\"in\" needs a list on its right".to_owned()),
-        (operators::MODULO, _) => Err("% is not there: all numbers are doubles".to_owned()),
-        ("glob", [_, _]) if all(&Text) => Ok(Flag),
-        ("glob", _) => {
-            Err("glob() takes a text and a pattern, as in glob(name, \"pve-*\")".to_owned())
-        }
-        _ => {
-            let known = FUNCTIONS.iter().chain(&METHODS).copied();
-            Err(format!("unknown function {name:?}{}", hint(name, known)))
-        }
     }
 }

@@ -14,8 +14,9 @@ use cel::parser::Parser;
 use cel::{Context, Env, IdedExpr, Value};
 use jiff::Timestamp;
 
-use super::check::{Checker, Reference, Type};
+use super::check::{Checker, Reference};
 use super::fields::{FieldValue, Subject};
+use super::types::Type;
 use crate::fleet::{EntityKind, Moment, Origin};
 
 /// Longest accepted expression in bytes: no rule that a person reads is longer.
@@ -287,7 +288,9 @@ fn syntax(errors: &cel::ParseErrors) -> String {
     let first = errors.errors.first().map_or(String::new(), |error| {
         let (line, column) = error.pos;
         let place = if line > 1 { format!("line {line}, ") } else { String::new() };
-        format!(" at {place}column {column}: {}", error.msg)
+        // What could have stood there instead fills a page.
+        let message = error.msg.split(" expecting {").next().unwrap_or_default();
+        format!(" at {place}column {column}: {message}")
     });
     format!("is not an expression{first}")
 }

@@ -258,6 +258,9 @@ fn syntax(message: &str) -> String {
             let hint = hint(unknown, known.into_iter());
             format!("unknown key {unknown:?}{hint} (there are: {listed})")
         }
+        Some(missing) if message.starts_with("missing field") => {
+            format!("a [[rule]] lacks the key {missing:?}")
+        }
         _ => message,
     }
 }

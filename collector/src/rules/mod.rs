@@ -16,10 +16,11 @@ mod nearest;
 mod rule;
 mod set;
 mod template;
+mod types;
 
 pub use duration::{DurationError, parse_duration};
 pub use expression::{Evaluation, Expression, Outcome};
 pub use fields::{Field, FieldType, FieldValue, Subject, fields_of};
 pub use file::{RuleFileError, RulesError};
 pub use rule::{Presented, Rule, Severity};
-pub use set::{RULES_MAX, RuleSet, Source};
+pub use set::{RULES_MAX, RuleSet, Source, Tried};

@@ -27,8 +27,19 @@ pub struct Source<'a> {
     pub text: &'a str,
 }
 
+/// A rule tried on an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// Whether its condition holds; none if nothing can be said.
+    pub holds: Option<bool>,
+    /// What it would say.
+    pub summary: String,
+}
+
 /// A set of rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
     templates: Templates,
@@ -205,6 +216,23 @@ impl RuleSet {
         let log = subject.unit.map_or(&[][..], |unit| unit.log_of_this_run());
         let detail = log.iter().map(|line| line.message.clone()).collect();
         Presented { fingerprint, labels, annotations, detail, value, as_of }
+    }
+
+    /// Every rule tried on an example entity of its scope: whether it holds, and what it would say.
+    /// Time is judged as of `at`.
+    pub fn examples(&self, at: Timestamp) -> Vec<Tried> {
+        let (example, site) = (Example::new(), Site::default());
+        let try_on_example = |rule: &Arc<Rule>| {
+            let subject = example.subject(rule.scope);
+            let holds = match rule.when.evaluate(&subject, at).outcome {
+                Outcome::Flag(holds) => Some(holds),
+                _ => None,
+            };
+            let mut shown = self.present(rule, &site, &subject, at);
+            let summary = shown.annotations.remove("summary").unwrap_or_default();
+            Tried { rule: rule.name.clone(), holds, summary }
+        };
+        self.rules.iter().map(try_on_example).collect()
     }
 
     fn annotations(

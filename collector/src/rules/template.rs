@@ -17,7 +17,7 @@ use crate::fleet::EntityKind;
 const TEXT_BYTES_MAX: usize = 3000;
 
 /// The templates of all rules.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Templates {
     environment: Environment<'static>,
 }
@@ -33,6 +33,7 @@ impl Templates {
         environment.set_formatter(|out, state, value| {
             let shown = match value.kind() {
                 ValueKind::None => Value::from("unknown"),
+                ValueKind::Bool => Value::from(if value.is_true() { "true" } else { "false" }),
                 ValueKind::Number => with_unit(value, human::number)?.into(),
                 _ => value.clone(),
             };

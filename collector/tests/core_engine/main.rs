@@ -1,0 +1,11 @@
+//! The collector's heart, told as stories: inputs and what they do to alerts, with time as text.
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped here fails the test")]
+
+mod catalogue;
+mod nodes;
+mod properties;
+mod restarts;
+mod rule_files;
+mod story;
+mod teller;
+mod time;

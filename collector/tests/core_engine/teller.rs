@@ -1,0 +1,250 @@
+//! What a story's node says: lines of text become inputs.
+
+use jiff::Timestamp;
+use pvewatch_collector::core::Input;
+use pvewatch_collector::fleet::Version;
+use pvewatch_protocol::event::{
+    AgentFacts, AgentStarted, AgentStopping, Exit, LogLine, UnitChange, UnitChanged, UnitLog,
+    UnitRemoved, UnitState,
+};
+use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
+use pvewatch_protocol::{
+    Checkpoint, CheckpointContent, Epoch, Event, EventData, NodeName, NodePresence, Position,
+    PresenceState, Sample, Sequence, Site, StopReason, StreamId,
+};
+use uuid::Uuid;
+
+use super::story::at;
+
+/// Looks for `key=value` among the words of a line.
+type Options<'a> = dyn Fn(&str) -> Option<&'a str> + 'a;
+
+/// What the story's nodes have said so far.
+#[derive(Default)]
+pub struct Teller {
+    stream_ordinal: u64,
+    sequence: u64,
+    epoch: u64,
+    boot: String,
+    cluster: Option<String>,
+    environment: Option<String>,
+    /// When the next sample goes out by itself, and what it says.
+    pub beat: Option<(Timestamp, Vec<String>)>,
+}
+
+/// A number in a UUIDv7 whose time is that of the story.
+fn uuid(at: Timestamp, number: u64) -> Uuid {
+    let millis = u128::try_from(at.as_millisecond()).unwrap();
+    Uuid::from_u128(millis << 80 | 7 << 76 | 2 << 62 | u128::from(number))
+}
+
+impl Teller {
+    /// A node that runs in its first boot, with its first stream.
+    pub fn booted() -> Self {
+        Self { boot: "boot-1".to_owned(), stream_ordinal: 1, ..Self::default() }
+    }
+
+    /// The input that a line of a story is: what this node says at a time.
+    pub fn input(&mut self, time: Timestamp, node: &str, verb: &str, words: &[&str]) -> Input {
+        let option = |key: &str| {
+            words.iter().find_map(|word| word.split_once('=').filter(|(name, _)| *name == key))
+        };
+        let option = |key: &str| option(key).map(|(_, value)| value);
+        let said_at = option("at").map_or(time, at);
+        let name: NodeName = node.parse().unwrap();
+        if let Some(boot) = option("boot") {
+            self.boot = boot.to_owned();
+        }
+        let data = match verb {
+            "online" | "offline" => {
+                let presence = self.presence(node, verb, &option, said_at);
+                return Input::NodePresence { node: name, presence, received_at: time };
+            }
+            "sample" => {
+                let sample = self.sample(node, &option, said_at);
+                return Input::Sample { node: name, sample, received_at: time };
+            }
+            "units" => {
+                let (checkpoint, version) = self.units(node, words, &option, said_at);
+                let node = name;
+                return Input::Checkpoint { node, checkpoint, version, received_at: time };
+            }
+            _ => self.event_data(verb, words, &option, said_at),
+        };
+        self.sequence += 1;
+        let position = self.position(node);
+        let version = Version { stream_ordinal: self.stream_ordinal, sequence: self.sequence };
+        let event = Event {
+            site: Site::default(),
+            node: name,
+            position,
+            time: said_at,
+            recorded_time: said_at,
+            data,
+            extensions: serde_json::Map::new(),
+        };
+        Input::Event { event, version, received_at: time }
+    }
+
+    fn event_data(
+        &mut self,
+        verb: &str,
+        words: &[&str],
+        option: &Options<'_>,
+        said_at: Timestamp,
+    ) -> EventData {
+        match verb {
+            "started" => {
+                self.stream_ordinal += 1;
+                self.sequence = 0;
+                self.cluster = option("cluster").map(str::to_owned).or(self.cluster.take());
+                let environment = option("environment").map(str::to_owned);
+                self.environment = environment.or(self.environment.take());
+                EventData::AgentStarted(AgentStarted { facts: self.facts(said_at) })
+            }
+            "stopping" => EventData::AgentStopping(AgentStopping {
+                reason: reason(option("reason").unwrap_or("stopped")),
+                boot_id: self.boot.clone(),
+            }),
+            "unit" => EventData::UnitChanged(Box::new(unit_changed(words, said_at))),
+            "removed" => EventData::UnitRemoved(UnitRemoved { unit: words[0].to_owned() }),
+            "log" => EventData::UnitLog(UnitLog {
+                unit: words[0].to_owned(),
+                invocation_id: option("run").unwrap_or("run-1").to_owned(),
+                lines: vec![LogLine { at: said_at, priority: 3, message: words[1].to_owned() }],
+                truncated: false,
+                redacted: 0,
+            }),
+            verb => panic!("unknown verb {verb:?}"),
+        }
+    }
+
+    fn position(&self, node: &str) -> Position {
+        let number = self.stream_ordinal * 256 + u64::from(node.as_bytes()[node.len() - 1]);
+        Position { stream: StreamId(uuid(at("0s"), number)), sequence: Sequence(self.sequence) }
+    }
+
+    fn facts(&self, time: Timestamp) -> AgentFacts {
+        let environment = self.environment.iter();
+        AgentFacts {
+            version: "0.1.0".to_owned(),
+            boot_id: self.boot.clone(),
+            booted_at: time,
+            machine_id: None,
+            cluster: self.cluster.clone(),
+            labels: environment.map(|env| ("environment".to_owned(), env.clone())).collect(),
+            sources: Vec::new(),
+            sample_interval_seconds: 10.0,
+        }
+    }
+
+    fn epoch(&mut self, option: &Options<'_>) -> u64 {
+        match option("epoch") {
+            Some(epoch) => epoch.parse().unwrap(),
+            None => self.epoch,
+        }
+    }
+
+    fn presence(
+        &mut self,
+        node: &str,
+        verb: &str,
+        option: &Options<'_>,
+        time: Timestamp,
+    ) -> NodePresence {
+        let online = verb == "online";
+        let epoch = self.epoch(option) + u64::from(online && option("epoch").is_none());
+        self.epoch = self.epoch.max(epoch);
+        let number = epoch * 256 + u64::from(node.as_bytes()[node.len() - 1]);
+        NodePresence {
+            state: if online { PresenceState::Online } else { PresenceState::Offline },
+            epoch: Epoch(uuid(at("0s"), number)),
+            reason: (!online).then(|| reason(option("reason").unwrap_or("lost"))),
+            boot_id: self.boot.clone(),
+            cluster: None,
+            at: time,
+        }
+    }
+
+    fn sample(&mut self, node: &str, option: &Options<'_>, time: Timestamp) -> Sample {
+        let epoch = self.epoch(option);
+        let number = epoch * 256 + u64::from(node.as_bytes()[node.len() - 1]);
+        let mut as_of = self.position(node);
+        if let Some(stream) = option("stream") {
+            as_of.stream = StreamId(uuid(at("0s"), stream.parse().unwrap()));
+        }
+        let value = |key| option(key).map_or(0.5, |value| value.parse().unwrap());
+        Sample {
+            at: time,
+            epoch: Epoch(uuid(at("0s"), number)),
+            as_of,
+            interval_seconds: 10.0,
+            uptime_seconds: 1000.0,
+            load: Load { one: value("load1"), five: 0.5, fifteen: value("load15") },
+            cpu: Cpu { count: 4, busy_ratio: option("busy").map(|busy| busy.parse().unwrap()) },
+            memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
+            swap: Swap { total_bytes: 0, free_bytes: 0 },
+            pressure: None,
+            agent: AgentHealth {
+                rss_bytes: 5 << 20,
+                outbox_events: 0,
+                outbox_bytes: 0,
+                dropped_events: 0,
+                resent_events: 0,
+            },
+        }
+    }
+
+    /// `units a.service=failed b.service=active part=1/2 as_of=3`
+    fn units(
+        &mut self,
+        node: &str,
+        words: &[&str],
+        option: &Options<'_>,
+        time: Timestamp,
+    ) -> (Checkpoint, Version) {
+        let sequence = option("as_of").map_or(self.sequence, |as_of| as_of.parse().unwrap());
+        let as_of = Position { sequence: Sequence(sequence), ..self.position(node) };
+        let (part, of) = option("part").unwrap_or("1/1").split_once('/').unwrap();
+        let units = words.iter().filter_map(|word| word.split_once('='));
+        let units = units.filter(|(name, _)| name.contains(".service"));
+        let units = units.map(|(name, state)| unit_state(name, state, &[], time)).collect();
+        let content = CheckpointContent::Units(units);
+        let (part, of) = (part.parse().unwrap(), of.parse().unwrap());
+        let version = Version { stream_ordinal: self.stream_ordinal, sequence };
+        (Checkpoint { as_of, part, of, at: time, content }, version)
+    }
+}
+
+fn reason(text: &str) -> StopReason {
+    let reasons = [StopReason::Stopped, StopReason::Shutdown, StopReason::Reboot, StopReason::Lost];
+    reasons.into_iter().find(|reason| reason.as_str() == text).unwrap()
+}
+
+/// `NAME STATE [will_restart] [run=ID]`
+fn unit_changed(words: &[&str], time: Timestamp) -> UnitChanged {
+    let change = match words[1] {
+        "failed" => UnitChange::Failed,
+        "active" => UnitChange::Recovered,
+        _ => UnitChange::Stopped,
+    };
+    UnitChanged { change, state: unit_state(words[0], words[1], words, time) }
+}
+
+fn unit_state(name: &str, state: &str, words: &[&str], time: Timestamp) -> UnitState {
+    let run = words.iter().find_map(|word| word.strip_prefix("run=")).unwrap_or("run-1");
+    let failed = state == "failed";
+    UnitState {
+        unit: name.to_owned(),
+        load_state: "loaded".to_owned(),
+        active_state: state.to_owned(),
+        sub_state: state.to_owned(),
+        result: Some(if failed { "exit-code" } else { "success" }.to_owned()),
+        exit: failed.then(|| Exit { code: "exited".to_owned(), status: 1 }),
+        restarts: 0,
+        will_restart: words.contains(&"will_restart"),
+        invocation_id: Some(run.to_owned()),
+        changed_at: Some(time),
+        crash_loop: None,
+    }
+}

@@ -1,0 +1,212 @@
+//! Time: `for`, `keep_firing_for`, `older()`, late events, wrong clocks, a collector that was away.
+
+use pvewatch_collector::core::Input;
+use pvewatch_protocol::AlertState;
+
+use super::story::{CATALOGUE, Stage, at, tell};
+
+/// A rule over units with these durations.
+fn rule(wait: &str, keep: &str) -> String {
+    format!(
+        r#"
+        [[rule]]
+        name = "Failed"
+        scope = "unit"
+        when = 'active_state == "failed"'
+        for = "{wait}"
+        keep_firing_for = "{keep}"
+        severity = "warning"
+        summary = "{{{{ name }}}} failed"
+        "#
+    )
+}
+
+#[test]
+fn without_for_an_alert_fires_with_the_event() {
+    tell(
+        &rule("0s", "0s"),
+        "
+        0s    pve1 beats
+        10s   pve1 unit a.service failed
+        => 10s Failed pve1/a.service none -> firing: condition_lasted, told
+        10s   pve1 unit a.service active
+        => 10s Failed pve1/a.service firing -> resolved: condition_ended, told
+        ",
+    );
+}
+
+#[test]
+fn a_condition_that_returns_while_the_alert_is_kept_firing_is_not_told_again() {
+    tell(
+        &rule("0s", "5m"),
+        "
+        0s    pve1 beats
+        10s   pve1 unit a.service failed
+        => 10s Failed pve1/a.service none -> firing: condition_lasted, told
+        1m    pve1 unit a.service active
+        2m    pve1 unit a.service failed
+        10m
+        20m   pve1 unit a.service active
+        => 25m Failed pve1/a.service firing -> resolved: condition_ended, told
+        30m
+        ",
+    );
+}
+
+#[test]
+fn an_unfinished_condition_begins_anew_each_time() {
+    tell(
+        &rule("1m", "0s"),
+        "
+        0s    pve1 beats
+        10s   pve1 unit a.service failed
+        => 10s Failed pve1/a.service none -> pending: condition_began
+        1m    pve1 unit a.service active
+        => 1m Failed pve1/a.service pending -> none: condition_did_not_last
+        1m5s  pve1 unit a.service failed
+        => 1m5s Failed pve1/a.service none -> pending: condition_began
+        => 2m5s Failed pve1/a.service pending -> firing: condition_lasted, told
+        3m
+        ",
+    );
+}
+
+#[test]
+fn a_late_handled_deadline_still_says_when_it_was_due() {
+    let mut stage = Stage::new(&rule("1m", "0s"));
+    stage.play("0s pve1 sample");
+    stage.play("10s pve1 unit a.service failed");
+    stage.play("25s pve1 sample");
+    stage.play("50s pve1 sample");
+    let transitions = stage.core.handle(at("1m15s"), Input::Deadline);
+    let fired: Vec<_> = transitions.iter().map(|t| (t.to, t.at)).collect();
+    assert_eq!(fired, [(Some(AlertState::Firing), at("1m10s"))]);
+}
+
+#[test]
+fn older_fires_at_its_exact_time_and_only_while_the_rest_holds() {
+    let rules = r#"
+        [[rule]]
+        name = "Long"
+        scope = "unit"
+        when = 'active_state == "activating" && older(changed_at, "1m30s")'
+        severity = "warning"
+        summary = "{{ name }} does not come up"
+        "#;
+    tell(
+        rules,
+        "
+        0s    pve1 beats
+        10s   pve1 unit a.service activating
+        => 1m40s Long pve1/a.service none -> firing: condition_lasted, told
+        3m    pve1 unit a.service active
+        => 3m Long pve1/a.service firing -> resolved: condition_ended, told
+        4m    pve1 unit a.service activating run=run-2
+        5m    pve1 unit a.service active run=run-2
+        20m
+        ",
+    );
+}
+
+#[test]
+fn a_backlog_is_judged_by_its_own_time() {
+    // Both events happened while the collector was unreachable, an hour ago.
+    tell(
+        &rule("5m", "0s"),
+        "
+        1h     pve1 beats
+        1h1s   pve1 unit a.service failed at=10s
+        => 10s Failed pve1/a.service none -> pending: condition_began
+        1h1s   pve1 unit a.service active at=2m
+        => 2m Failed pve1/a.service pending -> none: condition_did_not_last
+        1h1s   pve1 unit b.service failed at=10m
+        => 10m Failed pve1/b.service none -> pending: condition_began
+        1h1s   pve1 unit b.service active at=20m
+        => 15m Failed pve1/b.service pending -> firing: condition_lasted, told
+        => 20m Failed pve1/b.service firing -> resolved: condition_ended, told
+        1h1s   pve1 unit c.service failed at=30m
+        => 30m Failed pve1/c.service none -> pending: condition_began
+        => 35m Failed pve1/c.service pending -> firing: condition_lasted, told
+        1h10s
+        ",
+    );
+}
+
+#[test]
+fn what_is_still_failed_after_a_backlog_fires_once_it_has_settled() {
+    let mut stage = Stage::new(&rule("5m", "0s"));
+    stage.play("1h pve1 beats");
+    stage.play("1h1s pve1 unit c.service failed at=30m");
+    assert_eq!(stage.play("1h5s").len(), 1, "the backlog may still bring the recovery");
+    let fired = "=> 35m Failed pve1/c.service pending -> firing: condition_lasted, told";
+    assert_eq!(stage.play("1h7s")[0], fired);
+}
+
+#[test]
+fn a_node_whose_clock_is_an_hour_behind_is_judged_as_any_other() {
+    // The alert tells the node's own time, but it fires when five minutes have really passed.
+    let mut stage = Stage::new(&rule("5m", "0s"));
+    stage.play("2h pve1 sample at=1h");
+    stage.play("2h1s pve1 unit a.service failed at=1h1s");
+    for minute in 0..4 {
+        stage.play(&format!("2h{}m10s pve1 sample at=1h{}m10s", minute + 1, minute + 1));
+    }
+    assert!(
+        stage
+            .transitions
+            .iter()
+            .all(|t| &*t.alert.rule != "Failed" || t.from.is_none() || t.from == t.to),
+        "nothing fired yet"
+    );
+    stage.play("2h5m5s pve1 sample at=1h5m5s");
+    let last = stage.transitions.iter().rfind(|t| &*t.alert.rule == "Failed").unwrap();
+    assert_eq!(last.at, at("1h5m1s"));
+    assert_eq!(last.alert.starts_at, at("1h1s"));
+}
+
+#[test]
+fn a_time_in_the_future_is_not_believed() {
+    let mut stage = tell(
+        &rule("1m", "0s"),
+        "
+        0s    pve1 beats
+        10s   pve1 unit a.service failed at=24h
+        => 10s Failed pve1/a.service none -> pending: condition_began
+        => 1m10s Failed pve1/a.service pending -> firing: condition_lasted, told
+        2m
+        ",
+    );
+    assert_eq!(stage.core.snapshot().counters.fleet.future_times, 1);
+}
+
+#[test]
+fn a_collector_that_was_suspended_does_not_take_its_nodes_for_dead() {
+    let mut stage = Stage::new(CATALOGUE);
+    stage.play("0s pve1 online");
+    stage.play("0s pve1 beats");
+    stage.play("1m pve1 hushes");
+    // Nothing at all was handled for an hour; the node was there all the time.
+    assert_eq!(stage.core.handle(at("1h"), Input::Deadline), []);
+    assert_eq!(stage.play("1h5s pve1 beats").len(), 1);
+    assert_eq!(stage.play("1h10m").len(), 1);
+}
+
+#[test]
+fn resolved_alerts_are_to_be_seen_for_an_hour() {
+    let mut stage = tell(
+        &rule("0s", "0s"),
+        "
+        0s    pve1 beats
+        10s   pve1 unit a.service failed
+        => 10s Failed pve1/a.service none -> firing: condition_lasted, told
+        20s   pve1 unit a.service active
+        => 20s Failed pve1/a.service firing -> resolved: condition_ended, told
+        ",
+    );
+    stage.play("59m");
+    assert_eq!(stage.core.snapshot().alerts.len(), 1);
+    stage.play("1h21s");
+    assert_eq!(stage.core.snapshot().alerts.len(), 0);
+    stage.store();
+    assert!(stage.records.keys().all(|(kind, _)| kind.as_str() != "alert"));
+}
