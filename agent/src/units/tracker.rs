@@ -308,8 +308,12 @@ impl Tracker {
         self.units.get_mut(name)
     }
 
+    /// Whether nothing is on its way that would make a picture wrong a moment later.
     fn is_complete(&self) -> bool {
-        self.schedule.has_listed() && self.awaited.is_empty() && self.looked_up.is_empty()
+        self.schedule.has_listed()
+            && self.awaited.is_empty()
+            && self.looked_up.is_empty()
+            && self.pinged.is_empty()
     }
 
     fn picture_of_units(&self) -> Vec<UnitState> {

@@ -64,7 +64,14 @@ impl Watched {
             }
             Turn::Corrected => self.telling(name, UnitChange::Failed, snapshot, false),
             Turn::Started => self.telling(name, UnitChange::Started, snapshot, false),
-            Turn::Stopped => self.telling(name, UnitChange::Stopped, snapshot, false),
+            Turn::Stopped => {
+                let change = match self.crashes.as_deref_mut().map(|c| c.crash_loop.stopped()) {
+                    // The last that was told is that it crashes.
+                    Some(OnQuiet::LoopEnds) => UnitChange::Recovered,
+                    _ => UnitChange::Stopped,
+                };
+                self.telling(name, change, snapshot, false)
+            }
             Turn::Recovered => {
                 let verdict = match (&mut self.crashes, self.unit.standing()) {
                     (None, _) => OnQuiet::Tell,

@@ -38,8 +38,12 @@ const QUEUE_FOR_ANSWERS: usize = 64;
 /// Units whose details are asked for at the same time.
 const DETAILS_AT_ONCE: usize = 8;
 
-/// How long the bus may take for anything before it counts as hung.
+/// How long the bus may take to let somebody in.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long systemd may take for an answer before it counts as hung. It answers nobody while it
+/// reads its configuration again, which takes seconds with ten thousand units.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked for: changes of units, units that go, jobs that end, reloads, and whether
 /// systemd itself has come back under its name.
@@ -69,6 +73,9 @@ pub enum BusError {
     /// The bus takes connections, and nothing else.
     #[error("the system bus does not answer within {} s: it hangs", PATIENCE.as_secs())]
     Hangs,
+    /// The bus works, and systemd does not.
+    #[error("systemd does not answer within {} s: it hangs", ANSWER_PATIENCE.as_secs())]
+    SystemdHangs,
     /// The connection broke.
     #[error("the system bus closed the connection: {0}")]
     Lost(String),
@@ -183,7 +190,7 @@ impl Bus {
 
     /// When the oldest question has waited for too long; none if none waits.
     pub fn patience_ends(&self) -> Option<Instant> {
-        self.asked.values().map(|(_, at)| *at + PATIENCE).min()
+        self.asked.values().map(|(_, at)| *at + ANSWER_PATIENCE).min()
     }
 
     /// Renews the subscription and asks for all units that the patterns include.

@@ -141,7 +141,7 @@ impl Source {
                 }
                 Ok(()) = self.trouble.changed() => self.say_active(bus).await?,
                 () = sleep_until(deadline) => return Ok(Ok(Input::Deadline)),
-                () = sleep_until(patience) => return Ok(Err(BusError::Hangs)),
+                () = sleep_until(patience) => return Ok(Err(BusError::SystemdHangs)),
             }
         }
     }
