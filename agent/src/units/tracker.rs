@@ -10,6 +10,8 @@
 //! systemd says not-found, otherwise it has stopped or recovered.
 
 mod listing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
