@@ -2,6 +2,8 @@
 //!
 //! What systemd really says is replayed in the source's own tests.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up should fail at that place")]
+
 use std::time::Duration;
 
 use pvewatch_agent::source::{Report, Reporter};
