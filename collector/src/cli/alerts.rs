@@ -14,14 +14,24 @@ pub fn render(
     paint: Paint,
     width: Option<usize>,
 ) -> String {
-    let count = |state| answer.alerts.iter().filter(|alert| alert.state == state).count();
-    let (firing, pending) = (count(AlertState::Firing), count(AlertState::Pending));
-    let (tone, summary) = match (firing, pending) {
-        (0, 0) => (Tone::Good, "No alert is firing or pending.".to_owned()),
-        (0, pending) => (Tone::Doubtful, format!("No alert is firing, {pending} pending.")),
-        (firing, 0) => (Tone::Bad, format!("{firing} firing.")),
-        (firing, pending) => (Tone::Bad, format!("{firing} firing, {pending} pending.")),
+    let count = |state, inhibited: bool| {
+        let is_counted = |alert: &&AlertAnswer| {
+            alert.state == state && alert.inhibited_by.is_some() == inhibited
+        };
+        answer.alerts.iter().filter(is_counted).count()
     };
+    let (firing, pending) = (count(AlertState::Firing, false), count(AlertState::Pending, false));
+    let (tone, mut summary) = match (firing, pending) {
+        (0, 0) => (Tone::Good, "No alert is firing or pending".to_owned()),
+        (0, pending) => (Tone::Doubtful, format!("No alert is firing, {pending} pending")),
+        (firing, 0) => (Tone::Bad, format!("{firing} firing")),
+        (firing, pending) => (Tone::Bad, format!("{firing} firing, {pending} pending")),
+    };
+    let inhibited = count(AlertState::Firing, true);
+    if inhibited > 0 {
+        summary.push_str(&format!(", {inhibited} inhibited"));
+    }
+    summary.push('.');
     let mut text = String::new();
     if !status.ready {
         let warning = format!("The collector is not ready: {}.", status.readiness);

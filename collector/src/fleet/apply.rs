@@ -133,7 +133,11 @@ impl Fleet {
         match &checkpoint.content {
             CheckpointContent::Agent(facts) => {
                 let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
-                if version <= slot.node.facts_version {
+                // A source can begin or cease to watch without an event: then a later picture is
+                // as of the same one. The broker gives an agent's pictures in their order.
+                let is_known = slot.node.facts.as_ref() == Some(facts);
+                let is_older = version < slot.node.facts_version;
+                if is_older || (is_known && version == slot.node.facts_version) {
                     self.counters.not_newer += 1;
                     return Vec::new();
                 }
@@ -272,4 +276,44 @@ impl Fleet {
 
 fn node_change(node: &NodeName, origins: Vec<Origin>, moment: Moment) -> Change {
     Change::Node { node: node.clone(), origins, moment }
+}
+
+#[cfg(test)]
+mod tests {
+    use pvewatch_protocol::event::{AgentFacts, SourceStatus};
+    use pvewatch_protocol::{Position, Sequence, Site, StreamId};
+
+    use super::*;
+
+    #[test]
+    fn a_source_that_ceases_to_watch_is_seen_although_no_event_came() {
+        let now = Timestamp::UNIX_EPOCH;
+        let node: NodeName = "pve1".parse().unwrap();
+        let mut fleet = Fleet::new(Site::default(), now);
+        let stream = StreamId(uuid::Uuid::nil());
+        let version = |sequence| Version { stream_ordinal: 1, sequence };
+        let mut tell = |sequence, active| {
+            let source = SourceStatus { name: "units".to_owned(), active, detail: String::new() };
+            let facts = AgentFacts {
+                version: "0.1.0".to_owned(),
+                boot_id: "1".to_owned(),
+                booted_at: now,
+                machine_id: None,
+                cluster: None,
+                labels: Default::default(),
+                sources: vec![source],
+                sample_interval_seconds: 10.0,
+            };
+            let content = CheckpointContent::Agent(facts);
+            let as_of = Position { stream, sequence: Sequence(sequence) };
+            let checkpoint = Checkpoint { as_of, part: 1, of: 1, at: now, content };
+            let changed = fleet.apply_checkpoint(&node, &checkpoint, version(sequence), now);
+            let known = fleet.node(&node).unwrap().facts.clone().unwrap();
+            (!changed.is_empty(), known.sources[0].active)
+        };
+        assert_eq!(tell(2, true), (true, true));
+        assert_eq!(tell(2, false), (true, false), "the same event, another picture");
+        assert_eq!(tell(2, false), (false, false), "the same picture again");
+        assert_eq!(tell(1, true), (false, false), "an older picture");
+    }
 }

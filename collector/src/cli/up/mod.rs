@@ -27,6 +27,12 @@ use agent::AgentThread;
 /// Where the broker listens unless told otherwise.
 const MQTT_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
 
+/// How long the collector may take to hear what the broker holds before the agent is started.
+const READY_MAX: Duration = Duration::from_secs(3);
+
+/// How often that is looked at.
+const READY_LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// How long the agent may take to say what it can watch here.
 const FIRST_WORD_MAX: Duration = Duration::from_secs(5);
 
@@ -122,6 +128,8 @@ async fn serve(arguments: UpArguments) -> Result<(), UpError> {
     let running = app::start(config).await.map_err(explain)?;
     let Some(mqtt) = running.mqtt_addr else { return Err(UpError::Start(StartError::NoBroker)) };
     let node = agent.node.clone();
+    // What the agent says first is then heard at once; it is never waited for longer.
+    let _ = tokio::time::timeout(READY_MAX, ready(&running)).await;
     let mut agent = AgentThread::start(agent, reachable(mqtt), password)?;
     let began = words::Began { http: running.http_addr, mqtt, data: &data, node: &node };
     say(&began.text());
@@ -148,6 +156,15 @@ async fn serve(arguments: UpArguments) -> Result<(), UpError> {
     match ended {
         Some(why) => Err(UpError::AgentEnded(why)),
         None => Ok(()),
+    }
+}
+
+/// Waits until the collector hears its broker.
+async fn ready(running: &Running) {
+    let counters = running.queries().counters();
+    let mut tick = tokio::time::interval(READY_LOOK_EVERY);
+    while !counters.ready.get() {
+        tick.tick().await;
     }
 }
 

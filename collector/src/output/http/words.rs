@@ -167,7 +167,18 @@ fn signal(number: i32) -> String {
 /// How long ago something was: `12 s ago`, `3 h 12 min ago`; `just now` below a second.
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(at).as_secs_f64();
-    if seconds < 1.0 { "just now".to_owned() } else { format!("{} ago", human::duration(seconds)) }
+    if seconds < 1.0 { "just now".to_owned() } else { format!("{} ago", lasted(at, now)) }
+}
+
+/// How long something has lasted, as exactly as people want to know it: `9 min 5 s`, `12 min`.
+pub fn lasted(since: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(since).as_secs().max(0);
+    let step = match seconds {
+        0..600 => 1,
+        600..36_000 => 60,
+        _ => 3600,
+    };
+    human::duration((seconds / step * step) as f64)
 }
 
 #[cfg(test)]
@@ -235,7 +246,10 @@ mod tests {
             ("2026-11-20T12:00:00Z", "just now"),
             ("2026-11-20T12:00:05Z", "just now"),
             ("2026-11-20T11:59:48Z", "12 s ago"),
+            ("2026-11-20T11:50:55Z", "9 min 5 s ago"),
+            ("2026-11-20T11:47:10Z", "12 min ago"),
             ("2026-11-20T08:48:00Z", "3 h 12 min ago"),
+            ("2026-11-18T08:48:00Z", "2 d 3 h ago"),
         ] {
             assert_eq!(ago(at.parse().unwrap(), now), expected, "{at}");
         }

@@ -108,10 +108,7 @@ fn unheard_note(picture: &Picture) -> Option<String> {
         .collect();
     match unheard.len() {
         0 => None,
-        count @ 1..=NODES_NAMED_MAX => {
-            let are = if count == 1 { "is" } else { "are" };
-            Some(format!("Not heard {are}: {}.", unheard.join(", ")))
-        }
+        1..=NODES_NAMED_MAX => Some(format!("Not heard: {}.", unheard.join(", "))),
         count => Some(format!("{count} nodes are not heard.")),
     }
 }

@@ -56,6 +56,7 @@ struct Listed<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Moment {
     ago: String,
+    lasted: String,
     exact: String,
     machine: String,
 }
@@ -63,7 +64,12 @@ pub struct Moment {
 impl Moment {
     /// A point in time as seen from `now`.
     pub fn of(at: Timestamp, now: Timestamp) -> Self {
-        Self { ago: words::ago(at, now), exact: human::time(at), machine: at.to_string() }
+        Self {
+            ago: words::ago(at, now),
+            lasted: words::lasted(at, now),
+            exact: human::time(at),
+            machine: at.to_string(),
+        }
     }
 }
 
