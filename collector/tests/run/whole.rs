@@ -1,180 +1,16 @@
-//! The whole collector with its embedded broker, and an agent's side played by the test: events
-//! are stored before they are acked, alerts are told, a restart forgets nothing.
-
-#![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
+//! Events are stored before they are acked, alerts are told, a restart forgets nothing.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use pvewatch_collector::app::{self, Running};
 use pvewatch_collector::broker::{self, BrokerListenSettings, EmbeddedBroker};
 use pvewatch_collector::config::Config;
 use pvewatch_collector::store::EventFilter;
-use pvewatch_edge::mqtt::{
-    Broker, BrokerSettings, ConnectOptions, Connection, Incoming, Message, Received, Subscription,
-};
-use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
-use pvewatch_protocol::{
-    Ack, AlertMessage, AlertState, CollectorPresence, Event, EventData, NodeName, Notice, Position,
-    PresenceState, Sequence, Site, StreamId, Topic, codec,
-};
+use pvewatch_edge::mqtt::{Message, Received};
+use pvewatch_protocol::{AlertMessage, AlertState, Event, PresenceState, Site, Topic, codec};
 use tempfile::TempDir;
-use tokio::time::timeout;
-use uuid::Uuid;
 
-/// Far beyond anything that happens here: reaching it is a failure.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const RULES: &str = r#"
-[[rule]]
-name = "Failed"
-scope = "unit"
-when = 'active_state == "failed"'
-severity = "critical"
-summary = "{{ name }} failed on {{ node.name }}"
-"#;
-
-fn config(dir: &Path) -> Config {
-    config_with(dir, "[embedded_broker]\nlisten = \"127.0.0.1:0\"")
-}
-
-fn config_with(dir: &Path, broker: &str) -> Config {
-    let rules = dir.join("rules.toml");
-    std::fs::write(&rules, RULES).unwrap();
-    let text = format!(
-        "data = \"{}/data\"\n{broker}\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n[rules]\ncatalogue = false\nfiles = [{rules:?}]",
-        dir.display()
-    );
-    Config::parse(Path::new("test.toml"), &text).unwrap()
-}
-
-fn node() -> NodeName {
-    // A name that is also a level of other topics.
-    "alert".parse().unwrap()
-}
-
-fn stream() -> StreamId {
-    StreamId(Uuid::now_v7())
-}
-
-#[expect(clippy::disallowed_methods, reason = "an agent tells the time")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-fn unit_event(stream: StreamId, sequence: u64, active_state: &str) -> Event {
-    let failed = active_state == "failed";
-    let state = UnitState {
-        unit: "ssh.service".into(),
-        load_state: "loaded".into(),
-        active_state: active_state.into(),
-        sub_state: active_state.into(),
-        result: None,
-        exit: None,
-        restarts: 0,
-        will_restart: false,
-        invocation_id: None,
-        changed_at: Some(now()),
-        crash_loop: None,
-    };
-    let change = if failed { UnitChange::Failed } else { UnitChange::Recovered };
-    Event {
-        site: Site::default(),
-        node: node(),
-        position: Position { stream, sequence: Sequence(sequence) },
-        time: now(),
-        recorded_time: now(),
-        data: EventData::UnitChanged(Box::new(UnitChanged { change, state })),
-        extensions: serde_json::Map::new(),
-    }
-}
-
-/// An agent, or anyone else on the broker.
-struct Peer {
-    connection: Connection,
-}
-
-impl Peer {
-    async fn connect(running: &Running) -> Self {
-        Self::connect_to(running.mqtt_addr.unwrap()).await
-    }
-
-    async fn connect_to(address: SocketAddr) -> Self {
-        let url = format!("mqtt://{address}");
-        let settings = BrokerSettings { urls: vec![url.parse().unwrap()], ..Default::default() };
-        let broker = Broker::prepare_with(&settings, None).unwrap();
-        let options = ConnectOptions::new(format!("peer-{}", Uuid::now_v7()));
-        let connection = Connection::open(&broker, &broker.urls()[0], &options).await.unwrap();
-        let everything = vec![Subscription::new("pvewatch/v1/#")];
-        connection.client().subscribe(everything).await.unwrap();
-        Self { connection }
-    }
-
-    async fn publish(&self, event: &Event) {
-        let kind = event.data.kind().to_owned();
-        let topic = Topic::Event { node: event.node.clone(), kind }.at(&event.site);
-        self.publish_raw(&topic, codec::encode_event(event).unwrap()).await;
-    }
-
-    async fn publish_raw(&self, topic: &str, payload: Vec<u8>) {
-        self.connection.client().publish(Message::new(topic, payload)).await.unwrap();
-    }
-
-    /// The next message that `pick` makes something of.
-    async fn wait<T>(&mut self, what: &str, pick: impl Fn(&Received) -> Option<T>) -> T {
-        let found = async {
-            loop {
-                if let Incoming::Message(received) = self.connection.next().await.unwrap()
-                    && let Some(found) = pick(&received)
-                {
-                    return found;
-                }
-            }
-        };
-        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("never came: {what}"))
-    }
-
-    async fn wait_ready(&mut self) {
-        let is_ready = |received: &Received| {
-            let presence = presence(received)?;
-            (presence.ready && presence.state == PresenceState::Online).then_some(())
-        };
-        self.wait("the collector is ready", is_ready).await;
-    }
-
-    async fn wait_ack(&mut self, stream: StreamId, through: u64) -> Ack {
-        self.wait(&format!("ack {through}"), |received| {
-            let ack = ack(received)?;
-            (ack.stream == stream && ack.through == Sequence(through)).then_some(ack)
-        })
-        .await
-    }
-}
-
-fn presence(received: &Received) -> Option<CollectorPresence> {
-    let (_, topic) = Topic::parse(&received.topic).ok()?;
-    matches!(topic, Topic::CollectorPresence { .. })
-        .then(|| codec::decode(&received.payload).unwrap())
-}
-
-fn ack(received: &Received) -> Option<Ack> {
-    let (_, topic) = Topic::parse(&received.topic).ok()?;
-    matches!(topic, Topic::Ack { .. }).then(|| codec::decode(&received.payload).unwrap())
-}
-
-fn alert(received: &Received) -> Option<AlertMessage> {
-    let (_, topic) = Topic::parse(&received.topic).ok()?;
-    let is_alert = matches!(topic, Topic::Alert { .. }) && !received.payload.is_empty();
-    is_alert.then(|| codec::decode(&received.payload).unwrap())
-}
-
-fn notice(received: &Received) -> Option<Notice> {
-    let (_, topic) = Topic::parse(&received.topic).ok()?;
-    matches!(topic, Topic::Notice).then(|| codec::decode(&received.payload).unwrap())
-}
+use crate::peer::*;
 
 async fn stored(running: &Running) -> Vec<u64> {
     let filter = EventFilter { limit: 1000, ..EventFilter::default() };
@@ -322,8 +158,9 @@ async fn what_the_broker_retains_of_a_store_that_is_gone_is_cleared() {
     assert_ne!(asked.collector_epoch, gone.epoch);
     peer.publish(&unit_event(stream, 1, "failed")).await;
     peer.wait_ack(stream, 2).await;
-    let again = peer.wait("the alert", alert).await;
-    assert_eq!(again.fingerprint, firing.fingerprint);
+    let own =
+        |received: &Received| alert(received).filter(|alert| alert.collector != other.collector);
+    assert_eq!(peer.wait("the alert", own).await.fingerprint, firing.fingerprint);
     // The other collector's alert was left alone.
     let mut late = Peer::connect_to(broker.address()).await;
     let others = |received: &Received| alert(received).filter(|alert| *alert == other);
