@@ -225,7 +225,7 @@ mod tests {
             counters.count_reject(reason);
         }
         let names: std::collections::BTreeSet<_> =
-            counters.rejects_by_reason().into_iter().map(|(name, n)| (name, n)).collect();
+            counters.rejects_by_reason().into_iter().collect();
         assert_eq!(names.len(), Reason::ALL.len());
         assert!(names.iter().all(|(_, n)| *n == 1));
     }
