@@ -309,8 +309,9 @@ fn shipped_configuration_is_accepted_and_names_no_unknown_key() {
         // unknown.
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_shown_key(line)) {
-            let is_section = |line: &&str| line.trim_start_matches('#').starts_with('[');
-            let section = lines[..at].iter().rposition(|line| is_section(line));
+            let is_section =
+                |line: &&str| -> bool { line.trim_start_matches('#').starts_with('[') };
+            let section = lines[..at].iter().rposition(is_section);
             let text: Vec<&str> = lines
                 .iter()
                 .enumerate()
