@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pvewatch_edge::mqtt::backoff;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::counters::Counters;
 use super::link::{self, Link, Speaker};
@@ -24,7 +25,10 @@ use crate::output::mqtt::{self, MqttOutput};
 use crate::store::{RecordRow, Store, StoreError};
 
 /// How long a link whose owner is gone may take to say goodbye.
-const LINK_END_MAX: std::time::Duration = std::time::Duration::from_secs(12);
+const LINK_END_MAX: Duration = Duration::from_secs(12);
+
+/// How long a life must last for the next failure to count as a new one.
+const PROVED_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Begins a life after the other until it is told to stop.
 pub(super) struct Keeper {
@@ -55,6 +59,7 @@ impl Keeper {
         let mut delays = backoff();
         let mut store = Some(store);
         loop {
+            let begun = Instant::now();
             let ended = match store.take() {
                 Some(store) => self.live(store).await,
                 None => match self.reopen().await {
@@ -66,6 +71,9 @@ impl Keeper {
             self.counters.ready.set(false);
             let Err(failure) = ended else { return };
             self.counters.commit_failures.add(1);
+            if begun.elapsed() >= PROVED_AFTER {
+                delays.reset();
+            }
             let delay = delays.next_delay();
             log::error!(
                 "{failure}; nothing of it was acknowledged; starting again from the store in \
@@ -177,12 +185,11 @@ fn spawn_owner(parts: owner::Parts) -> Result<oneshot::Receiver<Result<(), Store
 
 fn as_record(row: RecordRow) -> Option<Record> {
     let kind = RecordKind::parse(&row.kind);
-    let body = serde_json::from_str(&row.body).ok();
-    let (Some(kind), Some(body)) = (kind, body) else {
+    let Some(kind) = kind else {
         log::warn!("record {} {} of the store cannot be read; left out", row.kind, row.key);
         return None;
     };
-    Some(Record { kind, key: row.key, body: Some(body), urgency: Urgency::Now })
+    Some(Record { kind, key: row.key, body: Some(row.body), urgency: Urgency::Now })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a life begins at a time")]

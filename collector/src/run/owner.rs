@@ -4,24 +4,23 @@
 //! fails the owner ends, and with it everything in memory that the disk does not have.
 //! It never waits for an output: acks that cannot be handed on are merged and kept.
 
+mod intake;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use pvewatch_protocol::{Ack, NodeName};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use super::counters::Counters;
 use super::standing::{Standing, Step};
-use super::told::{Acks, Arrived, Asked, ReadyOn, Told};
+use super::told::{Acks, Asked, ReadyOn, Told};
 use crate::core::{Core, Input, Record, Snapshot, Urgency};
-use crate::fleet::Version;
-use crate::ingest::{Applicable, Arrival, Decoded, DueAck, Ingest, Outcome, Rejection};
-use crate::store::{
-    Batch, NewEvent, NewRecord, NewReject, NewSample, NewTransition, Retention, Store, StoreError,
-};
+use crate::ingest::{Applicable, DueAck, Ingest};
+use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -39,9 +38,6 @@ const PRUNE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The longest sleep until a deadline: a wall clock that jumped is noticed after it.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
-
-/// One sample of a node is kept for each of these.
-const SAMPLE_KEPT_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 /// What the owner is made of.
 pub(super) struct Parts {
@@ -161,120 +157,6 @@ impl Owner {
         Ok(())
     }
 
-    fn take_message(&mut self, arrived: Arrived, now: Timestamp, batch: &mut Batch) {
-        let Arrived { topic, payload, retained, received_at, decoded, .. } = arrived;
-        let reject = |rejection: Rejection| NewReject {
-            received: received_at,
-            topic: topic.clone(),
-            reason: rejection.reason.as_str(),
-            detail: rejection.detail,
-            payload: payload.clone(),
-        };
-        match decoded {
-            Err(rejection) => {
-                self.parts.counters.count_reject(rejection.reason);
-                log::debug!("{topic}: refused: {}", rejection.detail);
-                batch.rejects.push(reject(rejection));
-            }
-            Ok(Decoded::Event { event, doubt }) => {
-                if let Some(doubt) = doubt {
-                    self.parts.counters.count_reject(doubt.reason);
-                    batch.rejects.push(reject(doubt));
-                }
-                let arrival = Arrival { event, payload: payload.clone(), received_at };
-                if let Some(rejection) = self.take_event(arrival, now, batch) {
-                    batch.rejects.push(reject(rejection));
-                }
-            }
-            Ok(Decoded::Sample { node, sample }) => {
-                self.parts.counters.samples.add(1);
-                self.parts.ingest.sample(&node, sample.as_of, received_at);
-                if self.should_keep_sample(&node, received_at) {
-                    let body = String::from_utf8_lossy(&payload).into_owned();
-                    batch.samples.push(NewSample {
-                        node: node.clone(),
-                        received: received_at,
-                        body,
-                    });
-                }
-                self.tell_core(now, Input::Sample { node, sample: *sample, received_at }, batch);
-            }
-            Ok(Decoded::Checkpoint { node, checkpoint }) => {
-                self.parts.counters.checkpoints.add(1);
-                let as_of = checkpoint.as_of;
-                self.standing.checkpoint(&node, as_of);
-                let ordinal = self.parts.ingest.checkpoint(&node, as_of, retained, received_at);
-                let Some(stream_ordinal) = ordinal else { return };
-                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
-                let checkpoint = *checkpoint;
-                let input = Input::Checkpoint { node, checkpoint, version, received_at };
-                self.tell_core(now, input, batch);
-            }
-            Ok(Decoded::NodePresence { node, presence }) => {
-                self.parts.counters.presences.add(1);
-                self.standing.presence(&node, presence.state);
-                self.tell_core(now, Input::NodePresence { node, presence, received_at }, batch);
-            }
-            // Collectors and their alerts concern the connection alone.
-            Ok(Decoded::CollectorPresence { .. } | Decoded::Alert { .. } | Decoded::Nothing) => {}
-        }
-    }
-
-    /// Gives an event its place and applies what can be applied; why not, if it is refused.
-    fn take_event(
-        &mut self,
-        arrival: Arrival,
-        now: Timestamp,
-        batch: &mut Batch,
-    ) -> Option<Rejection> {
-        let counters = Arc::clone(&self.parts.counters);
-        let id = arrival.event.position;
-        match self.parts.ingest.event(arrival, &mut self.applicable) {
-            Outcome::Applied { .. } | Outcome::Waiting { opened_gap: false } => {}
-            Outcome::Duplicate => counters.duplicates.add(1),
-            Outcome::Waiting { opened_gap: true } => counters.gaps.add(1),
-            Outcome::NoRoom => counters.no_room.add(1),
-            Outcome::Refused(reason) => {
-                counters.count_reject(reason);
-                let detail = format!("{} {} cannot be placed", id.stream, id.sequence);
-                return Some(Rejection::new(reason, detail));
-            }
-        }
-        let mut applicable = std::mem::take(&mut self.applicable);
-        for Applicable { arrival, ordinal } in applicable.drain(..) {
-            let Arrival { event, payload, received_at } = arrival;
-            counters.count_event(event.data.kind());
-            batch.events.push(NewEvent {
-                node: event.node.clone(),
-                position: event.position,
-                kind: event.data.kind().to_owned(),
-                subject: event.data.subject().to_owned(),
-                time: event.time,
-                recorded: event.recorded_time,
-                received: received_at,
-                payload,
-            });
-            let sequence = event.position.sequence.0;
-            let version = Version { stream_ordinal: ordinal, sequence };
-            self.tell_core(now, Input::Event { event: *event, version, received_at }, batch);
-        }
-        self.applicable = applicable;
-        None
-    }
-
-    fn tell_core(&mut self, now: Timestamp, input: Input, batch: &mut Batch) {
-        for transition in self.parts.core.handle(now, input) {
-            match serde_json::to_string(&transition) {
-                Ok(body) => batch.transitions.push(NewTransition {
-                    at: transition.at,
-                    fingerprint: transition.fingerprint,
-                    body,
-                }),
-                Err(error) => log::error!("a transition cannot be stored: {error}"),
-            }
-        }
-    }
-
     /// Stores a batch with what changed in core and ingest; then, and only then, says so.
     fn store_batch(
         &mut self,
@@ -324,8 +206,7 @@ impl Owner {
 
     fn sort_record(&mut self, record: Record, batch: &mut Batch) {
         let kind = record.kind.as_str();
-        let body = record.body.map(|body| body.to_string());
-        match (record.urgency, body) {
+        match (record.urgency, record.body) {
             (Urgency::Lazy, Some(body)) => {
                 self.lazy.insert((kind, record.key), body);
             }
@@ -340,6 +221,7 @@ impl Owner {
     fn collect_acks(&mut self, stored: &Batch) {
         let now = wall_clock();
         for event in &stored.events {
+            self.parts.counters.count_event(&event.kind);
             let lag = now.duration_since(event.recorded).as_secs_f64();
             self.parts.counters.observe_ack_lag(lag);
         }
@@ -370,22 +252,6 @@ impl Owner {
         self.parts.counters.ready.set(ready);
         let ready = ready.then_some(self.connection);
         self.parts.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready);
-    }
-
-    fn should_keep_sample(&mut self, node: &NodeName, received_at: Timestamp) -> bool {
-        if let Some(last) = self.samples_kept.get_mut(node) {
-            let since = received_at.duration_since(*last);
-            // A clock that jumped back must not stop the keeping.
-            if !since.is_negative() && since < SAMPLE_KEPT_EVERY {
-                return false;
-            }
-            *last = received_at;
-        } else if self.samples_kept.len() < crate::ingest::NODES_MAX {
-            self.samples_kept.insert(node.clone(), received_at);
-        } else {
-            return false;
-        }
-        true
     }
 
     /// Does one step; while there is more to delete the next one is due at once, after whatever

@@ -1,0 +1,147 @@
+//! What a message becomes: a place in its stream, an input of the core, rows of the batch.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use pvewatch_protocol::NodeName;
+
+use super::Owner;
+use crate::core::Input;
+use crate::fleet::Version;
+use crate::ingest::{Applicable, Arrival, Decoded, NODES_MAX, Outcome, Rejection};
+use crate::run::told::Arrived;
+use crate::store::{Batch, NewEvent, NewReject, NewSample, NewTransition};
+
+/// One sample of a node is kept for each of these.
+const SAMPLE_KEPT_EVERY: SignedDuration = SignedDuration::from_secs(60);
+
+impl Owner {
+    pub(super) fn take_message(&mut self, arrived: Arrived, now: Timestamp, batch: &mut Batch) {
+        let Arrived { topic, payload, retained, received_at, decoded, .. } = arrived;
+        let reject = |rejection: Rejection| NewReject {
+            received: received_at,
+            topic: topic.clone(),
+            reason: rejection.reason.as_str(),
+            detail: rejection.detail,
+            payload: payload.clone(),
+        };
+        match decoded {
+            Err(rejection) => {
+                self.parts.counters.count_reject(rejection.reason);
+                log::debug!("{topic}: refused: {}", rejection.detail);
+                batch.rejects.push(reject(rejection));
+            }
+            Ok(Decoded::Event { event, doubt }) => {
+                if let Some(doubt) = doubt {
+                    self.parts.counters.count_reject(doubt.reason);
+                    batch.rejects.push(reject(doubt));
+                }
+                let arrival = Arrival { event, payload: payload.clone(), received_at };
+                if let Some(rejection) = self.take_event(arrival, now, batch) {
+                    batch.rejects.push(reject(rejection));
+                }
+            }
+            Ok(Decoded::Sample { node, sample }) => {
+                self.parts.counters.samples.add(1);
+                self.parts.ingest.sample(&node, sample.as_of, received_at);
+                if self.should_keep_sample(&node, received_at) {
+                    let body = String::from_utf8_lossy(&payload).into_owned();
+                    batch.samples.push(NewSample {
+                        node: node.clone(),
+                        received: received_at,
+                        body,
+                    });
+                }
+                self.tell_core(now, Input::Sample { node, sample: *sample, received_at }, batch);
+            }
+            Ok(Decoded::Checkpoint { node, checkpoint }) => {
+                self.parts.counters.checkpoints.add(1);
+                let as_of = checkpoint.as_of;
+                self.standing.checkpoint(&node, as_of);
+                let ordinal = self.parts.ingest.checkpoint(&node, as_of, retained, received_at);
+                let Some(stream_ordinal) = ordinal else { return };
+                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
+                let checkpoint = *checkpoint;
+                let input = Input::Checkpoint { node, checkpoint, version, received_at };
+                self.tell_core(now, input, batch);
+            }
+            Ok(Decoded::NodePresence { node, presence }) => {
+                self.parts.counters.presences.add(1);
+                self.standing.presence(&node, presence.state);
+                self.tell_core(now, Input::NodePresence { node, presence, received_at }, batch);
+            }
+            // Collectors and their alerts concern the connection alone.
+            Ok(Decoded::CollectorPresence { .. } | Decoded::Alert { .. } | Decoded::Nothing) => {}
+        }
+    }
+
+    /// Gives an event its place and applies what can be applied; why not, if it is refused.
+    fn take_event(
+        &mut self,
+        arrival: Arrival,
+        now: Timestamp,
+        batch: &mut Batch,
+    ) -> Option<Rejection> {
+        let counters = Arc::clone(&self.parts.counters);
+        let id = arrival.event.position;
+        match self.parts.ingest.event(arrival, &mut self.applicable) {
+            Outcome::Applied { .. } | Outcome::Waiting { opened_gap: false } => {}
+            Outcome::Duplicate => counters.duplicates.add(1),
+            Outcome::Waiting { opened_gap: true } => counters.gaps.add(1),
+            Outcome::NoRoom => counters.no_room.add(1),
+            Outcome::Refused(reason) => {
+                counters.count_reject(reason);
+                let detail = format!("{} {} cannot be placed", id.stream, id.sequence);
+                return Some(Rejection::new(reason, detail));
+            }
+        }
+        let mut applicable = std::mem::take(&mut self.applicable);
+        for Applicable { arrival, ordinal } in applicable.drain(..) {
+            let Arrival { event, payload, received_at } = arrival;
+            batch.events.push(NewEvent {
+                node: event.node.clone(),
+                position: event.position,
+                kind: event.data.kind().to_owned(),
+                subject: event.data.subject().to_owned(),
+                time: event.time,
+                recorded: event.recorded_time,
+                received: received_at,
+                payload,
+            });
+            let sequence = event.position.sequence.0;
+            let version = Version { stream_ordinal: ordinal, sequence };
+            self.tell_core(now, Input::Event { event: *event, version, received_at }, batch);
+        }
+        self.applicable = applicable;
+        None
+    }
+
+    pub(super) fn tell_core(&mut self, now: Timestamp, input: Input, batch: &mut Batch) {
+        for transition in self.parts.core.handle(now, input) {
+            match serde_json::to_string(&transition) {
+                Ok(body) => batch.transitions.push(NewTransition {
+                    at: transition.at,
+                    fingerprint: transition.fingerprint,
+                    body,
+                }),
+                Err(error) => log::error!("a transition cannot be stored: {error}"),
+            }
+        }
+    }
+
+    fn should_keep_sample(&mut self, node: &NodeName, received_at: Timestamp) -> bool {
+        if let Some(last) = self.samples_kept.get_mut(node) {
+            let since = received_at.duration_since(*last);
+            // A clock that jumped back must not stop the keeping.
+            if !since.is_negative() && since < SAMPLE_KEPT_EVERY {
+                return false;
+            }
+            *last = received_at;
+        } else if self.samples_kept.len() < NODES_MAX {
+            self.samples_kept.insert(node.clone(), received_at);
+        } else {
+            return false;
+        }
+        true
+    }
+}
