@@ -43,7 +43,7 @@ fn the_first_sentence_says_whether_all_is_well() {
     assert_eq!(headline(picture(one)), "1 alert is firing on pve2");
     let mut pending = with_alerts(|rule| rule == "SystemdServiceFailed");
     pending.alerts.retain(|alert| alert.state() == AlertState::Pending);
-    assert_eq!(headline(picture(pending)), "Nothing is wrong so far; 1 alert is pending");
+    assert_eq!(headline(picture(pending)), "No alert is firing, but 1 is pending");
     assert_eq!(headline(picture(empty_snapshot())), "No node has been heard yet");
     let unconnected = picture(well.clone());
     unconnected.counters.connected.set(false);

@@ -45,8 +45,8 @@ impl Headline {
         } else if node_count == 0 {
             (Tone::Neutral, "No node has been heard yet".to_owned())
         } else if pending > 0 {
-            let alerts = counted(pending, "alert is", "alerts are");
-            (Tone::Doubtful, format!("Nothing is wrong so far; {alerts} pending"))
+            let are = if pending == 1 { "is" } else { "are" };
+            (Tone::Doubtful, format!("No alert is firing, but {pending} {are} pending"))
         } else {
             (Tone::Good, format!("Nothing is wrong on {}", counted(node_count, "node", "nodes")))
         };

@@ -5,6 +5,8 @@
 const EVERY_MS = 3000;
 const PATIENCE_MS = 10000;
 
+// What each part was made from, by its id: what people unfolded since then is no difference.
+const sources = new Map();
 const lost = document.getElementById("lost");
 
 function unfolded(section) {
@@ -15,8 +17,8 @@ function unfolded(section) {
 
 function place(next) {
   const current = document.getElementById(next.id);
-  if (!current || current.dataset.source === next.outerHTML) return;
   const source = next.outerHTML;
+  if (!current || sources.get(next.id) === source) return;
   const open = unfolded(current);
   const focused = current.contains(document.activeElement)
     ? document.activeElement.closest("details")?.dataset.key
@@ -24,7 +26,7 @@ function place(next) {
   if (current.innerHTML !== next.innerHTML) current.replaceChildren(...next.childNodes);
   current.className = next.className;
   current.hidden = next.hidden;
-  current.dataset.source = source;
+  sources.set(next.id, source);
   for (const details of current.querySelectorAll("details")) {
     if (open.has(details.dataset.key)) details.open = true;
     if (focused === details.dataset.key) details.querySelector("summary").focus();
