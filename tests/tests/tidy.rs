@@ -91,7 +91,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         folder: "agent/src/outbox/",
-        except: &["run.rs"],
+        except: &["run.rs", "run/"],
         forbidden: &["crate::app", "crate::host", "crate::mqtt", "crate::units", "pvewatch_edge"],
         pure: true,
         because: "outbox/run.rs alone joins queue, spool and mqtt",

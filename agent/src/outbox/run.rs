@@ -4,35 +4,32 @@
 //! window; pictures wait in a short queue of their own and are dropped when the link is lost,
 //! because new ones are asked for as soon as it is back. Samples are sent or forgotten.
 
+mod hear;
+mod speak;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use pvewatch_edge::mqtt::{Broker, Incoming, Message, PublishReason, Received, Ticket};
+use pvewatch_edge::mqtt::{Broker, Incoming, Message, PublishReason, Ticket};
 use pvewatch_edge::service;
-use pvewatch_protocol::envelope::CONTENT_TYPE;
 use pvewatch_protocol::event::{AgentFacts, AgentStarted, AgentStopping};
 use pvewatch_protocol::{
-    Ack, CheckpointContent, CollectorName, CollectorPresence, Epoch, EventData, NodeName,
-    NodePresence, PresenceState, Site, StopReason, StreamId, Topic, codec,
+    CheckpointContent, CollectorName, CollectorPresence, Epoch, EventData, NodeName, Site,
+    StopReason, StreamId,
 };
-use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use uuid::Uuid;
 
-use super::collectors::AckOutcome;
 use super::queue::{Limits, Outbox};
 use crate::app::Inputs;
 use crate::mqtt::{Link, LinkEvent, Speaker};
 use crate::source::{Fact, Report};
-use crate::{clock, pictures, samples};
+use crate::{clock, pictures};
 
 /// How long each half of a goodbye may take: the rest of the outbox, and the broker's answers.
 const GOODBYE_MAX: Duration = Duration::from_secs(3);
-
-/// Publishes of parts of pictures that may wait for their PUBACK, apart from the events' window.
-const PARTS_WINDOW: usize = 4;
 
 /// Epochs that are remembered, to tell our own presence from another agent's.
 const EPOCHS_MAX: usize = 8;
@@ -219,85 +216,6 @@ impl Runner {
         }
     }
 
-    fn on_message(&mut self, message: &Received) {
-        match Topic::parse(&message.topic) {
-            Ok((site, Topic::Ack { node, collector }))
-                if site == self.site && node == self.node =>
-            {
-                match codec::decode::<Ack>(&message.payload) {
-                    Ok(ack) => self.on_ack(&collector, ack, message.retained),
-                    Err(error) => log::warn!("{}: {error}", message.topic),
-                }
-            }
-            Ok((site, Topic::CollectorPresence { collector })) if site == self.site => {
-                match codec::decode::<CollectorPresence>(&message.payload) {
-                    Ok(presence) => self.on_collector(collector, presence, message.retained),
-                    Err(error) => log::warn!("{}: {error}", message.topic),
-                }
-            }
-            Ok((site, Topic::NodePresence { node })) if site == self.site && node == self.node => {
-                match codec::decode::<NodePresence>(&message.payload) {
-                    Ok(presence) => self.on_own_presence(&presence),
-                    Err(error) => log::warn!("{}: {error}", message.topic),
-                }
-            }
-            _ => log::debug!("{}: not for this agent", message.topic),
-        }
-    }
-
-    fn on_ack(&mut self, collector: &CollectorName, ack: Ack, retained: bool) {
-        let outcome = self.outbox.on_ack(clock::now(), collector, ack, retained);
-        match outcome {
-            AckOutcome::Advanced | AckOutcome::Unchanged | AckOutcome::OtherStream => {}
-            AckOutcome::Repeated | AckOutcome::FellBack => {
-                log::info!("collector {collector} asks for events after {}", ack.through);
-            }
-            AckOutcome::NewEpoch => {
-                log::info!("collector {collector} has a new store: it is given what is held");
-                self.want_pictures();
-            }
-            AckOutcome::BeyondSent => {
-                log::warn!(
-                    "collector {collector} has more than this agent sent: this host was rolled \
-                     back, a new stream begins"
-                );
-                self.outbox.begin_stream(StreamId(Uuid::now_v7()));
-                self.want_pictures();
-            }
-            AckOutcome::NotConfigured => log::debug!("collector {collector} is not configured"),
-        }
-    }
-
-    /// A collector that comes (back) while this connection is up missed what was sent meanwhile.
-    fn on_collector(&mut self, name: CollectorName, presence: CollectorPresence, retained: bool) {
-        let is_online = presence.state == PresenceState::Online;
-        let before = self.collectors_seen.insert(name.clone(), presence.clone());
-        let was_there = before.is_some_and(|before| {
-            before.state == PresenceState::Online
-                && before.epoch == presence.epoch
-                && (presence.ready || !before.ready)
-        });
-        if is_online && !was_there && !retained {
-            log::info!("collector {name} is online");
-            self.outbox.on_collector_online(clock::now(), &name);
-        }
-    }
-
-    /// Before the first connection the presence is the previous run's; later it is our own,
-    /// unless somebody else goes by this name.
-    fn on_own_presence(&self, presence: &NodePresence) {
-        let is_ours = self.own_epochs.contains(&presence.epoch);
-        if self.own_epochs.len() > 1 && !is_ours {
-            log::error!(
-                "another agent goes by the name {} in site {} (boot id {}) and both throw each \
-                 other out: give each node a name of its own, by `node` in its configuration",
-                self.node,
-                self.site,
-                presence.boot_id
-            );
-        }
-    }
-
     fn on_resend_due(&mut self) {
         if self.outbox.on_deadline(clock::now()) && self.epoch.is_some() {
             log::info!("no ack for too long: events are sent again");
@@ -325,73 +243,6 @@ impl Runner {
 
     fn want_pictures(&self) {
         self.inputs.picture_wanted.send_modify(|count| *count += 1);
-    }
-
-    fn queue_picture(&mut self, content: CheckpointContent) {
-        if self.epoch.is_none() {
-            return;
-        }
-        let as_of = self.outbox.position();
-        for part in pictures::parts(&self.site, &self.node, content, as_of, clock::today()) {
-            self.parts.retain(|waiting| waiting.topic != part.topic);
-            self.parts.extend(message(part.topic, &part.checkpoint).map(Message::retained));
-        }
-    }
-
-    /// Publishes what the windows allow.
-    async fn publish_due(&mut self) {
-        if self.epoch.is_none() {
-            return;
-        }
-        while let Some(outgoing) = self.outbox.next_to_publish(clock::now(), clock::today()) {
-            let topic = pictures::event_topic(&outgoing.event);
-            match codec::encode_event(&outgoing.event) {
-                Ok(payload) => {
-                    let message = Message::new(topic, payload).content_type(CONTENT_TYPE);
-                    self.publish(message, Kind::Event).await;
-                }
-                Err(error) => {
-                    log::error!("{}: cannot be encoded: {error}", outgoing.event.id());
-                    self.outbox.on_puback();
-                }
-            }
-        }
-        let parts_out = self.awaiting_puback.values().filter(|kind| **kind == Kind::Part).count();
-        for _ in parts_out..PARTS_WINDOW {
-            let Some(part) = self.parts.pop_front() else { break };
-            self.publish(part, Kind::Part).await;
-        }
-    }
-
-    async fn publish_sample(&mut self) {
-        let reading = *self.inputs.readings.borrow_and_update();
-        let (Some(reading), Some(epoch)) = (reading, self.epoch) else {
-            return;
-        };
-        let interval = self.inputs.sample_interval;
-        let sample = samples::complete(reading, clock::today(), epoch, interval, &self.outbox);
-        let topic = samples::topic(&self.site, &self.node);
-        if let (Some(message), Some(client)) = (message(topic, &sample), self.link.client()) {
-            // A sample that cannot be sent is made up for by the next one.
-            let _ = client.publish(message.at_most_once()).await;
-        }
-    }
-
-    async fn publish_presence(&mut self, reason: Option<StopReason>) {
-        let Some(epoch) = self.epoch else { return };
-        let presence = self.speaker.presence(epoch, reason, clock::today());
-        if let Some(message) = message(self.speaker.presence_topic(), &presence) {
-            self.publish(message.retained(), Kind::Presence).await;
-        }
-    }
-
-    /// Hands a message to the link. One that fails goes with its connection: an event stays in
-    /// the outbox, a picture is asked for again.
-    async fn publish(&mut self, message: Message, kind: Kind) {
-        let Some(client) = self.link.client() else { return };
-        if let Ok(ticket) = client.publish(message).await {
-            self.awaiting_puback.insert(ticket, kind);
-        }
     }
 
     fn tell_status(&self) {
@@ -430,17 +281,6 @@ impl Runner {
             log::info!("{unacked} events were sent but not acked when the agent stopped");
         }
         self.link.close(GOODBYE_MAX).await;
-    }
-}
-
-/// Encodes a payload; one that cannot be encoded is a fault that is logged, not passed on.
-fn message<T: Serialize>(topic: String, payload: &T) -> Option<Message> {
-    match codec::encode(payload) {
-        Ok(bytes) => Some(Message::new(topic, bytes).content_type("application/json")),
-        Err(error) => {
-            log::error!("{topic}: cannot be encoded: {error}");
-            None
-        }
     }
 }
 

@@ -1,0 +1,93 @@
+//! What comes in on the link: acks, the collectors' presence, and this node's own as the broker
+//! kept it.
+
+use pvewatch_edge::mqtt::Received;
+use pvewatch_protocol::{
+    Ack, CollectorName, CollectorPresence, NodePresence, PresenceState, StreamId, Topic, codec,
+};
+use uuid::Uuid;
+
+use super::super::collectors::AckOutcome;
+use super::Runner;
+use crate::clock;
+
+impl Runner {
+    pub(super) fn on_message(&mut self, message: &Received) {
+        match Topic::parse(&message.topic) {
+            Ok((site, Topic::Ack { node, collector }))
+                if site == self.site && node == self.node =>
+            {
+                match codec::decode::<Ack>(&message.payload) {
+                    Ok(ack) => self.on_ack(&collector, ack, message.retained),
+                    Err(error) => log::warn!("{}: {error}", message.topic),
+                }
+            }
+            Ok((site, Topic::CollectorPresence { collector })) if site == self.site => {
+                match codec::decode::<CollectorPresence>(&message.payload) {
+                    Ok(presence) => self.on_collector(collector, presence, message.retained),
+                    Err(error) => log::warn!("{}: {error}", message.topic),
+                }
+            }
+            Ok((site, Topic::NodePresence { node })) if site == self.site && node == self.node => {
+                match codec::decode::<NodePresence>(&message.payload) {
+                    Ok(presence) => self.on_own_presence(&presence),
+                    Err(error) => log::warn!("{}: {error}", message.topic),
+                }
+            }
+            _ => log::debug!("{}: not for this agent", message.topic),
+        }
+    }
+
+    fn on_ack(&mut self, collector: &CollectorName, ack: Ack, retained: bool) {
+        let outcome = self.outbox.on_ack(clock::now(), collector, ack, retained);
+        match outcome {
+            AckOutcome::Advanced | AckOutcome::Unchanged | AckOutcome::OtherStream => {}
+            AckOutcome::Repeated | AckOutcome::FellBack => {
+                log::info!("collector {collector} asks for events after {}", ack.through);
+            }
+            AckOutcome::NewEpoch => {
+                log::info!("collector {collector} has a new store: it is given what is held");
+                self.want_pictures();
+            }
+            AckOutcome::BeyondSent => {
+                log::warn!(
+                    "collector {collector} has more than this agent sent: this host was rolled \
+                     back, a new stream begins"
+                );
+                self.outbox.begin_stream(StreamId(Uuid::now_v7()));
+                self.want_pictures();
+            }
+            AckOutcome::NotConfigured => log::debug!("collector {collector} is not configured"),
+        }
+    }
+
+    /// A collector that comes (back) while this connection is up missed what was sent meanwhile.
+    fn on_collector(&mut self, name: CollectorName, presence: CollectorPresence, retained: bool) {
+        let is_online = presence.state == PresenceState::Online;
+        let before = self.collectors_seen.insert(name.clone(), presence.clone());
+        let was_there = before.is_some_and(|before| {
+            before.state == PresenceState::Online
+                && before.epoch == presence.epoch
+                && (presence.ready || !before.ready)
+        });
+        if is_online && !was_there && !retained {
+            log::info!("collector {name} is online");
+            self.outbox.on_collector_online(clock::now(), &name);
+        }
+    }
+
+    /// Before the first connection the presence is the previous run's; later it is our own,
+    /// unless somebody else goes by this name.
+    fn on_own_presence(&self, presence: &NodePresence) {
+        let is_ours = self.own_epochs.contains(&presence.epoch);
+        if self.own_epochs.len() > 1 && !is_ours {
+            log::error!(
+                "another agent goes by the name {} in site {} (boot id {}) and both throw each \
+                 other out: give each node a name of its own, by `node` in its configuration",
+                self.node,
+                self.site,
+                presence.boot_id
+            );
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What goes out on the link: events through the window, pictures, samples, the presence.
+
+use pvewatch_edge::mqtt::Message;
+use pvewatch_protocol::envelope::CONTENT_TYPE;
+use pvewatch_protocol::{CheckpointContent, StopReason, codec};
+use serde::Serialize;
+
+use super::{Kind, Runner};
+use crate::{clock, pictures, samples};
+
+/// Publishes of parts of pictures that may wait for their PUBACK, apart from the events' window.
+const PARTS_WINDOW: usize = 4;
+
+impl Runner {
+    pub(super) fn queue_picture(&mut self, content: CheckpointContent) {
+        if self.epoch.is_none() {
+            return;
+        }
+        let as_of = self.outbox.position();
+        for part in pictures::parts(&self.site, &self.node, content, as_of, clock::today()) {
+            self.parts.retain(|waiting| waiting.topic != part.topic);
+            self.parts.extend(message(part.topic, &part.checkpoint).map(Message::retained));
+        }
+    }
+
+    /// Publishes what the windows allow.
+    pub(super) async fn publish_due(&mut self) {
+        if self.epoch.is_none() {
+            return;
+        }
+        while let Some(outgoing) = self.outbox.next_to_publish(clock::now(), clock::today()) {
+            let topic = pictures::event_topic(&outgoing.event);
+            match codec::encode_event(&outgoing.event) {
+                Ok(payload) => {
+                    let message = Message::new(topic, payload).content_type(CONTENT_TYPE);
+                    self.publish(message, Kind::Event).await;
+                }
+                Err(error) => {
+                    log::error!("{}: cannot be encoded: {error}", outgoing.event.id());
+                    self.outbox.on_puback();
+                }
+            }
+        }
+        let parts_out = self.awaiting_puback.values().filter(|kind| **kind == Kind::Part).count();
+        for _ in parts_out..PARTS_WINDOW {
+            let Some(part) = self.parts.pop_front() else { break };
+            self.publish(part, Kind::Part).await;
+        }
+    }
+
+    pub(super) async fn publish_sample(&mut self) {
+        let reading = *self.inputs.readings.borrow_and_update();
+        let (Some(reading), Some(epoch)) = (reading, self.epoch) else {
+            return;
+        };
+        let interval = self.inputs.sample_interval;
+        let sample = samples::complete(reading, clock::today(), epoch, interval, &self.outbox);
+        let topic = samples::topic(&self.site, &self.node);
+        if let (Some(message), Some(client)) = (message(topic, &sample), self.link.client()) {
+            // A sample that cannot be sent is made up for by the next one.
+            let _ = client.publish(message.at_most_once()).await;
+        }
+    }
+
+    pub(super) async fn publish_presence(&mut self, reason: Option<StopReason>) {
+        let Some(epoch) = self.epoch else { return };
+        let presence = self.speaker.presence(epoch, reason, clock::today());
+        if let Some(message) = message(self.speaker.presence_topic(), &presence) {
+            self.publish(message.retained(), Kind::Presence).await;
+        }
+    }
+
+    /// Hands a message to the link. One that fails goes with its connection: an event stays in
+    /// the outbox, a picture is asked for again.
+    async fn publish(&mut self, message: Message, kind: Kind) {
+        let Some(client) = self.link.client() else { return };
+        if let Ok(ticket) = client.publish(message).await {
+            self.awaiting_puback.insert(ticket, kind);
+        }
+    }
+}
+
+/// Encodes a payload; one that cannot be encoded is a fault that is logged, not passed on.
+fn message<T: Serialize>(topic: String, payload: &T) -> Option<Message> {
+    match codec::encode(payload) {
+        Ok(bytes) => Some(Message::new(topic, bytes).content_type("application/json")),
+        Err(error) => {
+            log::error!("{topic}: cannot be encoded: {error}");
+            None
+        }
+    }
+}
