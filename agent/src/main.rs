@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use pvewatch_agent::app::{self, Overrides};
@@ -32,6 +33,9 @@ struct Arguments {
     site: Option<Site>,
 }
 
+/// How long the process waits for what cannot be cancelled.
+const LINGER_MAX: Duration = Duration::from_millis(500);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     pvewatch_edge::logging::init(log::LevelFilter::Info);
@@ -53,11 +57,14 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         if arguments.dry_run {
             app::dry_run(settings).await
         } else {
             app::run(settings, app::termination()?).await
         }
-    })
+    });
+    // A name service that does not answer must not hold up the end.
+    runtime.shutdown_timeout(LINGER_MAX);
+    result
 }

@@ -1,13 +1,17 @@
 //! The log: to the journal under systemd, to standard error otherwise.
 //!
 //! Libraries speak only when something is wrong: what they say at lower levels is about
-//! themselves.
+//! themselves. Those of MQTT only when it is an error: they warn of every refused or dropped
+//! message, which is counted and said once by whoever sent it.
 
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 /// What the targets of this project begin with.
 const OWN_TARGETS: &str = "pvewatch";
+
+/// Libraries that warn of single messages.
+const CHATTY_TARGETS: [&str; 2] = ["rumqttc", "rmqtt"];
 
 /// Starts the log of this process. `default_level` holds unless `PVEWATCH_LOG` says otherwise.
 ///
@@ -25,6 +29,9 @@ pub fn init(default_level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(default_level.min(LevelFilter::Warn));
     builder.filter_module(OWN_TARGETS, default_level);
+    for target in CHATTY_TARGETS {
+        builder.filter_module(target, LevelFilter::Error);
+    }
     if !filters.is_empty() {
         builder.parse_filters(&filters);
     }
@@ -39,7 +46,10 @@ struct QuietLibraries {
 
 impl Log for QuietLibraries {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with(OWN_TARGETS) || metadata.level() <= LevelFilter::Warn
+        let target = metadata.target();
+        let is_chatty = CHATTY_TARGETS.iter().any(|chatty| target.starts_with(chatty));
+        let limit = if is_chatty { LevelFilter::Error } else { LevelFilter::Warn };
+        target.starts_with(OWN_TARGETS) || metadata.level() <= limit
     }
 
     fn log(&self, record: &Record<'_>) {

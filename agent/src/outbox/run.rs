@@ -127,7 +127,7 @@ impl Runner {
                     // Sources end only with the agent; without them there is nothing to do.
                     None => return self.say_goodbye(StopReason::Unknown).await,
                 },
-                Ok(()) = self.inputs.readings.changed() => self.publish_sample().await,
+                Ok(()) = self.inputs.readings.changed() => self.publish_sample(),
                 () = sleep_until(resend_at.unwrap_or_else(far_away)), if resend_at.is_some() => {
                     self.on_resend_due();
                 }
@@ -189,7 +189,7 @@ impl Runner {
         // The broker may have forgotten what it retained.
         self.queue_picture(CheckpointContent::Agent(self.facts.clone()));
         self.want_pictures();
-        self.publish_sample().await;
+        self.publish_sample();
         self.tell_status();
     }
 

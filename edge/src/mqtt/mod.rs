@@ -9,6 +9,7 @@ mod backoff;
 mod broker;
 mod client;
 mod connection;
+mod diagnose;
 mod driver;
 mod error;
 mod message;

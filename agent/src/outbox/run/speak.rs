@@ -48,7 +48,7 @@ impl Runner {
         }
     }
 
-    pub(super) async fn publish_sample(&mut self) {
+    pub(super) fn publish_sample(&mut self) {
         let reading = *self.inputs.readings.borrow_and_update();
         let (Some(reading), Some(epoch)) = (reading, self.epoch) else {
             return;
@@ -58,7 +58,7 @@ impl Runner {
         let topic = samples::topic(&self.site, &self.node);
         if let (Some(message), Some(client)) = (message(topic, &sample), self.link.client()) {
             // A sample that cannot be sent is made up for by the next one.
-            let _ = client.publish(message.at_most_once()).await;
+            let _ = client.try_publish(message.at_most_once());
         }
     }
 
