@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use pvewatch_edge::mqtt::{Broker, BrokerUrl};
 use pvewatch_edge::service;
-use pvewatch_protocol::event::AgentFacts;
+use pvewatch_protocol::event::{AgentFacts, SourceStatus};
 use pvewatch_protocol::{CollectorName, NodeName, Site};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -247,7 +247,11 @@ fn agent_facts(
         machine_id: identity.machine_id.clone(),
         cluster: identity.cluster.clone(),
         labels,
-        sources: Vec::new(),
+        sources: vec![SourceStatus {
+            name: "load".to_owned(),
+            active: true,
+            detail: format!("read every {} s", sample_interval.as_secs()),
+        }],
         sample_interval_seconds: sample_interval.as_secs_f64(),
     }
 }
