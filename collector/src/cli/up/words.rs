@@ -57,10 +57,11 @@ impl Began<'_> {
     }
 }
 
-/// Whether the agent has said what it can watch: its sources, and a first reading.
+/// Whether the agent has said what it can watch. Of the load it says so at once; of the units
+/// when it has tried to reach the bus.
 pub fn has_said_all(node: &Node) -> bool {
-    let has_sources = node.facts.as_ref().is_some_and(|facts| !facts.sources.is_empty());
-    has_sources && node.reading.is_some()
+    let mut sources = node.facts.iter().flat_map(|facts| &facts.sources);
+    sources.any(|source| source.name == "units")
 }
 
 /// Which sources are active, and why the others are not, in the agent's own words.
@@ -73,19 +74,8 @@ pub fn sources(node: &Node) -> String {
         text.push('\n');
     };
     let sources = node.facts.iter().flat_map(|facts| &facts.sources);
-    let mut has_load = false;
     for source in sources {
-        has_load |= source.name == "load";
         line(&source.name, source.active, &source.detail);
-    }
-    if !has_load {
-        match &node.reading {
-            Some(reading) => {
-                let every = format!("read every {} s", reading.sample.interval_seconds);
-                line("load", true, &every);
-            }
-            None => line("load", false, "no reading has come yet"),
-        }
     }
     text.push_str("\nStop with Ctrl-C.\n");
     text
