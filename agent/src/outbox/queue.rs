@@ -31,7 +31,7 @@ pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
 /// counted in every sample.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most bytes, as estimated by [`event_bytes`].
+    /// Most bytes, as estimated from the variable parts of each.
     pub bytes_max: usize,
     /// Most events.
     pub events_max: usize,
