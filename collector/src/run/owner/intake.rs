@@ -8,7 +8,7 @@ use pvewatch_protocol::NodeName;
 use super::Owner;
 use crate::core::Input;
 use crate::fleet::Version;
-use crate::ingest::{Applicable, Arrival, Decoded, NODES_MAX, Outcome, Rejection};
+use crate::ingest::{Applicable, Arrival, Decoded, NODES_MAX, Outcome, Reason, Rejection};
 use crate::run::told::Arrived;
 use crate::store::{Batch, NewEvent, NewReject, NewSample, NewTransition};
 
@@ -59,7 +59,12 @@ impl Owner {
                 let as_of = checkpoint.as_of;
                 self.standing.checkpoint(&node, as_of);
                 let ordinal = self.parts.ingest.checkpoint(&node, as_of, retained, received_at);
-                let Some(stream_ordinal) = ordinal else { return };
+                let Some(stream_ordinal) = ordinal else {
+                    self.parts.counters.count_reject(Reason::TooManyNodes);
+                    let detail = format!("{node} is one node too many");
+                    batch.rejects.push(reject(Rejection::new(Reason::TooManyNodes, detail)));
+                    return;
+                };
                 let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
                 let checkpoint = *checkpoint;
                 let input = Input::Checkpoint { node, checkpoint, version, received_at };
@@ -87,7 +92,10 @@ impl Owner {
         match self.parts.ingest.event(arrival, &mut self.applicable) {
             Outcome::Applied { .. } | Outcome::Waiting { opened_gap: false } => {}
             Outcome::Duplicate => counters.duplicates.add(1),
-            Outcome::Waiting { opened_gap: true } => counters.gaps.add(1),
+            Outcome::Waiting { opened_gap: true } => {
+                counters.gaps.add(1);
+                log::debug!("stream {}: events before {} are missing", id.stream, id.sequence);
+            }
             Outcome::NoRoom => counters.no_room.add(1),
             Outcome::Refused(reason) => {
                 counters.count_reject(reason);
