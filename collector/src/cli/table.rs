@@ -135,7 +135,7 @@ mod tests {
     fn the_last_column_is_cut_to_the_terminal() {
         let narrow = write(["NODE", "SUMMARY"], &rows(), Paint::Plain, Some(36));
         assert!(narrow.lines().all(|line| line.chars().count() <= 36), "{narrow}");
-        assert!(narrow.ends_with("a summary that is rat…\n"), "{narrow}");
+        assert!(narrow.ends_with("a summary that is rath…\n"), "{narrow}");
     }
 
     #[test]
