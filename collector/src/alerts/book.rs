@@ -271,15 +271,23 @@ impl Book {
     ) -> Vec<Transition> {
         let node = &finding.entity.node;
         let Some(old) = self.get(node, key).cloned() else { return Vec::new() };
-        let ended = (finding.moment.fact, Why::LabelsChanged);
-        let mut transitions = self.end(node, key, ended, (rules, now));
-        let mut alert = Alert { changed_at: now, inhibited_by: None, ..(*old).clone() };
+        let at = finding.moment.fact.max(old.starts_at);
+        let mut alert = Alert { changed_at: now, ..(*old).clone() };
         alert.fingerprint = shown.fingerprint;
         alert.labels = shown.labels.clone();
         alert.hold(finding.rule.for_duration);
         alert.show(shown, finding.stale);
+        // The trouble goes on, so what it inhibits stays inhibited: nothing is judged anew until
+        // the new alert has taken the place of the old one.
+        let mut ended = (*old).clone();
+        ended.changed_at = now;
+        let step = ended.end(at, Why::LabelsChanged);
+        let ended = Arc::new(ended);
+        self.touched.push((ended.fingerprint, Touched::State));
+        self.leave(node, key, &ended, now);
+        let mut transitions = vec![step.transition(ended, News::Update)];
         let (from, to) = (None, Some(alert.state()));
-        let step = Step { from, to, at: finding.moment.fact, why: Why::LabelsChanged };
+        let step = Step { from, to, at, why: Why::LabelsChanged };
         transitions.extend(self.enter(alert, step, rules, now));
         transitions
     }
@@ -379,7 +387,7 @@ pub(super) fn seen_anew(alert: &Arc<Alert>, at: Timestamp, why: Why, news: News)
 fn news(alert: &mut Alert, step: Step) -> News {
     let tell = match step.to {
         Some(AlertState::Firing) => alert.inhibited_by.is_none() && !alert.told,
-        Some(AlertState::Resolved) => alert.told && step.why != Why::LabelsChanged,
+        Some(AlertState::Resolved) => alert.told,
         Some(AlertState::Pending) | None => false,
     };
     if tell { News::Tell } else { News::Update }.remember(alert)

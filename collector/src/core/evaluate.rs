@@ -78,6 +78,9 @@ impl Core {
                 self.evaluate_rule(rule, node, (EntityKind::Node, &id), cause, out);
             }
         }
+        if origins.contains(&Origin::Facts) && self.book.concerns(node) {
+            self.evaluate_alerts(node, Cause::Fact(moment, self.now), out);
+        }
         for origin in origins {
             if self.rules.children_reading(*origin).is_empty() {
                 continue;
@@ -89,6 +92,17 @@ impl Core {
                     let cause = Cause::Fact(moment, self.now);
                     self.evaluate_rule(*rule, node, (EntityKind::Unit, unit), cause, out);
                 }
+            }
+        }
+    }
+
+    /// Evaluates the rules of active alerts about a node's units: their labels can be others now.
+    fn evaluate_alerts(&mut self, node: &NodeName, cause: Cause, out: &mut Vec<Transition>) {
+        let of_unit = |key: &&AlertKey| key.kind == EntityKind::Unit;
+        let keys = self.book.of_node(node).map(|(key, _)| key);
+        for key in keys.filter(of_unit).cloned().collect::<Vec<_>>() {
+            if let Some(rule) = self.rules.find(&key.rule) {
+                self.evaluate_rule(rule, node, (key.kind, &key.id), cause, out);
             }
         }
     }
@@ -204,8 +218,7 @@ impl Core {
         cause: Cause,
         out: &mut Vec<Transition>,
     ) {
-        let Some(node) = self.fleet.node(name) else { return };
-        let unit = self.fleet.unit(name, id);
+        let Some((node, unit)) = self.fleet.node_and_unit(name, id) else { return };
         if kind == EntityKind::Unit && unit.is_none() {
             return;
         }

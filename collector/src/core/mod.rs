@@ -98,7 +98,7 @@ impl Core {
                     let until = Moment::both(self.now).after(SETTLE_FOR).judged;
                     self.settling.insert(event.node.clone(), until);
                 }
-                let changes = self.fleet.apply_event(&event, version, received_at);
+                let changes = self.fleet.apply_event(event, version, received_at);
                 self.follow_all(changes, &mut out);
             }
             Input::Sample { node, sample, received_at } => {

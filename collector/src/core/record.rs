@@ -1,7 +1,6 @@
 //! The core's state as records for the store: all records together are the whole state.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// A piece of state, to be written in the transaction of the input that changed it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,8 +9,8 @@ pub struct Record {
     pub kind: RecordKind,
     /// Which one; unique within the kind.
     pub key: String,
-    /// The state; none if it is to be deleted.
-    pub body: Option<Value>,
+    /// The state as JSON; none if it is to be deleted.
+    pub body: Option<String>,
     /// Whether it must be written with the input that caused it.
     pub urgency: Urgency,
 }

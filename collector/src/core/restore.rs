@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use pvewatch_protocol::Site;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::dirty::Piece;
@@ -54,12 +55,12 @@ impl Core {
     }
 
     /// What a piece is now; none if it is no longer there.
-    fn body(&self, piece: &Piece) -> Option<serde_json::Value> {
+    fn body(&self, piece: &Piece) -> Option<String> {
         // Serialising these types cannot fail: their keys are texts and their numbers finite.
         match piece {
-            Piece::Node(node) => serde_json::to_value(self.fleet.node(node)?).ok(),
-            Piece::Unit(node, unit) => serde_json::to_value(self.fleet.unit(node, unit)?).ok(),
-            Piece::Alert(fingerprint) => serde_json::to_value(self.book.find(*fingerprint)?).ok(),
+            Piece::Node(node) => text(&**self.fleet.node(node)?),
+            Piece::Unit(node, unit) => text(&**self.fleet.unit(node, unit)?),
+            Piece::Alert(fingerprint) => text(&**self.book.find(*fingerprint)?),
         }
     }
 
@@ -83,6 +84,13 @@ impl Core {
     }
 }
 
+/// The JSON of a piece. Room is made once: most are of this size, and growing costs more.
+fn text<T: Serialize>(piece: &T) -> Option<String> {
+    let mut text = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut text, piece).ok()?;
+    String::from_utf8(text).ok()
+}
+
 fn read<T: DeserializeOwned>(record: Record) -> Option<T> {
-    serde_json::from_value(record.body?).ok()
+    serde_json::from_str(&record.body?).ok()
 }

@@ -27,55 +27,52 @@ impl Fleet {
     /// Applies an event.
     pub fn apply_event(
         &mut self,
-        event: &Event,
+        event: Event,
         version: Version,
         received_at: Timestamp,
     ) -> Vec<Change> {
-        let (moment, late) = self.moment_of(event, received_at);
+        let (moment, late) = self.moment_of(&event, received_at);
         self.counters.late_events += u64::from(late);
         self.counters.future_times += u64::from(is_future(event.time, received_at));
-        let at = (version, event.position);
-        match &event.data {
+        let (node, time, at) = (event.node, event.time, (version, event.position));
+        match event.data {
             EventData::UnitChanged(changed) => {
-                let state = (&changed.state, Some(changed.change));
-                let when = (moment, received_at);
-                self.put_unit(&event.node, state, at, when).into_iter().collect()
+                let state = (changed.state, Some(changed.change));
+                self.put_unit(&node, state, at, (moment, received_at)).into_iter().collect()
             }
             EventData::UnitRemoved(removed) => {
-                self.remove_unit(&event.node, &removed.unit, version, moment)
+                self.remove_unit(&node, &removed.unit, version, moment)
             }
-            EventData::UnitLog(log) => self.log_unit(event, log, moment),
+            EventData::UnitLog(log) => self.log_unit(&node, &log, time, moment),
             EventData::Unknown { .. } => {
                 self.counters.unknown_kinds += 1;
                 Vec::new()
             }
-            data => self.apply_agent_event(event, data, at, (moment, received_at)),
+            data => self.apply_agent_event(&node, (&data, time), at, (moment, received_at)),
         }
     }
 
     fn apply_agent_event(
         &mut self,
-        event: &Event,
-        data: &EventData,
+        name: &NodeName,
+        (data, time): (&EventData, Timestamp),
         at: (Version, Position),
         (moment, received_at): (Moment, Timestamp),
     ) -> Vec<Change> {
-        let Some(slot) = self.slot(&event.node, received_at) else { return Vec::new() };
+        let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
         let newer = at.0 > slot.node.facts_version;
         let node = slot.node_mut();
         match data {
             // A goodbye is judged by its own time, and a loss is a loss: neither grows old.
-            EventData::AgentStopping(stopping) => node.say_goodbye(stopping, event.time),
+            EventData::AgentStopping(stopping) => node.say_goodbye(stopping, time),
             EventData::OutboxDropped(dropped) => node.lose(dropped),
-            EventData::AgentStarted(started) if newer => {
-                node.learn(&started.facts, at, event.time);
-            }
+            EventData::AgentStarted(started) if newer => node.learn(&started.facts, at, time),
             _ => {
                 self.counters.not_newer += 1;
                 return Vec::new();
             }
         }
-        vec![node_change(&event.node, vec![Origin::Facts, Origin::Silence], moment)]
+        vec![node_change(name, vec![Origin::Facts, Origin::Silence], moment)]
     }
 
     /// Applies a sample. Nothing is too old to be a sign of life, but only the newest is kept.
@@ -187,7 +184,7 @@ impl Fleet {
     fn put_unit(
         &mut self,
         name: &NodeName,
-        (state, change): (&UnitState, Option<UnitChange>),
+        (state, change): (UnitState, Option<UnitChange>),
         at: (Version, Position),
         (moment, received_at): (Moment, Timestamp),
     ) -> Option<Change> {
@@ -195,7 +192,8 @@ impl Fleet {
         // systemd's own time of the change says it best, above all in a checkpoint.
         let skew = slot.node.clock_skew();
         let entered = |at| Moment::judge(at, received_at, skew);
-        match slot.put_unit(state, change, at, state.changed_at.map_or(moment, entered)) {
+        let since = state.changed_at.map_or(moment, entered);
+        match slot.put_unit(state, change, at, since) {
             Put::New(change) => {
                 self.units_count += 1;
                 Some(change)
@@ -234,14 +232,20 @@ impl Fleet {
         }
     }
 
-    fn log_unit(&mut self, event: &Event, log: &UnitLog, moment: Moment) -> Vec<Change> {
-        let Some(slot) = self.nodes.get_mut(&event.node) else { return Vec::new() };
+    fn log_unit(
+        &mut self,
+        name: &NodeName,
+        log: &UnitLog,
+        time: Timestamp,
+        moment: Moment,
+    ) -> Vec<Change> {
+        let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
         let Some(unit) = slot.unit_mut(&log.unit) else { return Vec::new() };
-        if unit.log.as_ref().is_some_and(|kept| kept.at >= event.time) {
+        if unit.log.as_ref().is_some_and(|kept| kept.at >= time) {
             self.counters.not_newer += 1;
             return Vec::new();
         }
-        Arc::make_mut(unit).keep_log(log, event.time);
+        Arc::make_mut(unit).keep_log(log, time);
         vec![Change::Unit { unit: unit.clone(), moment, state: false }]
     }
 
@@ -261,7 +265,9 @@ impl Fleet {
         let names = units.iter().map(|unit| unit.unit.as_str());
         let complete = slot.parts.add(version, (checkpoint.part, checkpoint.of), names);
         let at = (version, checkpoint.as_of);
-        let put = |state| self.put_unit(name, (state, None), at, (drawn, received_at));
+        let put = |state: &UnitState| {
+            self.put_unit(name, (state.clone(), None), at, (drawn, received_at))
+        };
         let mut changes: Vec<Change> = units.iter().filter_map(put).collect();
         if let (Some(named), Some(slot)) = (complete, self.nodes.get_mut(name)) {
             let gone = slot.keep_only(&named, version);

@@ -213,7 +213,7 @@ impl Node {
             }
             self.presence = Presence::Online { epoch: sample.epoch };
         }
-        self.show_life(Moment::judge(sample.at, received_at, self.clock_skew()))
+        self.show_life(sample.at, received_at)
     }
 
     pub(crate) fn hear(&mut self, presence: &NodePresence, received_at: Timestamp) -> Heard {
@@ -231,7 +231,7 @@ impl Node {
         self.presence = online;
         self.last_online = Some(presence.epoch);
         self.hosts.note(&presence.boot_id, received_at);
-        self.show_life(Moment::judge(presence.at, received_at, self.clock_skew()));
+        self.show_life(presence.at, received_at);
         Heard::Changed
     }
 
@@ -266,7 +266,10 @@ impl Node {
         }
     }
 
-    fn show_life(&mut self, moment: Moment) -> bool {
+    /// A sign of life counts from when it was heard, whatever the node's clock says.
+    fn show_life(&mut self, at: Timestamp, received_at: Timestamp) -> bool {
+        let fact = Moment::judge(at, received_at, self.clock_skew()).fact;
+        let moment = Moment { fact, judged: received_at };
         self.last_seen = Some(self.last_seen.map_or(moment, |seen| Moment {
             fact: seen.fact.max(moment.fact),
             judged: seen.judged.max(moment.judged),

@@ -74,7 +74,7 @@ impl Slot {
     /// Takes a description of a unit, if it is newer. `since` is when the state was entered.
     pub(super) fn put_unit(
         &mut self,
-        state: &UnitState,
+        state: UnitState,
         change: Option<UnitChange>,
         (version, position): (Version, Position),
         since: Moment,
@@ -82,7 +82,6 @@ impl Slot {
         if !self.is_newer(&state.unit, version) {
             return Put::NotNewer;
         }
-        let name = self.node.name.clone();
         if let Some(unit) = self.unit_mut(&state.unit) {
             let unit_now = Arc::make_mut(unit);
             let entered = unit_now.state.active_state != state.active_state
@@ -90,8 +89,8 @@ impl Slot {
             if entered {
                 unit_now.since = since;
             }
-            let differs = unit_now.state != *state;
-            unit_now.state = state.clone();
+            let differs = unit_now.state != state;
+            unit_now.state = state;
             unit_now.change = change.or(unit_now.change);
             unit_now.version = version;
             unit_now.position = position;
@@ -102,7 +101,7 @@ impl Slot {
             return Put::Refused;
         }
         let id: Arc<str> = Arc::from(state.unit.as_str());
-        let (node, state) = (name, state.clone());
+        let node = self.node.name.clone();
         let unit =
             Unit { node, id: id.clone(), state, change, version, position, since, log: None };
         let unit = Arc::new(unit);

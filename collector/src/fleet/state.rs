@@ -3,7 +3,7 @@
 //! Promises: the cost of an input does not depend on the number of nodes; what changed is
 //! returned, never searched for. A view of a node is shared until the node changes.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -96,7 +96,7 @@ pub struct NodeView {
 pub struct Fleet {
     site: Site,
     pub(super) listening_since: Timestamp,
-    pub(super) nodes: BTreeMap<NodeName, Slot>,
+    pub(super) nodes: HashMap<NodeName, Slot>,
     pub(super) units_count: usize,
     pub(super) counters: FleetCounters,
     /// Nodes that were first heard of since this was asked last.
@@ -107,7 +107,7 @@ impl Fleet {
     /// A fleet of which nothing is known. Silence is counted from `listening_since` at the
     /// earliest.
     pub fn new(site: Site, listening_since: Timestamp) -> Self {
-        let (nodes, counters) = (BTreeMap::new(), FleetCounters::default());
+        let (nodes, counters) = (HashMap::new(), FleetCounters::default());
         let created = Vec::new();
         Self { site, listening_since, nodes, units_count: 0, counters, created }
     }
@@ -137,9 +137,21 @@ impl Fleet {
         self.nodes.get(node).into_iter().flat_map(|slot| slot.units.values())
     }
 
+    /// A node and one of its units.
+    pub fn node_and_unit(
+        &self,
+        node: &NodeName,
+        id: &str,
+    ) -> Option<(&Arc<Node>, Option<&Arc<Unit>>)> {
+        let slot = self.nodes.get(node)?;
+        Some((&slot.node, if id.is_empty() { None } else { slot.units.get(id) }))
+    }
+
     /// All nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.values().map(|slot| &slot.node)
+        let mut nodes: Vec<_> = self.nodes.values().map(|slot| &slot.node).collect();
+        nodes.sort_by(|left, right| left.name.cmp(&right.name));
+        nodes.into_iter()
     }
 
     /// How many entities of a kind there are.
@@ -184,7 +196,9 @@ impl Fleet {
 
     /// All nodes with their units, by name. What has not changed since the last call is shared.
     pub fn views(&mut self) -> Vec<Arc<NodeView>> {
-        self.nodes.values_mut().map(Slot::view).collect()
+        let mut views: Vec<_> = self.nodes.values_mut().map(Slot::view).collect();
+        views.sort_by(|left, right| left.node.name.cmp(&right.node.name));
+        views
     }
 
     /// When a node's silence must be judged next, if nothing more is heard of it.

@@ -139,7 +139,8 @@ macro_rules! fields {
     };
 }
 
-const NODE: &[Field] = fields! {
+// Statics, not constants: a field is known by its address.
+static NODE: &[Field] = fields! {
     name: Text, Facts, "pve1", "The node's name.",
         |s| FieldValue::Text(s.node.name.as_str());
     cluster: Text, Facts, "lab", "The Proxmox cluster that it belongs to.",
@@ -216,7 +217,7 @@ const NODE: &[Field] = fields! {
         |s| sampled(s, |sample| Some(sample.agent.rss_bytes as f64));
 };
 
-const UNIT: &[Field] = fields! {
+static UNIT: &[Field] = fields! {
     name: Text, Facts, "pveproxy.service", "The unit's name with its suffix.",
         |s| unit(s, |unit| FieldValue::Text(&unit.id));
     type: Text, Facts, "service", "The suffix of the name.",

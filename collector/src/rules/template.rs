@@ -3,12 +3,12 @@
 //! Fields are there by name, the node's as `node.*`, and `value`. Filters `duration`, `percent`,
 //! `bytes` and `number` write readings with their units; what is absent reads `unknown`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
-use super::fields::{FieldType, FieldValue, Subject, fields_of};
+use super::fields::{Field, FieldType, FieldValue, Subject, fields_of};
 use super::human;
 use super::nearest::hint;
 use crate::fleet::EntityKind;
@@ -20,6 +20,14 @@ const TEXT_BYTES_MAX: usize = 3000;
 #[derive(Debug, Clone)]
 pub(super) struct Templates {
     environment: Environment<'static>,
+    /// What each template names: only that is read when it is rendered.
+    used: HashMap<String, Used>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Used {
+    own: Vec<&'static Field>,
+    of_node: Vec<&'static Field>,
 }
 
 impl Templates {
@@ -39,7 +47,7 @@ impl Templates {
             };
             minijinja::escape_formatter(out, state, &shown)
         });
-        Self { environment }
+        Self { environment, used: HashMap::new() }
     }
 
     /// Adds a template after checking the names that it uses.
@@ -48,13 +56,30 @@ impl Templates {
             .add_template_owned(name.to_owned(), text.to_owned())
             .map_err(|error| complaint(&error))?;
         let template = self.environment.get_template(name).map_err(|error| complaint(&error))?;
-        let mut unknown: Vec<String> = template
-            .undeclared_variables(true)
-            .into_iter()
-            .filter_map(|used| unknown_name(&used, scope))
-            .collect();
-        unknown.sort();
-        unknown.into_iter().next().map_or(Ok(()), Err)
+        let names = template.undeclared_variables(true);
+        if let Some(complaint) = names.iter().filter_map(|name| unknown_name(name, scope)).min() {
+            return Err(complaint);
+        }
+        let named = |scope, name: &dyn Fn(&Field) -> String| {
+            let fields = fields_of(scope).iter();
+            let is_named = |field: &&Field| {
+                let name = name(field);
+                names.iter().any(|used| {
+                    used.strip_prefix(&name)
+                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                })
+            };
+            fields.filter(is_named).collect()
+        };
+        let own = named(scope, &|field| field.name.to_owned());
+        // The whole node, if the template does not say which of its fields.
+        let whole = names.contains("node");
+        let of_node = named(EntityKind::Node, &|field| match whole {
+            true => "node".to_owned(),
+            false => format!("node.{}", field.name),
+        });
+        self.used.insert(name.to_owned(), Used { own, of_node });
+        Ok(())
     }
 
     /// Renders a template; none if there is none of this name.
@@ -65,7 +90,7 @@ impl Templates {
         value: Option<f64>,
     ) -> Option<Result<String, String>> {
         let template = self.environment.get_template(name).ok()?;
-        let rendered = template.render(variables(subject, value));
+        let rendered = template.render(variables(self.used.get(name)?, subject, value));
         Some(rendered.map_err(|error| complaint(&error)).map(|text| {
             let mut text = text.trim().to_owned();
             if text.len() > TEXT_BYTES_MAX {
@@ -77,26 +102,23 @@ impl Templates {
     }
 }
 
-/// What a template can name: the own fields of the scope, `node`, and `value`.
-fn variables(subject: &Subject<'_>, value: Option<f64>) -> Value {
-    let scope = if subject.unit.is_some() { EntityKind::Unit } else { EntityKind::Node };
-    let entry = |scope: EntityKind| {
-        fields_of(scope).iter().map(move |field| {
-            let value = match (field.kind, field.read(subject)) {
-                (FieldType::Labels, _) => labels(subject),
-                (_, FieldValue::Number(number)) => Value::from(number),
-                (_, FieldValue::Text(text)) => Value::from(text),
-                (_, FieldValue::Flag(flag)) => Value::from(flag),
-                (_, FieldValue::Time(at)) => Value::from(human::time(at.fact)),
-                (_, FieldValue::Absent) => Value::from(()),
-            };
-            (field.name, value)
-        })
+/// The fields that a template names, under their names.
+fn variables(used: &Used, subject: &Subject<'_>, value: Option<f64>) -> Value {
+    let read = |field: &&'static Field| {
+        let value = match (field.kind, field.read(subject)) {
+            (FieldType::Labels, _) => labels(subject),
+            (_, FieldValue::Number(number)) => Value::from(number),
+            (_, FieldValue::Text(text)) => Value::from(text),
+            (_, FieldValue::Flag(flag)) => Value::from(flag),
+            (_, FieldValue::Time(at)) => Value::from(human::time(at.fact)),
+            (_, FieldValue::Absent) => Value::from(()),
+        };
+        (field.name, value)
     };
-    let node: BTreeMap<&str, Value> = entry(EntityKind::Node).collect();
+    let node: BTreeMap<&str, Value> = used.of_node.iter().map(read).collect();
     let value = value.map_or(Value::from(()), Value::from);
     let extra = [("node", Value::from(node)), ("value", value)];
-    Value::from(entry(scope).chain(extra).collect::<BTreeMap<&str, Value>>())
+    Value::from(used.own.iter().map(read).chain(extra).collect::<BTreeMap<&str, Value>>())
 }
 
 fn labels(subject: &Subject<'_>) -> Value {

@@ -196,9 +196,8 @@ fn a_label_that_changes_makes_another_alert_that_is_not_told_again() {
         => 1s SystemdServiceFailed pve1/a.service none -> pending: condition_began
         => 5m1s SystemdServiceFailed pve1/a.service pending -> firing: condition_lasted, told
         6m    pve1 started environment=prod
-        7m    pve1 unit a.service failed run=run-2
-        => 7m SystemdServiceFailed pve1/a.service firing -> resolved: labels_changed
-        => 7m SystemdServiceFailed pve1/a.service none -> firing: labels_changed
+        => 6m SystemdServiceFailed pve1/a.service firing -> resolved: labels_changed
+        => 6m SystemdServiceFailed pve1/a.service none -> firing: labels_changed
         8m    pve1 unit a.service active
         => 8m SystemdServiceFailed pve1/a.service firing -> resolved: condition_ended, told
         ",
@@ -206,4 +205,40 @@ fn a_label_that_changes_makes_another_alert_that_is_not_told_again() {
     let environments: Vec<_> =
         stage.transitions.iter().map(|t| t.alert.labels["environment"].clone()).collect();
     assert_eq!(environments, ["lab", "lab", "lab", "prod", "prod"]);
+}
+
+#[test]
+fn an_inhibited_alert_stays_inhibited_when_the_labels_change() {
+    let stage = tell(
+        CATALOGUE,
+        "
+        0s    pve1 started environment=lab
+        0s    pve1 beats
+        0s    pve1 unit pveproxy.service failed
+        => 0s SystemdServiceFailed pve1/pveproxy.service none -> pending: condition_began
+        => 0s ProxmoxServiceFailed pve1/pveproxy.service none -> pending: condition_began
+        => 10s ProxmoxServiceFailed pve1/pveproxy.service pending -> firing: condition_lasted, told
+        => 10s SystemdServiceFailed pve1/pveproxy.service pending -> pending: inhibition_began
+        => 5m SystemdServiceFailed pve1/pveproxy.service pending -> firing: condition_lasted
+        6m    pve1 started environment=prod
+        => 6m ProxmoxServiceFailed pve1/pveproxy.service firing -> resolved: labels_changed
+        => 6m ProxmoxServiceFailed pve1/pveproxy.service none -> firing: labels_changed
+        => 6m SystemdServiceFailed pve1/pveproxy.service firing -> resolved: labels_changed
+        => 6m SystemdServiceFailed pve1/pveproxy.service none -> firing: labels_changed
+        ",
+    );
+    assert_eq!(stage.transitions.iter().filter_map(|t| t.notice()).count(), 1);
+}
+
+#[test]
+fn a_node_whose_clock_is_behind_is_heard_when_it_is_heard() {
+    tell(
+        CATALOGUE,
+        "
+        0s    pve2 beats
+        2h    pve1 online at=1h
+        2h5s  pve1 sample at=1h5s
+        2h30s pve1 sample at=1h30s
+        ",
+    );
 }

@@ -129,7 +129,7 @@ fn records_that_cannot_be_read_are_counted_and_the_rest_is_kept() {
     stage.play("10s pve1 unit a.service failed");
     for record in stage.records.values_mut() {
         if record.kind.as_str() == "unit" {
-            record.body = Some(serde_json::json!({ "from": "a later version" }));
+            record.body = Some(r#"{"from":"a later version"}"#.to_owned());
         }
     }
     let mut core = stage.rebuilt(at("1m"));

@@ -151,23 +151,15 @@ impl Stage {
         }
     }
 
-    /// The records as the store gives them back: it keeps text.
-    fn stored(&self) -> impl Iterator<Item = Record> {
-        self.records.values().map(|record| {
-            let text = serde_json::to_string(record).unwrap();
-            serde_json::from_str(&text).unwrap()
-        })
-    }
-
     /// A core made of the records alone.
     pub fn rebuilt(&self, time: Timestamp) -> Core {
-        Core::restore(Site::default(), rules(&self.rules), time, self.stored())
+        Core::restore(Site::default(), rules(&self.rules), time, self.records.values().cloned())
     }
 
     /// Checks that the records are the whole state.
     pub fn check_records(&mut self) {
         self.store();
-        let records = self.stored();
+        let records = self.records.values().cloned();
         let mut rebuilt = Core::restore(Site::default(), RuleSet::empty(), self.now, records);
         let (live, rebuilt) = (self.core.snapshot(), rebuilt.snapshot());
         assert_eq!(live.nodes, rebuilt.nodes);
