@@ -303,7 +303,7 @@ impl Book {
         let node = alert.entity.node.clone();
         let key = AlertKey::new(&alert.entity, &alert.rule);
         alert.inhibited_by = self.inhibitor(&node, &key, rules);
-        let news = news(&mut alert, step);
+        let news = News::of(&mut alert, step);
         let alert = Arc::new(alert);
         if self.resolved.remove(&alert.fingerprint).is_some() {
             self.leaving.retain(|(_, leaving)| *leaving != alert.fingerprint);
@@ -346,7 +346,7 @@ impl Book {
         };
         alert.inhibited_by = inhibitor;
         alert.changed_at = now;
-        let news = news(alert, step);
+        let news = News::of(alert, step);
         let alert = known.clone();
         self.touched.push((fingerprint, Touched::State));
         if step.to != Some(AlertState::Firing) {
@@ -380,23 +380,4 @@ impl Book {
 pub(super) fn seen_anew(alert: &Arc<Alert>, at: Timestamp, why: Why, news: News) -> Transition {
     let (state, at) = (Some(alert.state()), at.max(alert.starts_at));
     Step { from: state, to: state, at, why }.transition(alert.clone(), news)
-}
-
-/// Whether a step is worth telling. What was told as firing is told as resolved, whatever
-/// inhibits it by then: holding back is for beginnings, not for ends.
-fn news(alert: &mut Alert, step: Step) -> News {
-    let tell = match step.to {
-        Some(AlertState::Firing) => alert.inhibited_by.is_none() && !alert.told,
-        Some(AlertState::Resolved) => alert.told,
-        Some(AlertState::Pending) | None => false,
-    };
-    if tell { News::Tell } else { News::Update }.remember(alert)
-}
-
-impl News {
-    fn remember(self, alert: &mut Alert) -> Self {
-        let fires = matches!(alert.phase, Phase::Firing { .. });
-        alert.told |= fires && self == Self::Tell;
-        self
-    }
 }

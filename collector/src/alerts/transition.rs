@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use pvewatch_protocol::{AlertState, Fingerprint};
 use serde::{Deserialize, Serialize};
 
-use super::alert::Alert;
+use super::alert::{Alert, Phase};
+use super::life::Step;
 
 /// An alert's step from one state to another, or a change of how it is to be seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,4 +83,20 @@ pub enum News {
     Tell,
     /// Update what is retained, and tell nobody.
     Update,
+}
+
+impl News {
+    /// Whether a step is worth telling, which the alert remembers. What was told as firing is
+    /// told as resolved, whatever inhibits it by then: holding back is for beginnings, not for
+    /// ends.
+    pub(super) fn of(alert: &mut Alert, step: Step) -> Self {
+        let tell = match step.to {
+            Some(AlertState::Firing) => alert.inhibited_by.is_none() && !alert.told,
+            Some(AlertState::Resolved) => alert.told,
+            Some(AlertState::Pending) | None => false,
+        };
+        let fires = matches!(alert.phase, Phase::Firing { .. });
+        alert.told |= fires && tell;
+        if tell { Self::Tell } else { Self::Update }
+    }
 }

@@ -22,6 +22,14 @@ use crate::fleet::{EntityKind, Moment, Origin};
 /// Longest accepted expression in bytes: no rule that a person reads is longer.
 const TEXT_BYTES_MAX: usize = 4096;
 
+/// Brackets and choices that may be nested, and operators in one expression: the parser and the
+/// evaluation recurse, and must not run out of stack whatever a file holds.
+const NESTED_MAX: usize = 24;
+const OPERATORS_MAX: usize = 128;
+
+/// Stack of the parser in bytes. It takes 100 KiB for each bracket when it is not optimised.
+const PARSER_STACK_BYTES: usize = 32 << 20;
+
 /// An expression over the fields of a scope.
 #[derive(Debug)]
 pub struct Expression {
@@ -80,10 +88,8 @@ impl Expression {
     }
 
     fn compile(text: &str, scope: EntityKind, wanted: &Type, what: &str) -> Result<Self, String> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(format!("has {} bytes, {TEXT_BYTES_MAX} at most", text.len()));
-        }
-        let mut expr = Parser::new().parse(text).map_err(|errors| syntax(&errors))?;
+        check_size(text)?;
+        let mut expr = parse(text)?;
         let mut checker = Checker::new(scope);
         let kind = checker.check(&mut expr)?;
         if kind != *wanted {
@@ -131,7 +137,7 @@ impl Expression {
                     view.unless_absent(|| format!("came to {value:?}, which is no flag or number"))
                 }
             }
-            Err(error) => view.unless_absent(|| error.to_string()),
+            Err(error) => view.unless_absent(|| explain(&error)),
         };
         drop(context);
         let asked = view.asked.into_inner();
@@ -281,6 +287,63 @@ fn matches(text: &[u8], pattern: &[u8]) -> bool {
         }
     }
     pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+/// Parses a text, on a thread of its own that has stack enough.
+fn parse(text: &str) -> Result<IdedExpr, String> {
+    let parse = || Parser::new().parse(text).map_err(|errors| syntax(&errors));
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES);
+        let parser = builder.spawn_scoped(scope, parse);
+        let parser = parser.map_err(|error| format!("cannot be parsed: no thread: {error}"))?;
+        parser.join().unwrap_or_else(|_| Err("is nothing that the parser understands".to_owned()))
+    })
+}
+
+/// Refuses what is too much for the parser, before it sees it. Texts in quotes do not count.
+fn check_size(text: &str) -> Result<(), String> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!("has {} bytes, {TEXT_BYTES_MAX} at most", text.len()));
+    }
+    let (mut nested, mut deepest, mut operators) = (0usize, 0, 0);
+    let mut quote = None;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match (byte, quote) {
+            (b'\\', Some(_)) => drop(bytes.next()),
+            (_, Some(open)) if byte == open => quote = None,
+            (_, Some(_)) => {}
+            (b'\'' | b'"', None) => quote = Some(byte),
+            (b'(' | b'[' | b'{' | b'?', None) => nested += 1,
+            (b')' | b']' | b'}' | b':', None) => nested = nested.saturating_sub(1),
+            (b'.' | b'!' | b'-' | b'+' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=', None)
+            | (b'&' | b'|', None) => operators += 1,
+            _ => {}
+        }
+        deepest = deepest.max(nested);
+    }
+    // A choice nests to its right, where the colon has closed it already.
+    let choices = text.matches('?').count();
+    if deepest.max(choices) > NESTED_MAX || operators > OPERATORS_MAX {
+        return Err(format!(
+            "is too large: {NESTED_MAX} brackets or choices in each other and {OPERATORS_MAX} \
+             operators at most; split it into several rules, or use in [...] and glob()"
+        ));
+    }
+    Ok(())
+}
+
+/// What went wrong in an evaluation, for people.
+fn explain(error: &cel::ExecutionError) -> String {
+    match error {
+        // The types were checked when the rule was loaded: numbers differ only in being one.
+        cel::ExecutionError::NoSuchOverload(overload)
+            if overload.argument_types().iter().all(|name| name == "double") =>
+        {
+            "compares what is not a number: 0 divided by 0".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The first complaint of the parser, on one line.

@@ -6,6 +6,7 @@ mod nodes;
 mod properties;
 mod restarts;
 mod rule_files;
+mod rule_status;
 mod story;
 mod teller;
 mod time;
