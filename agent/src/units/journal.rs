@@ -1,7 +1,9 @@
-//! Understands what `journalctl --output=json` prints for one run of a unit.
+//! Understands what `journalctl --output=json` prints for a unit, and picks one run's lines.
 //!
 //! Keeps the newest lines within the bounds, blanks secrets, and says whether systemd's own
-//! last word on the run is already there: the journal lags behind the bus.
+//! last word on the run is already there: the journal lags behind the bus. Of a process that was
+//! gone before the journal could look at it, a line names the unit but not the run (one in ten of
+//! short-lived units on a busy machine): it belongs to the run that was last heard of before it.
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::{LogLine, UnitLog};
@@ -20,7 +22,7 @@ const LAST_WORDS: [&str; 3] = [
 ];
 
 /// The fields that are wanted of each entry.
-pub const FIELDS: &str = "MESSAGE,PRIORITY,MESSAGE_ID";
+pub const FIELDS: &str = "MESSAGE,PRIORITY,MESSAGE_ID,INVOCATION_ID,_SYSTEMD_INVOCATION_ID";
 
 /// How much of a run's journal is kept.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +31,14 @@ pub struct LogBounds {
     pub lines_max: usize,
     /// Most bytes of text.
     pub bytes_max: usize,
+}
+
+impl LogBounds {
+    /// How many of a unit's newest entries are read: one more than is kept, to know whether older
+    /// ones are left out, and as many again for a later run, which may have begun.
+    pub fn entries_max(self) -> usize {
+        2 * self.lines_max + 1
+    }
 }
 
 /// What the journal has of a run.
@@ -67,15 +77,33 @@ struct Entry {
     priority: Value,
     #[serde(rename = "MESSAGE_ID", default)]
     message_id: Value,
+    /// The run that systemd writes about.
+    #[serde(rename = "INVOCATION_ID", default)]
+    subject: Value,
+    /// The run that the writing process belongs to.
+    #[serde(rename = "_SYSTEMD_INVOCATION_ID", default)]
+    writer: Value,
 }
 
 /// Reads journalctl's output. What is no entry is left out: the output may be cut anywhere.
-pub fn parse(output: &[u8], bounds: LogBounds, redactor: &Redactor) -> RunLog {
+pub fn parse(output: &[u8], run: InvocationId, bounds: LogBounds, redactor: &Redactor) -> RunLog {
+    let run = run.to_string();
     let mut lines = Vec::new();
     let mut is_complete = false;
     let mut redacted = 0;
+    let mut is_of_run = false;
+    let mut entries = 0;
+    let mut begins_in_run = false;
     for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let Ok(entry) = serde_json::from_slice::<Entry>(line) else { continue };
+        if let Some(named) = entry.subject.as_str().or(entry.writer.as_str()) {
+            is_of_run = named == run;
+        }
+        begins_in_run |= is_of_run && entries == 0;
+        entries += 1;
+        if !is_of_run {
+            continue;
+        }
         let id = entry.message_id.as_str();
         is_complete |= id.is_some_and(|id| LAST_WORDS.contains(&id));
         let Some(at) = number(&entry.realtime)
@@ -89,7 +117,8 @@ pub fn parse(output: &[u8], bounds: LogBounds, redactor: &Redactor) -> RunLog {
         lines.push(LogLine { at, priority: priority.filter(|p| *p <= 7).unwrap_or(6), message });
     }
     let kept = newest_within(&mut lines, bounds);
-    RunLog { lines: kept, truncated: !lines.is_empty(), redacted, is_complete }
+    let is_cut = begins_in_run && entries >= bounds.entries_max();
+    RunLog { lines: kept, truncated: !lines.is_empty() || is_cut, redacted, is_complete }
 }
 
 /// Takes the newest lines that fit; a single line that does not is cut.
@@ -172,7 +201,23 @@ mod tests {
 
     const BOUNDS: LogBounds = LogBounds { lines_max: 3, bytes_max: 40 };
 
+    fn run() -> InvocationId {
+        InvocationId::from_bytes(&[7; 16]).unwrap()
+    }
+
+    /// A line that its process wrote in the run that is read.
     fn entry(second: i64, message: &str) -> String {
+        of_run(second, message, "_SYSTEMD_INVOCATION_ID", 7)
+    }
+
+    fn of_run(second: i64, message: &str, field: &str, run: u8) -> String {
+        let run = format!("{run:02x}").repeat(16);
+        let rest = orphan(second, message);
+        format!(r#"{{"{field}":"{run}",{}"#, &rest[1..])
+    }
+
+    /// A line of the unit that names no run.
+    fn orphan(second: i64, message: &str) -> String {
         format!(
             r#"{{"__REALTIME_TIMESTAMP":"{}","PRIORITY":"3","MESSAGE":{message}}}"#,
             second * 1_000_000
@@ -180,7 +225,7 @@ mod tests {
     }
 
     fn read(lines: &[String]) -> RunLog {
-        parse(lines.join("\n").as_bytes(), BOUNDS, &Redactor::new(&[]))
+        parse(lines.join("\n").as_bytes(), run(), BOUNDS, &Redactor::new(&[]))
     }
 
     fn messages(log: &RunLog) -> Vec<&str> {
@@ -239,5 +284,47 @@ mod tests {
         );
         assert!(!read(&[entry(1, "\"a\"")]).is_complete);
         assert!(read(&[entry(1, "\"a\""), last]).is_complete);
+    }
+
+    #[test]
+    fn a_line_that_names_no_run_belongs_to_the_run_before_it() {
+        let started = |second, run| of_run(second, "\"begins\"", "INVOCATION_ID", run);
+        let cases: [(&str, Vec<String>, &[&str]); 4] = [
+            ("of this run", vec![started(1, 7), orphan(2, "\"a\"")], &["begins", "a"]),
+            (
+                "of the run before",
+                vec![started(1, 6), orphan(2, "\"a\""), started(3, 7), orphan(4, "\"b\"")],
+                &["begins", "b"],
+            ),
+            (
+                "of the run after",
+                vec![started(1, 7), orphan(2, "\"a\""), started(3, 8), orphan(4, "\"b\"")],
+                &["begins", "a"],
+            ),
+            ("of nobody knows which", vec![orphan(1, "\"a\""), entry(2, "\"b\"")], &["b"]),
+        ];
+        for (name, lines, expected) in cases {
+            assert_eq!(messages(&read(&lines)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_that_a_later_run_crowded_out_are_said_to_be_missing() {
+        let later: Vec<String> =
+            (2..=7).map(|n| of_run(n, "\"b\"", "_SYSTEMD_INVOCATION_ID", 8)).collect();
+        let log = read(&[vec![entry(1, "\"a\"")], later].concat());
+        assert_eq!((messages(&log), log.truncated), (vec!["a"], true));
+    }
+
+    #[test]
+    fn what_systemd_says_of_another_run_completes_nothing() {
+        let last = of_run(
+            1,
+            r#""failed","MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c""#,
+            "INVOCATION_ID",
+            6,
+        );
+        let log = read(&[last, entry(2, "\"a\"")]);
+        assert_eq!((messages(&log), log.is_complete), (vec!["a"], false));
     }
 }

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 
 use crate::bus::{Play, Played, Source, later, paths, playing, socket_in};
 
-/// What systemd says last of a failed run.
-const LAST_WORD: &str = r#"{"__REALTIME_TIMESTAMP":"1700000000000002","PRIORITY":"4","MESSAGE":"a.service: Failed with result exit-code.","MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c"}"#;
+/// What systemd says last of the failed run.
+const LAST_WORD: &str = r#"{"INVOCATION_ID":"07070707070707070707070707070707","__REALTIME_TIMESTAMP":"1700000000000002","PRIORITY":"4","MESSAGE":"a.service: Failed with result exit-code.","MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c"}"#;
 
 /// A shell script in the place of journalctl.
 fn journalctl(folder: &tempfile::TempDir, script: &str) -> PathBuf {
@@ -48,7 +48,7 @@ async fn the_lines_of_the_failed_run_follow_without_its_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
         r#"echo "$@" >> {calls}
-echo '{{"__REALTIME_TIMESTAMP":"1700000000000001","PRIORITY":"3","MESSAGE":"no route, token=abc"}}'
+echo '{{"_SYSTEMD_INVOCATION_ID":"07070707070707070707070707070707","__REALTIME_TIMESTAMP":"1700000000000001","PRIORITY":"3","MESSAGE":"no route, token=abc"}}'
 echo '{LAST_WORD}'"#,
         calls = folder.path().join("calls").display(),
     );
@@ -63,7 +63,8 @@ echo '{LAST_WORD}'"#,
     );
     assert_eq!((log.redacted, log.truncated), (1, false));
     let id = "07".repeat(16);
-    let asked = format!("_SYSTEMD_INVOCATION_ID={id} + INVOCATION_ID={id}");
+    let asked =
+        format!("_SYSTEMD_INVOCATION_ID={id} + _PID=1 UNIT=a.service + _SYSTEMD_UNIT=a.service");
     assert!(calls(folder.path()).trim_end().ends_with(&asked), "{}", calls(folder.path()));
 }
 
@@ -77,7 +78,47 @@ if [ "$(wc -l < {calls})" -ge 3 ]; then echo '{LAST_WORD}'; fi"#,
     );
     let (mut source, _bus) = failing(&folder, &["a.service"], "", &script);
     assert_eq!(source.log().await.lines.len(), 1);
-    assert_eq!(calls(folder.path()).lines().count(), 3);
+    // And once more, since a late journal may be later still with the unit's own lines.
+    assert_eq!(calls(folder.path()).lines().count(), 4);
+}
+
+#[tokio::test]
+async fn a_run_that_later_ones_crowd_out_is_asked_for_by_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(r#"case "$*" in *" UNIT="*) ;; *) echo '{LAST_WORD}' ;; esac"#);
+    let (mut source, _bus) = failing(&folder, &["a.service"], "", &script);
+    assert_eq!(source.log().await.lines.len(), 1);
+}
+
+#[tokio::test]
+async fn a_journal_that_never_ends_is_read_up_to_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("while :; do echo '{LAST_WORD}'; done");
+    let (mut source, _bus) = failing(&folder, &["a.service"], "", &script);
+    let log = source.log().await;
+    assert!(log.truncated);
+    assert!(log.lines.len() <= 100, "{}", log.lines.len());
+}
+
+#[tokio::test]
+async fn a_journal_that_hangs_is_said_and_its_reader_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid = folder.path().join("pid");
+    let script = format!("echo $$ > {}; exec sleep 600", pid.display());
+    let (mut source, _bus) = failing(&folder, &["a.service"], "", &script);
+    assert!(!source.status().await.detail.contains("journalctl"));
+    let status = source.status().await;
+    assert!(status.active);
+    assert!(status.detail.contains("journalctl does not answer"), "{}", status.detail);
+    let pid = std::fs::read_to_string(pid).unwrap();
+    let process = Path::new("/proc").join(pid.trim());
+    let is_running = || {
+        let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+        status.contains("State:") && !status.contains("State:\tZ")
+    };
+    while is_running() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

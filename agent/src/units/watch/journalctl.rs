@@ -39,11 +39,20 @@ const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How long the journal is given before each look.
 const LOOKS: [Duration; 4] = [
-    Duration::from_millis(100),
-    Duration::from_millis(250),
+    Duration::from_millis(200),
+    Duration::from_millis(300),
     Duration::from_millis(600),
     Duration::from_millis(1500),
 ];
+
+/// Which entries a look asks for.
+#[derive(Debug, Clone, Copy)]
+enum Scope {
+    /// All of the unit, so that lines which name no run are there too.
+    Unit,
+    /// Those that name the run: for when later runs have crowded it out.
+    Run,
+}
 
 /// A run whose lines are wanted.
 #[derive(Debug)]
@@ -122,37 +131,45 @@ pub async fn serve(
 
 /// Looks until systemd's last word on the run is there, or long enough.
 async fn follow(reader: Arc<Reader>, request: Request) -> Result<(Request, RunLog), ReadError> {
-    let mut log = None;
-    for wait in LOOKS {
-        sleep(wait).await;
-        let look = reader.look(request.invocation).await?;
-        let is_complete = look.is_complete;
-        log = Some(look);
-        if is_complete {
+    let mut best = RunLog { lines: Vec::new(), truncated: false, redacted: 0, is_complete: false };
+    for (index, wait) in LOOKS.iter().enumerate() {
+        sleep(*wait).await;
+        let was_complete = best.is_complete;
+        let is_last = index + 1 == LOOKS.len();
+        let scope = if is_last && !was_complete { Scope::Run } else { Scope::Unit };
+        let log = reader.look(&request, scope).await?;
+        if log.lines.len() >= best.lines.len() {
+            best = log;
+        }
+        // A journal that was late with the last word may be later still with the unit's lines.
+        if was_complete || (index == 0 && best.is_complete) {
             break;
         }
     }
-    let nothing = RunLog { lines: Vec::new(), truncated: false, redacted: 0, is_complete: false };
-    Ok((request, log.unwrap_or(nothing)))
+    Ok((request, best))
 }
 
 impl Reader {
-    async fn look(&self, invocation: InvocationId) -> Result<RunLog, ReadError> {
+    async fn look(&self, request: &Request, scope: Scope) -> Result<RunLog, ReadError> {
         let mut command = Command::new(&self.journalctl);
         command
             .arg("--output=json")
             .arg(format!("--output-fields={FIELDS}"))
             .arg("--no-pager")
-            // One more than is kept, to know whether older ones are left out.
-            .arg(format!("--lines={}", self.bounds.lines_max + 1));
+            .arg(format!("--lines={}", self.bounds.entries_max()));
         if let Some(directory) = &self.directory {
             command.arg("--directory").arg(directory);
         }
-        // What the unit wrote, or what systemd wrote about it.
+        // What the unit's processes wrote, and what systemd wrote about it.
+        let Request { unit, invocation } = request;
+        command.arg(format!("_SYSTEMD_INVOCATION_ID={invocation}")).args(["+", "_PID=1"]);
+        match scope {
+            Scope::Unit => {
+                command.arg(format!("UNIT={unit}")).arg("+").arg(format!("_SYSTEMD_UNIT={unit}"))
+            }
+            Scope::Run => command.arg(format!("INVOCATION_ID={invocation}")),
+        };
         command
-            .arg(format!("_SYSTEMD_INVOCATION_ID={invocation}"))
-            .arg("+")
-            .arg(format!("INVOCATION_ID={invocation}"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -170,7 +187,7 @@ impl Reader {
         let (output, complaints, status) =
             timeout(CHILD_DEADLINE, reading).await.map_err(|_| ReadError::Late)?;
         let complaints = String::from_utf8_lossy(&complaints);
-        let log = journal::parse(&output, self.bounds, &self.redactor);
+        let log = journal::parse(&output, request.invocation, self.bounds, &self.redactor);
         if log.lines.is_empty() {
             if complaints.contains("insufficient permissions")
                 || complaints.contains("not seeing messages")
