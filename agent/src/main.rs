@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use pvewatch_agent::app::{self, Overrides};
+use pvewatch_edge::explain;
 use pvewatch_edge::mqtt::BrokerUrl;
 use pvewatch_protocol::{NodeName, Site};
 
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pvewatch-agent: {error:#}");
+            eprintln!("pvewatch-agent: {}", explain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

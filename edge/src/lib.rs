@@ -4,6 +4,9 @@
 //! Absent on purpose: anything that knows what a node, a unit or an alert is.
 
 pub mod config;
+mod explain;
 pub mod logging;
 pub mod mqtt;
 pub mod service;
+
+pub use explain::explain;

@@ -18,7 +18,7 @@ const BOOT_ID_VARIABLE: &str = "PVEWATCH_BOOT_ID";
 pub struct HostIdentity {
     /// The kernel's boot id; empty where the kernel does not say.
     pub boot_id: String,
-    /// When the kernel started; the epoch where the kernel does not say.
+    /// When the kernel started, in a container its host's; the epoch where the kernel does not say.
     pub booted_at: Timestamp,
     /// The machine id, if the host has one.
     pub machine_id: Option<String>,

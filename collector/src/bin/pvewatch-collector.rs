@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pvewatch-collector: {error:#}");
+            eprintln!("pvewatch-collector: {}", pvewatch_edge::explain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

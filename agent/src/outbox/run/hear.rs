@@ -5,6 +5,7 @@ use pvewatch_edge::mqtt::Received;
 use pvewatch_protocol::{
     Ack, CollectorName, CollectorPresence, NodePresence, PresenceState, StreamId, Topic, codec,
 };
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::super::collectors::AckOutcome;
@@ -17,21 +18,18 @@ impl Runner {
             Ok((site, Topic::Ack { node, collector }))
                 if site == self.site && node == self.node =>
             {
-                match codec::decode::<Ack>(&message.payload) {
-                    Ok(ack) => self.on_ack(&collector, ack, message.retained),
-                    Err(error) => log::warn!("{}: {error}", message.topic),
+                if let Some(ack) = decoded(message) {
+                    self.on_ack(&collector, ack, message.retained);
                 }
             }
             Ok((site, Topic::CollectorPresence { collector })) if site == self.site => {
-                match codec::decode::<CollectorPresence>(&message.payload) {
-                    Ok(presence) => self.on_collector(collector, presence, message.retained),
-                    Err(error) => log::warn!("{}: {error}", message.topic),
+                if let Some(presence) = decoded(message) {
+                    self.on_collector(collector, presence, message.retained);
                 }
             }
             Ok((site, Topic::NodePresence { node })) if site == self.site && node == self.node => {
-                match codec::decode::<NodePresence>(&message.payload) {
-                    Ok(presence) => self.on_own_presence(&presence),
-                    Err(error) => log::warn!("{}: {error}", message.topic),
+                if let Some(presence) = decoded(message) {
+                    self.on_own_presence(&presence);
                 }
             }
             _ => log::debug!("{}: not for this agent", message.topic),
@@ -90,4 +88,10 @@ impl Runner {
             );
         }
     }
+}
+
+fn decoded<T: DeserializeOwned>(message: &Received) -> Option<T> {
+    codec::decode(&message.payload)
+        .inspect_err(|error| log::warn!("{}: {error}", message.topic))
+        .ok()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pvewatch_agent::app::{self, Overrides, Settings};
 use pvewatch_agent::config::Config;
+use pvewatch_edge::explain;
 use pvewatch_edge::mqtt::{Broker, BrokerUrl, Secret};
 use pvewatch_protocol::NodeName;
 use tokio::sync::oneshot;
@@ -23,7 +24,7 @@ const GOODBYE_MAX: Duration = Duration::from_secs(8);
 pub fn settings(node: Option<NodeName>) -> Result<Settings, UpError> {
     let overrides = Overrides { node, ..Overrides::default() };
     Settings::from_config(Config::default(), overrides, false)
-        .map_err(|error| UpError::Agent(format!("{error:#} (here: --node NAME)")))
+        .map_err(|error| UpError::Agent(format!("{} (here: --node NAME)", explain(error.as_ref()))))
 }
 
 /// An agent that runs.
@@ -60,7 +61,7 @@ impl AgentThread {
             };
             let why = match runtime.block_on(app::run(settings, stopped)) {
                 Ok(()) => "nothing is wrong".to_owned(),
-                Err(error) => format!("{error:#}"),
+                Err(error) => explain(error.as_ref()),
             };
             // Nobody waits for the end any more.
             let _ = ended_in.send(why);
