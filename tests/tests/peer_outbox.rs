@@ -9,48 +9,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use play::{Play, Played, later, play};
+use played::{name, units_that_fail};
 use pvewatch_protocol::event::UnitChange;
 use pvewatch_protocol::{Event, EventData, Sequence};
 use pvewatch_tests::deadline::{GENEROUS, eventually};
 use pvewatch_tests::servers::{Agent, Mosquitto, Security};
 use pvewatch_tests::subscriber::Subscriber;
 use rustix::process::Signal;
-use tokio::net::UnixListener;
 
-// Parts of it are for the agent's own tests.
-#[allow(dead_code, reason = "shared with the tests of the agent")]
-#[path = "../../agent/tests/units/play.rs"]
-mod play;
+mod played;
 
 const UNITS: usize = 500;
 
 /// The smallest there is: room for some 120 failures.
 const OUTBOX_BYTES_MAX: u32 = 64 * 1024;
-
-fn name(number: usize) -> String {
-    format!("u{number:03}.service")
-}
-
-/// Plays a systemd on which every unit fails once, in order. Ends with the process.
-fn units_that_fail(socket: &Path) {
-    let socket = socket.to_owned();
-    std::thread::spawn(move || {
-        let act = Play {
-            version: "257",
-            units: (0..UNITS).map(|number| Played::runs(name(number))).collect(),
-            said_after_listing: (0..UNITS)
-                .map(|number| Played::failed(name(number), later(number as u64)))
-                .collect(),
-            ..Play::default()
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = UnixListener::bind(socket).unwrap();
-            play(&listener, act).await;
-        });
-    });
-}
 
 /// A journalctl that notes that it was asked: the failure that it is asked about was told.
 fn noting_journalctl(folder: &Path) -> std::path::PathBuf {
@@ -65,10 +37,9 @@ fn noting_journalctl(folder: &Path) -> std::path::PathBuf {
 fn what_the_outbox_could_not_hold_while_the_broker_was_away_is_declared_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("bus");
-    units_that_fail(&socket);
+    units_that_fail(&socket, UNITS);
     let mut broker = Mosquitto::start(Security::Open);
     broker.stop(Signal::TERM);
-    eventually("the played bus", GENEROUS, || socket.exists().then_some(()));
     // Only the last unit has journal lines: once they are asked for, all failures were told.
     let sections = format!(
         "[outbox]\nbytes_max = {OUTBOX_BYTES_MAX}\n[units.log]\nexclude = [\"u[0-3]*\", \"u4[0-8]*\", \
