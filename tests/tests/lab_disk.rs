@@ -1,20 +1,24 @@
-//! A collector whose disk is really full: it says so, acks nothing that it did not store, and
-//! goes on by itself once there is room. Needs root, for a small disk of its own.
+//! A collector whose disk is really full says so, acks nothing that it did not store, and goes
+//! on by itself once there is room; one whose disk is read-only does not start, and says why.
 //!
-//! The agent is the real one; systemd is played, so that what fails is known.
+//! Needs root, for disks of its own. The agent is the real one; systemd is played, so that what
+//! fails is known.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use played::units_that_fail;
 use pvewatch_protocol::{Ack, codec};
 use pvewatch_tests::deadline::{GENEROUS, eventually};
+use pvewatch_tests::places::program;
 use pvewatch_tests::servers::{Agent, Collector, Mosquitto, Security, get_json};
 use pvewatch_tests::subscriber::Subscriber;
+use rustix::process::Signal;
 
 mod played;
 
@@ -75,6 +79,30 @@ fn a_full_disk_is_named_and_nothing_is_lost_by_it() {
     eventually("the collector to be ready", RECOVERY, || {
         (get_json(&collector.url("/api/v1/status"))?["ready"] == true).then_some(())
     });
+}
+
+#[test]
+fn a_disk_that_became_read_only_is_named() {
+    let broker = Mosquitto::start(Security::Open);
+    let mut collector = Collector::on(&broker.access(None));
+    collector.stop(Signal::TERM);
+    let data = collector.directory().join("data");
+    let read_only = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", read_only])
+        .arg(&data)
+        .arg(program("pvewatch-collector"))
+        .arg("--config")
+        .arg(collector.directory().join("collector.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in [data.to_str().unwrap(), "Read-only file system", "mount its disk for writing"] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    // Nothing is the matter with what is on it.
+    collector.start_again();
 }
 
 /// Writes a file until the disk has no room left.
