@@ -43,7 +43,7 @@ fn a_full_disk_is_named_and_nothing_is_lost_by_it() {
     fill(&ballast);
 
     let socket = folder.path().join("bus");
-    units_that_fail(&socket, UNITS);
+    units_that_fail(&socket, (0..UNITS).map(|number| format!("u{number}.service")).collect());
     let sections = format!(
         "[units.log]\nenabled = false\n[paths]\nsystem_bus = \"unix:path={}\"\n",
         socket.display()

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use played::{name, units_that_fail};
+use played::units_that_fail;
 use pvewatch_protocol::event::UnitChange;
 use pvewatch_protocol::{Event, EventData, Sequence};
 use pvewatch_tests::deadline::{GENEROUS, eventually};
@@ -24,6 +24,10 @@ const UNITS: usize = 500;
 /// The smallest there is: room for some 120 failures.
 const OUTBOX_BYTES_MAX: u32 = 64 * 1024;
 
+fn name(number: usize) -> String {
+    format!("u{number:03}.service")
+}
+
 /// A journalctl that notes that it was asked: the failure that it is asked about was told.
 fn noting_journalctl(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("journalctl");
@@ -37,7 +41,7 @@ fn noting_journalctl(folder: &Path) -> std::path::PathBuf {
 fn what_the_outbox_could_not_hold_while_the_broker_was_away_is_declared_exactly() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("bus");
-    units_that_fail(&socket, UNITS);
+    units_that_fail(&socket, (0..UNITS).map(name).collect());
     let mut broker = Mosquitto::start(Security::Open);
     broker.stop(Signal::TERM);
     // Only the last unit has journal lines: once they are asked for, all failures were told.

@@ -76,7 +76,7 @@ fn wait_until_up(process: &mut Process, is_up: impl Fn() -> bool) {
 }
 
 /// A program of the distribution; it may lie where a user's `PATH` does not look.
-fn system_program(name: &str) -> io::Result<PathBuf> {
+pub(crate) fn system_program(name: &str) -> io::Result<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/usr/local/bin"]
         .iter()
         .map(|directory| PathBuf::from(directory).join(name))

@@ -12,22 +12,19 @@ use self::play::{Play, Played, later, play};
 #[path = "../../../agent/tests/units/play.rs"]
 mod play;
 
-/// The name of one of the units.
-pub fn name(number: usize) -> String {
-    format!("u{number:03}.service")
-}
-
-/// Plays a systemd on which every one of `count` units fails once, in order. Returns when it
-/// listens at `socket`; ends with the process.
+/// Plays a systemd on which each of these units fails once, in order. Returns when it listens at
+/// `socket`; ends with the process.
 #[track_caller]
-pub fn units_that_fail(socket: &Path, count: usize) {
+pub fn units_that_fail(socket: &Path, names: Vec<String>) {
     let path = socket.to_owned();
     std::thread::spawn(move || {
-        let failed = |number: usize| Played::failed(name(number), later(number as u64));
         let act = Play {
             version: "257",
-            units: (0..count).map(|number| Played::runs(name(number))).collect(),
-            said_after_listing: (0..count).map(failed).collect(),
+            units: names.iter().cloned().map(Played::runs).collect(),
+            said_after_listing: (0..)
+                .zip(&names)
+                .map(|(number, name)| Played::failed(name.clone(), later(number)))
+                .collect(),
             ..Play::default()
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
