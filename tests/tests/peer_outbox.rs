@@ -38,23 +38,36 @@ fn noting_journalctl(folder: &Path) -> std::path::PathBuf {
 }
 
 #[test]
-fn what_the_outbox_could_not_hold_while_the_broker_was_away_is_declared_exactly() {
+fn what_an_outbox_in_memory_could_not_hold_while_the_broker_was_away_is_declared_exactly() {
     let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("bus");
+    check(folder.path(), "");
+}
+
+#[test]
+fn what_an_outbox_on_disk_could_not_hold_while_the_broker_was_away_is_declared_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("spool");
+    check(folder.path(), &format!("directory = {directory:?}\n"));
+    assert!(directory.is_dir(), "it was not used");
+}
+
+#[track_caller]
+fn check(folder: &Path, outbox: &str) {
+    let socket = folder.join("bus");
     units_that_fail(&socket, (0..UNITS).map(name).collect());
     let mut broker = Mosquitto::start(Security::Open);
     broker.stop(Signal::TERM);
     // Only the last unit has journal lines: once they are asked for, all failures were told.
     let sections = format!(
-        "[outbox]\nbytes_max = {OUTBOX_BYTES_MAX}\n[units.log]\nexclude = [\"u[0-3]*\", \"u4[0-8]*\", \
+        "[outbox]\nbytes_max = {OUTBOX_BYTES_MAX}\n{outbox}[units.log]\nexclude = [\"u[0-3]*\", \"u4[0-8]*\", \
          \"u49[0-8]*\"]\n[paths]\nsystem_bus = \"unix:path={}\"\njournalctl = {:?}\n",
         socket.display(),
-        noting_journalctl(folder.path()),
+        noting_journalctl(folder),
     );
     let url = format!("url = \"mqtt://127.0.0.1:{}\"", broker.port());
     let agent = Agent::start_with(&url, &sections, &[]);
     agent.says("outbox: full with");
-    let asked = folder.path().join("asked");
+    let asked = folder.join("asked");
     eventually("the last failure to be told", GENEROUS, || asked.exists().then_some(()));
 
     broker.start_again();
