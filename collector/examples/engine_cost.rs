@@ -198,6 +198,7 @@ impl Bench {
                 outbox_bytes: 0,
                 dropped_events: 0,
                 resent_events: 0,
+                ..AgentHealth::default()
             },
         };
         Input::Sample { node: self.nodes[node].clone(), sample, received_at: self.now }

@@ -87,6 +87,7 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
             outbox_bytes: 1024,
             dropped_events: 0,
             resent_events: 0,
+            ..AgentHealth::default()
         },
     }
 }

@@ -191,6 +191,7 @@ impl Teller {
                 outbox_bytes: 0,
                 dropped_events: 0,
                 resent_events: 0,
+                ..AgentHealth::default()
             },
         }
     }
