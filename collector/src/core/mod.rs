@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::{NodeName, Site};
+use pvewatch_protocol::{Event, NodeName, Site};
 
 use crate::alerts::{AlertKey, Book, Touched, Transition};
 use crate::fleet::{Fleet, Moment};
@@ -121,6 +121,11 @@ impl Core {
         self.run_timers(self.now, &mut out);
         self.book.forget(self.now);
         self.finish(out)
+    }
+
+    /// Whether an event that is about to be told was learned late.
+    pub fn is_late(&self, event: &Event, received_at: Timestamp) -> bool {
+        self.fleet.is_late(event, received_at)
     }
 
     /// When [`Core::handle`] must be called with [`Input::Deadline`] at the latest.

@@ -24,6 +24,13 @@ impl Fleet {
         (Moment::judge(event.time, received_at, skew), late)
     }
 
+    /// Whether an event was learned late, by its agent or by this collector: much later than it
+    /// happened, the difference of the clocks set aside.
+    pub fn is_late(&self, event: &Event, received_at: Timestamp) -> bool {
+        let (happened, comes_from_backlog) = self.moment_of(event, received_at);
+        comes_from_backlog || received_at.duration_since(happened.judged) > LATE_AFTER
+    }
+
     /// Applies an event.
     pub fn apply_event(
         &mut self,

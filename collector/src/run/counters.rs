@@ -56,6 +56,8 @@ pub struct Counters {
     pub acks: Count,
     /// Commits that failed; after each the collector rebuilds itself from its store.
     pub commit_failures: Count,
+    /// Steps of alerts that were deleted before an output had taken them.
+    pub transitions_untold: Count,
     /// Connections to the broker that were made.
     pub connects: Count,
     /// Notices handed to the broker.
@@ -64,6 +66,10 @@ pub struct Counters {
     pub waiting: Level,
     /// Messages that wait for the next batch now.
     pub queued: Level,
+    /// Size of the store's file, in bytes.
+    pub store_file_bytes: Level,
+    /// What is in use of it, in bytes.
+    pub store_used_bytes: Level,
     /// Whether the broker is connected.
     pub connected: Flag,
     /// Whether the collector speaks for the site's alerts.

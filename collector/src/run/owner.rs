@@ -20,7 +20,7 @@ use super::standing::{Standing, Step};
 use super::told::{Acks, Asked, ReadyOn, Told};
 use crate::core::{Core, Input, Record, Snapshot, Urgency};
 use crate::ingest::{Applicable, DueAck, Ingest};
-use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
+use crate::store::{Batch, NewRecord, Pruned, Retention, Store, StoreError, TRANSITIONS_MAX};
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -71,6 +71,10 @@ pub(super) struct Owner {
     mqtt_stored: i64,
     /// The newest connection that the link told of.
     connection: u64,
+    /// When a step of retention was done last.
+    pruned_at: Instant,
+    /// Whether the log has said that the wall clock jumped.
+    doubts_clock: bool,
 }
 
 impl Owner {
@@ -85,6 +89,8 @@ impl Owner {
             applicable: Vec::new(),
             mqtt_stored,
             connection: 0,
+            pruned_at: Instant::now(),
+            doubts_clock: false,
         }
     }
 
@@ -257,7 +263,29 @@ impl Owner {
     /// Does one step; while there is more to delete the next one is due at once, after whatever
     /// else waits.
     fn prune(&mut self, tick: &mut Interval) -> Result<(), StoreError> {
-        if self.parts.store.prune(&self.parts.retention, wall_clock())?.more {
+        let elapsed = std::mem::replace(&mut self.pruned_at, Instant::now()).elapsed();
+        let pruned = self.parts.store.prune(&self.parts.retention, wall_clock(), elapsed)?;
+        let Pruned { size, transitions_untold, clock_doubt, .. } = pruned;
+        let counters = &self.parts.counters;
+        counters.store_file_bytes.set(usize::try_from(size.file).unwrap_or(usize::MAX));
+        counters.store_used_bytes.set(usize::try_from(size.used).unwrap_or(usize::MAX));
+        if transitions_untold > 0 {
+            counters.transitions_untold.add(transitions_untold as u64);
+            log::error!(
+                "{transitions_untold} steps of alerts were deleted before an output took them: \
+                 it was away for more than {TRANSITIONS_MAX} of them"
+            );
+        }
+        let doubts = clock_doubt.is_some();
+        if let Some(ahead) = clock_doubt.filter(|_| !self.doubts_clock) {
+            log::warn!(
+                "this machine's clock jumped by {}: history does not grow old by it until the \
+                 clock has stood by it for three days; set the clock right if it is wrong",
+                crate::rules::human::duration(ahead.abs().as_secs_f64())
+            );
+        }
+        self.doubts_clock = doubts;
+        if pruned.more {
             tick.reset_after(PRUNE_AGAIN_AFTER);
         }
         Ok(())

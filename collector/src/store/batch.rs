@@ -30,6 +30,8 @@ pub struct NewEvent {
     pub recorded: Timestamp,
     /// When it reached the collector, by the collector's clock.
     pub received: Timestamp,
+    /// Whether it was learned late, differences of the clocks set aside.
+    pub late: bool,
     /// The message as it came.
     pub payload: Bytes,
 }
@@ -137,7 +139,7 @@ impl Batch {
     fn write_events(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut insert = tx.prepare_cached(
             "INSERT INTO events (node, stream, sequence, kind, subject, time, recorded, received, \
-             payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             payload, late) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         for event in &self.events {
             insert.execute(params![
@@ -150,6 +152,7 @@ impl Batch {
                 event.recorded.as_microsecond(),
                 event.received.as_microsecond(),
                 event.payload.as_ref(),
+                event.late,
             ])?;
         }
         Ok(())

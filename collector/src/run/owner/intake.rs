@@ -114,6 +114,7 @@ impl Owner {
                 time: event.time,
                 recorded: event.recorded_time,
                 received: received_at,
+                late: self.parts.core.is_late(&event, received_at),
                 payload,
             });
             let sequence = event.position.sequence.0;
