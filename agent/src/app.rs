@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use crate::config::{Config, DEFAULT_PATH, Paths};
 use crate::host::identity::{HostIdentity, host_name};
 use crate::host::{self, Reading};
-use crate::outbox::Limits;
 use crate::outbox::run::{Runner, RunnerSettings};
+use crate::outbox::spool::Limits;
 use crate::print;
 use crate::source::{REPORTS_MAX, Report, Reporter};
 use crate::units::{self, UnitsConfig};
@@ -54,6 +54,8 @@ pub struct Settings {
     pub sample_interval: Duration,
     /// How much the outbox may hold.
     pub outbox: Limits,
+    /// Where the outbox keeps its events; in memory alone if there is no place.
+    pub spool: Option<PathBuf>,
     /// Which units are watched.
     pub units: UnitsConfig,
     /// Where the agent reads from.
@@ -120,6 +122,7 @@ impl Settings {
             broker,
             sample_interval: config.sample.interval.0,
             outbox: Limits { bytes_max: config.outbox.bytes_max.0, events_max: OUTBOX_EVENTS_MAX },
+            spool: config.outbox.directory.or_else(state_directory),
             units: config.units,
             paths: config.paths,
         })
@@ -131,6 +134,12 @@ fn node_from_host() -> anyhow::Result<NodeName> {
     name.parse().with_context(|| {
         format!("the host name {name:?} cannot be a node name: set `node` in the configuration")
     })
+}
+
+/// Where the service manager lets this service keep things.
+fn state_directory() -> Option<PathBuf> {
+    let folders = std::env::var_os("STATE_DIRECTORY")?;
+    std::env::split_paths(&folders).next().map(|folder| folder.join("spool"))
 }
 
 /// Runs the agent until `stop` is ready, then says goodbye and returns.
@@ -157,6 +166,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             node: settings.node,
             collectors: settings.collectors,
             limits: settings.outbox,
+            spool: settings.spool,
             broker,
         },
         facts,

@@ -110,32 +110,35 @@ impl TryFrom<WrittenDuration> for SampleInterval {
 }
 
 /// `[outbox]`
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboxConfig {
     /// Most bytes of events that are held; then the oldest are dropped, and that is reported.
     pub bytes_max: OutboxBytes,
+    /// Where they are kept; below the service manager's state directory if not set, and in
+    /// memory alone if there is none.
+    pub directory: Option<PathBuf>,
 }
 
 impl Default for OutboxConfig {
     fn default() -> Self {
-        Self { bytes_max: OutboxBytes(4 * 1024 * 1024) }
+        Self { bytes_max: OutboxBytes(64 * 1024 * 1024), directory: None }
     }
 }
 
 /// 64 KiB to 1 GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "u64")]
-pub struct OutboxBytes(pub usize);
+pub struct OutboxBytes(pub u64);
 
 impl TryFrom<u64> for OutboxBytes {
     type Error = String;
     fn try_from(bytes: u64) -> Result<Self, String> {
-        usize::try_from(bytes)
-            .ok()
-            .filter(|bytes| (64 * 1024..=1024 * 1024 * 1024).contains(bytes))
-            .map(Self)
-            .ok_or_else(|| format!("{bytes} bytes are not possible: use 65536 to 1073741824"))
+        if (64 * 1024..=1024 * 1024 * 1024).contains(&bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(format!("{bytes} bytes are not possible: use 65536 to 1073741824"))
+        }
     }
 }
 

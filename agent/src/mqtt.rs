@@ -78,9 +78,19 @@ const LIFETIME_MIN: Duration = Duration::from_secs(60);
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
 enum State {
-    Waiting { until: Instant },
-    Opening { epoch: Epoch, attempt: Opening },
-    Up { connection: Connection, since: Instant },
+    Waiting {
+        until: Instant,
+    },
+    Opening {
+        epoch: Epoch,
+        attempt: Opening,
+    },
+    Up {
+        connection: Connection,
+        since: Instant,
+    },
+    /// The connection was given up; that is still to be told.
+    Leaving,
 }
 
 /// The link of one agent.
@@ -107,7 +117,7 @@ impl Link {
     pub fn client(&self) -> Option<Client> {
         match &self.state {
             State::Up { connection, .. } => Some(connection.client()),
-            State::Waiting { .. } | State::Opening { .. } => None,
+            State::Waiting { .. } | State::Opening { .. } | State::Leaving => None,
         }
     }
 
@@ -133,6 +143,10 @@ impl Link {
                         Err(error) => self.failed(&error),
                     };
                 }
+                State::Leaving => {
+                    self.wait();
+                    return LinkEvent::Lost;
+                }
                 State::Up { connection, since } => {
                     let since = *since;
                     return match connection.next().await {
@@ -151,6 +165,15 @@ impl Link {
             if closing != Closing::Graceful {
                 log::warn!("{}: no goodbye: {closing:?}", self.broker.urls()[0]);
             }
+        }
+    }
+
+    /// Ends this connection if there is another broker to try; the next attempt is there.
+    pub fn prefer_another(&mut self) {
+        if self.broker.urls().len() > 1 && matches!(self.state, State::Up { .. }) {
+            log::warn!("{}: no collector acks through it: trying another broker", self.url());
+            self.turn = self.turn.wrapping_add(1);
+            self.state = State::Leaving;
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use pvewatch_protocol::checkpoint::split_units;
 use pvewatch_protocol::event::{AgentFacts, SourceStatus};
-use pvewatch_protocol::{Checkpoint, CheckpointContent, Event, NodeName, Position, Site, Topic};
+use pvewatch_protocol::{Checkpoint, CheckpointContent, NodeName, Position, Site, Topic};
 
 /// One part of a checkpoint, and where it goes.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +43,8 @@ pub fn parts(
 }
 
 /// Where an event goes.
-pub fn event_topic(event: &Event) -> String {
-    Topic::Event { node: event.node.clone(), kind: event.data.kind().to_owned() }.at(&event.site)
+pub fn event_topic(site: &Site, node: &NodeName, kind: &str) -> String {
+    Topic::Event { node: node.clone(), kind: kind.to_owned() }.at(site)
 }
 
 /// Takes in what a source says of itself. Returns whether that is news.

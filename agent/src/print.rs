@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::app::Inputs;
 use crate::clock;
-use crate::outbox::{Limits, Outbox};
+use crate::outbox::Outbox;
+use crate::outbox::spool::{Limits, Opened, Owner, Spool};
 use crate::pictures::{self, Part};
 use crate::samples;
 use crate::source::{Fact, Report};
@@ -28,7 +29,9 @@ pub async fn run(
 ) {
     let collectors = [CollectorName::default()];
     let stream = StreamId(Uuid::now_v7());
-    let outbox = Outbox::new(site.clone(), node.clone(), &collectors, limits, stream);
+    let owner = Owner { site: site.clone(), node: node.clone() };
+    let spool = Spool::in_memory(owner.clone(), limits, stream);
+    let outbox = Outbox::new(owner, &collectors, spool, Opened::default());
     let epoch = Epoch(Uuid::now_v7());
     let mut printer = Printer { site, node, outbox, epoch };
     printer.event(EventData::AgentStarted(AgentStarted { facts: facts.clone() }));
@@ -74,13 +77,12 @@ impl Printer {
     }
 
     fn fact(&mut self, fact: Fact) {
-        self.outbox.append(fact);
+        if let Err(error) = self.outbox.append(clock::now(), fact) {
+            log::error!("an event is not sent: {error}");
+        }
         while let Some(outgoing) = self.outbox.next_to_publish(clock::now(), clock::today()) {
-            let topic = pictures::event_topic(&outgoing.event);
-            match codec::encode_event(&outgoing.event) {
-                Ok(bytes) => println!("{topic} {}", String::from_utf8_lossy(&bytes)),
-                Err(error) => log::error!("{topic}: cannot be encoded: {error}"),
-            }
+            let topic = pictures::event_topic(&self.site, &self.node, &outgoing.kind);
+            println!("{topic} {}", String::from_utf8_lossy(&outgoing.payload));
             self.outbox.on_puback();
         }
         // Nobody else will: without an ack the outbox would fill up.
@@ -90,7 +92,8 @@ impl Printer {
             stream: position.stream,
             through: position.sequence,
         };
-        self.outbox.on_ack(clock::now(), &CollectorName::default(), ack, false);
+        let (now, today) = (clock::now(), clock::today());
+        self.outbox.on_ack(now, today, &CollectorName::default(), ack, false);
     }
 
     fn picture(&self, content: CheckpointContent) {

@@ -31,7 +31,7 @@ pub fn complete(
         agent: AgentHealth {
             rss_bytes: reading.rss_bytes,
             outbox_events: outbox.unacked_events(),
-            outbox_bytes: outbox.held_bytes() as u64,
+            outbox_bytes: outbox.held_bytes(),
             dropped_events: outbox.dropped_events(),
             resent_events: outbox.resent_events(),
             ..AgentHealth::default()

@@ -1,9 +1,13 @@
-//! What each collector has acked, and what an ack means for sending.
+//! What each collector has acked of each stream, and what an ack means for sending.
+//!
+//! A collector that never spoke is not waited for as soon as another one has; one that said that
+//! it is going away is not sent anything again until it is back.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use pvewatch_protocol::{Ack, CollectorName, Epoch, Sequence, StreamId};
+use serde::{Deserialize, Serialize};
 
 /// How long an ack may stand still before events are sent again.
 pub const RESEND_DELAY_MIN: Duration = Duration::from_secs(30);
@@ -24,7 +28,7 @@ pub enum AckOutcome {
     FellBack,
     /// A store that never spoke before: it needs everything again, and pictures.
     NewEpoch,
-    /// It speaks of another stream than the current one.
+    /// It speaks of a stream that is not held here any more.
     OtherStream,
     /// It covers more than was ever sent: this agent was rolled back and must begin a new stream.
     BeyondSent,
@@ -33,10 +37,12 @@ pub enum AckOutcome {
 }
 
 /// The state of one collector, as far as this agent knows it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Collector {
     epoch: Option<Epoch>,
-    through: Sequence,
+    through: BTreeMap<StreamId, Sequence>,
+    /// Whether its presence said that it is going away, or that it is gone.
+    is_away: bool,
     resend: Option<Resend>,
 }
 
@@ -44,6 +50,20 @@ struct Collector {
 struct Resend {
     due: Instant,
     delay: Duration,
+}
+
+/// A stream that an ack speaks of, as the outbox knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub last: Sequence,
+    pub is_current: bool,
+}
+
+/// What is written down of a collector, as a hint for the next start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    epoch: Epoch,
+    through: BTreeMap<StreamId, Sequence>,
 }
 
 /// The collectors that the configuration names.
@@ -59,17 +79,23 @@ impl Collectors {
     }
 
     /// What every collector has stored: events up to here may be deleted.
-    pub(super) fn stored_by_all(&self) -> Sequence {
-        self.by_name.values().map(|collector| collector.through).min().unwrap_or_default()
+    pub(super) fn stored_by_all(&self, stream: StreamId) -> Sequence {
+        self.by_name.values().map(|collector| collector.through(stream)).min().unwrap_or_default()
     }
 
-    /// What the furthest collector has stored: new events are sent from here.
-    pub(super) fn stored_by_furthest(&self) -> Sequence {
-        self.by_name.values().map(|collector| collector.through).max().unwrap_or_default()
+    /// What the furthest collector has stored: a new connection sends from here.
+    pub(super) fn stored_by_furthest(&self, stream: StreamId) -> Sequence {
+        self.by_name.values().map(|collector| collector.through(stream)).max().unwrap_or_default()
     }
 
-    pub(super) fn stored_by(&self, name: &CollectorName) -> Sequence {
-        self.by_name.get(name).map(|collector| collector.through).unwrap_or_default()
+    /// What every collector that is waited for has stored: this need not be sent to anybody.
+    pub(super) fn stored_by_present(&self, stream: StreamId) -> Sequence {
+        let present = self.by_name.values().filter(|collector| collector.is_waited_for(true));
+        present.map(|collector| collector.through(stream)).min().unwrap_or_default()
+    }
+
+    pub(super) fn stored_by(&self, name: &CollectorName, stream: StreamId) -> Sequence {
+        self.by_name.get(name).map(|collector| collector.through(stream)).unwrap_or_default()
     }
 
     /// Whether any collector ever acked anything, of whatever stream.
@@ -77,61 +103,103 @@ impl Collectors {
         self.by_name.values().any(|collector| collector.epoch.is_some())
     }
 
-    /// A new stream begins: nobody has stored anything of it.
-    pub(super) fn begin_stream(&mut self) {
+    /// A stream ends here: what is left of it goes another way.
+    pub(super) fn hand_over(&mut self, stream: StreamId, last: Sequence) {
         for collector in self.by_name.values_mut() {
-            collector.through = Sequence(0);
-            collector.resend = None;
+            collector.through.insert(stream, last);
+        }
+    }
+
+    /// Forgets what was acked of streams that are gone.
+    pub(super) fn keep(&mut self, is_known: impl Fn(StreamId) -> bool) {
+        for collector in self.by_name.values_mut() {
+            collector.through.retain(|stream, _| is_known(*stream));
+        }
+    }
+
+    /// What to write down for the next start.
+    pub(super) fn positions(&self) -> BTreeMap<CollectorName, Position> {
+        let spoke = |(name, collector): (&CollectorName, &Collector)| {
+            let through = collector.through.clone();
+            Some((name.clone(), Position { epoch: collector.epoch?, through }))
+        };
+        self.by_name.iter().filter_map(spoke).collect()
+    }
+
+    /// Takes up what an earlier start wrote down.
+    pub(super) fn restore(&mut self, positions: BTreeMap<CollectorName, Position>) {
+        for (name, position) in positions {
+            if let Some(collector) = self.by_name.get_mut(&name) {
+                collector.epoch = Some(position.epoch);
+                collector.through = position.through;
+            }
         }
     }
 
     /// Takes in an ack. `retained` tells one that the broker kept from one sent just now.
     pub(super) fn on_ack(
         &mut self,
-        now: Instant,
         name: &CollectorName,
         ack: Ack,
         retained: bool,
-        stream: StreamId,
-        last: Sequence,
+        known: Option<Known>,
     ) -> AckOutcome {
         let Some(collector) = self.by_name.get_mut(name) else {
             return AckOutcome::NotConfigured;
         };
         let known_epoch = collector.epoch.replace(ack.collector_epoch);
-        let new_epoch = known_epoch.is_some_and(|epoch| epoch != ack.collector_epoch);
-        if ack.stream != stream {
-            if new_epoch {
-                collector.through = Sequence(0);
-            }
-            return if new_epoch { AckOutcome::NewEpoch } else { AckOutcome::OtherStream };
+        let is_new = known_epoch.is_some_and(|epoch| epoch != ack.collector_epoch);
+        if is_new {
+            collector.through.clear();
         }
-        if ack.through > last {
+        let Some(known) = known else {
+            return if is_new { AckOutcome::NewEpoch } else { AckOutcome::OtherStream };
+        };
+        if ack.through > known.last && known.is_current {
             return AckOutcome::BeyondSent;
         }
-        let before = std::mem::replace(&mut collector.through, ack.through);
-        let outcome = if new_epoch {
+        // Of an older stream the end may have been lost with the power, after it was sent.
+        let through = ack.through.min(known.last);
+        let before = collector.through(ack.stream);
+        if retained && through < before && !is_new {
+            // A broker that lost its newest state; a restored collector says so by itself.
+            return AckOutcome::Unchanged;
+        }
+        collector.through.insert(ack.stream, through);
+        if is_new {
             AckOutcome::NewEpoch
-        } else if ack.through > before {
+        } else if through > before {
             AckOutcome::Advanced
-        } else if ack.through < before {
+        } else if through < before {
+            // It was restored, so what it had of other streams is not known either.
+            collector.through.retain(|stream, _| *stream == ack.stream);
             AckOutcome::FellBack
-        } else if retained || ack.through == last {
+        } else if retained || through == known.last {
             AckOutcome::Unchanged
         } else {
             AckOutcome::Repeated
-        };
-        if outcome != AckOutcome::Unchanged {
-            collector.wait_for_ack(now, last, RESEND_DELAY_MIN);
         }
-        outcome
+    }
+
+    /// A collector came or went.
+    pub(super) fn on_presence(&mut self, name: &CollectorName, is_online: bool) {
+        if let Some(collector) = self.by_name.get_mut(name) {
+            collector.is_away = !is_online;
+        }
+    }
+
+    /// A collector said something: its patience begins anew.
+    pub(super) fn expect_ack(&mut self, now: Instant, name: &CollectorName, lanes: &[Lane]) {
+        if let Some(collector) = self.by_name.get_mut(name) {
+            collector.wait_for_ack(now, lanes, RESEND_DELAY_MIN);
+        }
     }
 
     /// Events were sent: those who have not stored them are expected to say so.
-    pub(super) fn on_sent(&mut self, now: Instant, last: Sequence) {
+    pub(super) fn on_sent(&mut self, now: Instant, lanes: &[Lane]) {
         for collector in self.by_name.values_mut() {
             if collector.resend.is_none() {
-                collector.wait_for_ack(now, last, RESEND_DELAY_MIN);
+                collector.wait_for_ack(now, lanes, RESEND_DELAY_MIN);
             }
         }
     }
@@ -140,29 +208,46 @@ impl Collectors {
         self.by_name.values().filter_map(|c| c.resend.map(|resend| resend.due)).min()
     }
 
-    /// The first position that a collector whose time is up still lacks, if there is one.
-    ///
-    /// Only collectors that ever spoke are waited for, unless none ever did: one that is
-    /// named but absent must not make the others receive everything twice.
-    pub(super) fn on_deadline(&mut self, now: Instant, last: Sequence) -> Option<Sequence> {
+    /// The collectors whose time is up and that still lack something.
+    pub(super) fn on_deadline(&mut self, now: Instant, lanes: &[Lane]) -> Vec<CollectorName> {
         let any_spoke = self.any_spoke();
-        let mut send_from = None;
-        for collector in self.by_name.values_mut() {
+        let mut overdue = Vec::new();
+        for (name, collector) in &mut self.by_name {
             let Some(resend) = collector.resend.filter(|resend| resend.due <= now) else {
                 continue;
             };
-            collector.wait_for_ack(now, last, (resend.delay * 2).min(RESEND_DELAY_MAX));
-            if collector.resend.is_some() && (collector.epoch.is_some() || !any_spoke) {
-                let from = collector.through.next();
-                send_from = Some(send_from.map_or(from, |other: Sequence| other.min(from)));
+            collector.wait_for_ack(now, lanes, (resend.delay * 2).min(RESEND_DELAY_MAX));
+            if collector.resend.is_some() && collector.is_waited_for(any_spoke) {
+                overdue.push(name.clone());
             }
         }
-        send_from
+        overdue
     }
 }
 
 impl Collector {
-    fn wait_for_ack(&mut self, now: Instant, last: Sequence, delay: Duration) {
-        self.resend = (self.through < last).then(|| Resend { due: now + delay, delay });
+    fn through(&self, stream: StreamId) -> Sequence {
+        self.through.get(&stream).copied().unwrap_or_default()
     }
+
+    /// One that is named but never spoke must not make the others receive everything twice.
+    fn is_waited_for(&self, any_spoke: bool) -> bool {
+        !self.is_away && (self.epoch.is_some() || !any_spoke)
+    }
+
+    fn wait_for_ack(&mut self, now: Instant, lanes: &[Lane], delay: Duration) {
+        let is_behind = lanes.iter().any(|lane| self.through(lane.stream) < lane.last);
+        self.resend = is_behind.then(|| Resend { due: now + delay, delay });
+    }
+}
+
+/// One stream and how far it was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lane {
+    pub stream: StreamId,
+    pub last: Sequence,
+    /// The next to send.
+    pub cursor: Sequence,
+    /// The highest that this agent start sent.
+    pub sent: Sequence,
 }

@@ -1,11 +1,15 @@
 //! The queue of events between the sources and the broker.
 //!
-//! `queue` is the pure part: numbering, bounds, positions of the collectors, what to send next.
-//! `run` alone joins it with the connection. Absent: any knowledge of what an event means.
+//! `spool` is the log on disk, `queue` numbers events and says what to send next, `collectors`
+//! knows who has what. `run` alone joins them with the connection. Absent: any knowledge of what
+//! an event means.
 
 mod collectors;
+mod envelope;
 mod queue;
 pub mod run;
+pub mod spool;
 
-pub use collectors::AckOutcome;
-pub use queue::{Limits, Outbox, Outgoing};
+pub use collectors::{AckOutcome, RESEND_DELAY_MAX, RESEND_DELAY_MIN};
+pub use envelope::AppendError;
+pub use queue::{Outbox, Outgoing, RESEND_PAUSE, WINDOW};

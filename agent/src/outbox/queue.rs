@@ -1,73 +1,67 @@
 //! Numbers events, holds them until they are acked, and says what to send next.
 //!
-//! Pure: time is an argument, the connection is somebody else's. One stream: this agent start.
-//! Promises: events are sent in order; what was dropped is declared before what follows it.
+//! No clock and no connection: time is an argument, the disk is behind [`Storage`]. Each agent
+//! start is one stream; older ones that are still held are sent first. Promises: the events of a
+//! stream are sent in order, and what is gone is declared before what follows it.
+//!
+//! [`Storage`]: super::spool::Storage
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use pvewatch_protocol::event::OutboxDropped;
-use pvewatch_protocol::{
-    Ack, CollectorName, Event, EventData, NodeName, Position, Sequence, Site, StreamId,
-};
+use pvewatch_protocol::{Ack, CollectorName, Position, Sequence, StreamId};
+use serde::{Deserialize, Serialize};
 
-use super::collectors::{AckOutcome, Collectors};
+use super::collectors::{self, AckOutcome, Collectors, Known, Lane};
+use super::envelope::{self, AppendError};
+use super::spool::{Dropped, Opened, Owner, Read, Spool, Stored, SyncJob, SyncTicket};
 use crate::source::Fact;
 
 /// Publishes that may wait for the broker's PUBACK; the same as the client's own limit.
 pub const WINDOW: usize = 16;
 
-/// Bytes of acked events that are kept, so that a restored collector can be given them again.
-pub const ACKED_BYTES_MAX: usize = 128 * 1024;
-
 /// A request to send again is not heard so soon after a resend began: what was sent then is
 /// still on its way, and a collector that still sees a gap asks again.
 pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
 
-/// How much the outbox may hold.
-///
-/// Overflow: the oldest events go first; the range is declared with `outbox.dropped` and
-/// counted in every sample.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Most bytes, as estimated from the variable parts of each.
-    pub bytes_max: usize,
-    /// Most events.
-    pub events_max: usize,
-}
+/// Streams that are remembered at most. One that is gone is remembered until its loss is acked;
+/// the oldest is forgotten for a new one.
+const LANES_MAX: usize = 4_000;
+
+/// Acks between two notes while there is always more to send.
+const ACKS_PER_NOTE: u32 = 256;
 
 /// An event that is due, and whether it was sent before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outgoing {
-    /// The event, complete.
-    pub event: Event,
-    /// Whether this stream sent it before.
+    /// Its place.
+    pub position: Position,
+    /// Its kind, for the topic.
+    pub kind: String,
+    /// The envelope.
+    pub payload: Bytes,
+    /// Whether this agent start sent it before.
     pub again: bool,
 }
 
-#[derive(Debug)]
-struct Held {
-    fact: Fact,
-    bytes: usize,
+/// What is written down for the next start: hints, without which more is sent than needed, and
+/// the streams that are gone before all collectors had them, so that their loss is declared.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Note {
+    collectors: BTreeMap<CollectorName, collectors::Position>,
+    gone: Vec<(StreamId, Sequence)>,
 }
 
 /// The outbox of one agent start.
-#[derive(Debug)]
 pub struct Outbox {
-    site: Site,
-    node: NodeName,
-    stream: StreamId,
-    limits: Limits,
-    /// The newest is `last`, and they have no gaps.
-    held: VecDeque<Held>,
-    held_bytes: usize,
-    last: Sequence,
+    owner: Owner,
+    spool: Spool,
+    /// In the order in which they began; the last one is current.
+    lanes: Vec<Lane>,
     collectors: Collectors,
-    /// The next to send.
-    cursor: Sequence,
-    /// The highest that was ever sent.
-    sent: Sequence,
+    acks_since_note: u32,
     resend_began: Option<Instant>,
     awaiting_puback: usize,
     dropped: u64,
@@ -75,25 +69,28 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty outbox that begins `stream`.
-    pub fn new(
-        site: Site,
-        node: NodeName,
-        collectors: &[CollectorName],
-        limits: Limits,
-        stream: StreamId,
-    ) -> Self {
+    /// An outbox on a spool that was just opened.
+    pub fn new(owner: Owner, collectors: &[CollectorName], spool: Spool, opened: Opened) -> Self {
+        let mut collectors = Collectors::new(collectors);
+        // A note that cannot be read costs repeats, no more.
+        let note: Note =
+            opened.note.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
+        collectors.restore(note.collectors);
+        let gone = note.gone.into_iter().filter(|(stream, _)| !spool.holds(*stream));
+        let mut lanes: Vec<Lane> = gone
+            .chain(opened.streams)
+            .map(|(stream, last)| {
+                let sent = collectors.stored_by_furthest(stream);
+                Lane { stream, last, cursor: sent.next(), sent }
+            })
+            .collect();
+        lanes.push(new_lane(spool.stream()));
         Self {
-            site,
-            node,
-            stream,
-            limits,
-            held: VecDeque::new(),
-            held_bytes: 0,
-            last: Sequence(0),
-            collectors: Collectors::new(collectors),
-            cursor: Sequence(1),
-            sent: Sequence(0),
+            owner,
+            spool,
+            lanes,
+            collectors,
+            acks_since_note: 0,
             resend_began: None,
             awaiting_puback: 0,
             dropped: 0,
@@ -103,18 +100,33 @@ impl Outbox {
 
     /// The last event that was put in.
     pub fn position(&self) -> Position {
-        Position { stream: self.stream, sequence: self.last }
+        Position { stream: self.spool.stream(), sequence: self.spool.last() }
     }
 
-    /// Events that not every collector has acked.
+    /// Events that are held and that not every collector has acked.
     pub fn unacked_events(&self) -> u64 {
-        self.last.0
-            - self.collectors.stored_by_all().0.max(self.first_held().0 - 1).min(self.last.0)
+        self.lanes
+            .iter()
+            .map(|lane| (lane.last.0 + 1).saturating_sub(self.first_unacked(lane).0))
+            .sum()
+    }
+
+    /// When the agent learned of the oldest event that not every collector has acked.
+    pub fn oldest_unacked(&mut self, now: Instant) -> Option<Timestamp> {
+        let unacked = self.lanes.iter().find_map(|lane| {
+            let first = self.first_unacked(lane);
+            (first <= lane.last).then_some((lane.stream, first))
+        });
+        let (stream, first) = unacked?;
+        match self.spool.read(now, stream, first) {
+            Read::Event(event) => Timestamp::from_millisecond(event.at_ms).ok(),
+            Read::Gone { .. } | Read::Later => None,
+        }
     }
 
     /// Bytes of the events that are held, acked ones among them.
-    pub fn held_bytes(&self) -> usize {
-        self.held_bytes
+    pub fn held_bytes(&self) -> u64 {
+        self.spool.held_bytes()
     }
 
     /// Events dropped since the start because the outbox was full.
@@ -127,54 +139,66 @@ impl Outbox {
         self.resent
     }
 
-    /// Puts a fact in as the next event. Returns how many old ones had to go for it.
-    pub fn append(&mut self, fact: Fact) -> u64 {
-        let bytes = event_bytes(&fact);
-        self.last = self.last.next();
-        self.held_bytes += bytes;
-        self.held.push_back(Held { fact, bytes });
-        self.trim_acked();
-        let acked = self.collectors.stored_by_all();
-        let mut dropped = 0;
-        while self.held.len() > 1 && self.is_over_limit() {
-            dropped += u64::from(self.first_held() > acked);
-            self.forget_oldest();
+    /// Whether there is a disk at all.
+    pub fn is_on_disk(&self) -> bool {
+        self.spool.place().is_some()
+    }
+
+    /// What is wrong with the disk, in words.
+    pub fn trouble(&self) -> Option<&str> {
+        self.spool.trouble()
+    }
+
+    /// Puts a fact in as the next event. Returns how many events had to go for it.
+    ///
+    /// # Errors
+    /// When it cannot be encoded; then it has no number.
+    pub fn append(&mut self, now: Instant, fact: Fact) -> Result<u64, AppendError> {
+        let sequence = self.spool.last().next();
+        let place = Position { stream: self.spool.stream(), sequence };
+        let event = envelope::seal(&self.owner, place, fact)?;
+        let dropped = self.spool.append(now, event);
+        if let Some(current) = self.lanes.last_mut() {
+            current.last = sequence;
         }
-        self.dropped += dropped;
-        dropped
+        Ok(self.on_dropped(now, &dropped))
     }
 
     /// The next event to publish; none while the window is full or everything was sent.
     ///
-    /// `now` dates the declaration of a loss; events carry their own times.
+    /// `today` dates the declaration of a loss; events carry their own times.
     pub fn next_to_publish(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
-        if self.awaiting_puback >= WINDOW || self.cursor > self.last {
+        if self.awaiting_puback >= WINDOW {
             return None;
         }
-        let first_held = self.first_held();
-        let event = if self.cursor < first_held {
-            let (from, through) = (self.cursor, first_held.previous());
-            self.cursor = first_held;
-            self.declare_loss(from, through, today)
-        } else {
-            let index = usize::try_from(self.cursor.0 - first_held.0).ok()?;
-            let fact = self.held.get(index)?.fact.clone();
-            let sequence = self.cursor;
-            self.cursor = self.cursor.next();
-            self.event(sequence, fact)
+        let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
+        let Lane { stream, cursor, last, sent } = self.lanes[index];
+        let event = match self.spool.read(now, stream, cursor) {
+            Read::Event(event) => event,
+            Read::Gone { through } => {
+                let place = Position { stream, sequence: through.min(last) };
+                let reason = self.why_gone(place);
+                envelope::loss(&self.owner, cursor, place, reason, today).ok()?
+            }
+            Read::Later => return None,
         };
-        let again = event.position.sequence <= self.sent;
+        let again = event.sequence <= sent;
+        let lane = &mut self.lanes[index];
+        lane.cursor = event.sequence.next();
+        lane.sent = sent.max(event.sequence);
         self.resent += u64::from(again);
-        self.sent = self.sent.max(event.position.sequence);
         self.awaiting_puback += 1;
-        self.collectors.on_sent(now, self.last);
-        Some(Outgoing { event, again })
+        self.collectors.on_sent(now, &self.lanes);
+        let position = Position { stream, sequence: event.sequence };
+        Some(Outgoing { position, kind: event.kind, payload: event.payload, again })
     }
 
     /// A new connection: nothing is under way, and what was not acked is sent again.
     pub fn on_connected(&mut self, now: Instant) {
         self.awaiting_puback = 0;
-        self.cursor = self.collectors.stored_by_furthest().next();
+        for lane in &mut self.lanes {
+            lane.cursor = self.collectors.stored_by_furthest(lane.stream).next();
+        }
         self.resend_began = Some(now);
     }
 
@@ -187,145 +211,203 @@ impl Outbox {
     pub fn on_ack(
         &mut self,
         now: Instant,
+        today: Timestamp,
         name: &CollectorName,
         ack: Ack,
         retained: bool,
     ) -> AckOutcome {
-        let outcome = self.collectors.on_ack(now, name, ack, retained, self.stream, self.last);
+        let known = self
+            .lanes
+            .iter()
+            .find(|lane| lane.stream == ack.stream)
+            .map(|lane| Known { last: lane.last, is_current: lane.stream == self.spool.stream() });
+        let outcome = self.collectors.on_ack(name, ack, retained, known);
         match outcome {
-            AckOutcome::Advanced => {
-                self.cursor = self.cursor.max(self.collectors.stored_by_furthest().next());
-                self.trim_acked();
-            }
+            AckOutcome::Advanced => self.on_advanced(now, today, ack.stream),
             AckOutcome::Repeated if self.resend_is_under_way(now) => {
                 return AckOutcome::Unchanged;
             }
             AckOutcome::Repeated | AckOutcome::FellBack | AckOutcome::NewEpoch => {
-                let from = self.collectors.stored_by(name).next();
-                self.cursor = self.cursor.min(from);
-                self.resend_began = Some(now);
+                self.resend_to(now, name);
             }
             AckOutcome::Unchanged
             | AckOutcome::OtherStream
             | AckOutcome::BeyondSent
-            | AckOutcome::NotConfigured => {}
+            | AckOutcome::NotConfigured => return outcome,
         }
+        self.collectors.expect_ack(now, name, &self.lanes);
         outcome
     }
 
-    /// A collector came back, or came for the first time: what it lacks is sent again.
+    /// A collector came, or came back: what it lacks is sent again.
     pub fn on_collector_online(&mut self, now: Instant, name: &CollectorName) {
-        self.resend_began = Some(now);
-        self.cursor = self.cursor.min(self.collectors.stored_by(name).next());
+        self.collectors.on_presence(name, true);
+        self.resend_to(now, name);
     }
 
-    /// Begins a new stream with what the old one still held, numbered from 1.
-    pub fn begin_stream(&mut self, stream: StreamId) {
-        self.stream = stream;
-        self.last = Sequence(self.held.len() as u64);
-        self.cursor = Sequence(1);
-        self.sent = Sequence(0);
+    /// A collector's presence was heard; nothing is sent again for one that is away.
+    pub fn on_collector_presence(&mut self, name: &CollectorName, is_online: bool) {
+        self.collectors.on_presence(name, is_online);
+    }
+
+    /// Begins a new stream with what not every collector has of the old one, numbered from 1.
+    pub fn begin_stream(&mut self, now: Instant, stream: StreamId) {
+        let Position { stream: old, sequence: last } = self.position();
+        let mut next = self.collectors.stored_by_all(old).next();
+        let unwritten = self.spool.begin_stream(now, stream);
+        self.collectors.hand_over(old, last);
+        self.lanes.push(new_lane(stream));
         self.awaiting_puback = 0;
-        self.collectors.begin_stream();
+        let first_unwritten = unwritten.first().map_or(last.next(), |event| event.sequence);
+        while next < first_unwritten {
+            match self.spool.read(now, old, next) {
+                Read::Event(event) => {
+                    next = event.sequence.next();
+                    self.append_again(now, &event);
+                }
+                Read::Gone { through } => next = through.next(),
+                Read::Later => break,
+            }
+        }
+        unwritten.iter().for_each(|event| self.append_again(now, event));
     }
 
     /// When [`Self::on_deadline`] wants to be called, if ever.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.collectors.next_deadline()
+        [self.collectors.next_deadline(), self.spool.next_deadline()].into_iter().flatten().min()
     }
 
-    /// An ack stood still too long: what it lacks will be sent again. Returns whether so.
+    /// An ack stood still too long, or a disk is worth another try. Returns whether events will
+    /// be sent again.
     pub fn on_deadline(&mut self, now: Instant) -> bool {
-        match self.collectors.on_deadline(now, self.last) {
-            Some(from) if from < self.cursor => {
-                self.cursor = from;
-                self.resend_began = Some(now);
-                true
-            }
-            _ => false,
+        let dropped = self.spool.on_deadline(now);
+        self.on_dropped(now, &dropped);
+        let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
+        for name in self.collectors.on_deadline(now, &self.lanes) {
+            self.resend_to(now, &name);
         }
+        self.lanes.iter().zip(before).any(|(lane, before)| lane.cursor < before)
     }
 
     /// Whether there is nothing left to do: everything was sent, the broker took it, and a
     /// collector, if any ever spoke, has stored it.
     pub fn is_settled(&self) -> bool {
-        let is_stored =
-            self.collectors.stored_by_furthest() >= self.last || !self.collectors.any_spoke();
-        self.cursor > self.last && self.awaiting_puback == 0 && is_stored
+        let any_spoke = self.collectors.any_spoke();
+        let is_settled = |lane: &Lane| {
+            let stored = self.collectors.stored_by_furthest(lane.stream);
+            lane.cursor > lane.last && (stored >= lane.last || !any_spoke)
+        };
+        self.awaiting_puback == 0 && self.lanes.iter().all(is_settled)
+    }
+
+    /// A job that makes durable what is not yet; see [`Spool::begin_sync`].
+    pub fn begin_sync(&mut self, now: Instant) -> Option<(SyncTicket, SyncJob)> {
+        self.spool.begin_sync(now)
+    }
+
+    /// The end of such a job.
+    pub fn on_synced(&mut self, now: Instant, ticket: &SyncTicket, result: std::io::Result<()>) {
+        self.spool.on_synced(now, ticket, result);
+    }
+
+    fn first_unacked(&self, lane: &Lane) -> Sequence {
+        let unacked = self.collectors.stored_by_all(lane.stream).next();
+        unacked.max(self.spool.first_of(lane.stream))
+    }
+
+    fn on_advanced(&mut self, now: Instant, today: Timestamp, stream: StreamId) {
+        let present = self.collectors.stored_by_present(stream);
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.stream == stream) {
+            lane.cursor = lane.cursor.max(present.next());
+        }
+        self.spool.set_acked(stream, self.collectors.stored_by_all(stream), today);
+        let (spool, collectors) = (&self.spool, &self.collectors);
+        self.lanes.retain(|lane| {
+            spool.holds(lane.stream) || collectors.stored_by_all(lane.stream) < lane.last
+        });
+        self.acks_since_note += 1;
+        let is_idle = self.lanes.iter().all(|lane| {
+            lane.cursor > lane.last && self.collectors.stored_by_all(lane.stream) >= lane.last
+        });
+        if is_idle || self.acks_since_note >= ACKS_PER_NOTE {
+            self.write_note(now);
+        }
+    }
+
+    fn resend_to(&mut self, now: Instant, name: &CollectorName) {
+        for lane in &mut self.lanes {
+            let from = self.collectors.stored_by(name, lane.stream).next();
+            lane.cursor = lane.cursor.min(from);
+        }
+        self.resend_began = Some(now);
     }
 
     fn resend_is_under_way(&self, now: Instant) -> bool {
         self.resend_began.is_some_and(|began| now.duration_since(began) < RESEND_PAUSE)
     }
 
-    fn first_held(&self) -> Sequence {
-        Sequence(self.last.0 + 1 - self.held.len() as u64)
-    }
-
-    fn is_over_limit(&self) -> bool {
-        self.held_bytes > self.limits.bytes_max || self.held.len() > self.limits.events_max
-    }
-
-    fn trim_acked(&mut self) {
-        let acked = self.collectors.stored_by_all();
-        while self.first_held() <= acked && self.held_bytes > ACKED_BYTES_MAX {
-            self.forget_oldest();
+    /// Counts what is lost, and writes it down. What every collector had is no loss.
+    fn on_dropped(&mut self, now: Instant, dropped: &[Dropped]) -> u64 {
+        let mut lost = 0;
+        for Dropped { stream, from, through } in dropped {
+            let from = self.collectors.stored_by_all(*stream).next().max(*from);
+            lost += (through.0 + 1).saturating_sub(from.0);
         }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some(held) = self.held.pop_front() {
-            self.held_bytes -= held.bytes;
+        if lost > 0 {
+            self.dropped += lost;
+            let excess = self.lanes.len().saturating_sub(LANES_MAX);
+            self.lanes.drain(..excess);
+            self.write_note(now);
         }
+        lost
     }
 
-    fn declare_loss(&self, from: Sequence, through: Sequence, today: Timestamp) -> Event {
-        let stored = self.collectors.stored_by_all();
-        let reason = if through <= stored {
-            "no longer held: every collector had acked it"
-        } else {
-            "outbox full: the oldest events were dropped"
+    fn write_note(&mut self, now: Instant) {
+        self.acks_since_note = 0;
+        let lanes = &self.lanes;
+        self.collectors.keep(|stream| lanes.iter().any(|lane| lane.stream == stream));
+        let gone = self.lanes.iter().filter(|lane| !self.spool.holds(lane.stream));
+        let note = Note {
+            collectors: self.collectors.positions(),
+            gone: gone.map(|lane| (lane.stream, lane.last)).collect(),
         };
-        let data = OutboxDropped { from, through, reason: reason.to_owned() };
-        let fact = Fact { time: today, recorded_time: today, data: EventData::OutboxDropped(data) };
-        self.event(through, fact)
+        if let Ok(payload) = serde_json::to_vec(&note) {
+            self.spool.note(now, payload.into());
+        }
     }
 
-    fn event(&self, sequence: Sequence, fact: Fact) -> Event {
-        Event {
-            site: self.site.clone(),
-            node: self.node.clone(),
-            position: Position { stream: self.stream, sequence },
-            time: fact.time,
-            recorded_time: fact.recorded_time,
-            data: fact.data,
-            extensions: serde_json::Map::new(),
+    fn why_gone(&self, place: Position) -> &'static str {
+        if place.sequence <= self.collectors.stored_by_all(place.stream) {
+            "no longer held: every collector had acked it"
+        } else if self.dropped > 0 {
+            "outbox full: the oldest events were dropped"
+        } else {
+            "no longer held: it cannot be read from the agent's disk"
+        }
+    }
+
+    fn append_again(&mut self, now: Instant, event: &Stored) {
+        let appended = envelope::open(event).map(|fact| self.append(now, fact));
+        if !matches!(appended, Some(Ok(_))) {
+            self.dropped += 1;
         }
     }
 }
 
-/// What a fact counts towards the limit, in bytes: its variable parts and a fixed share.
-fn event_bytes(fact: &Fact) -> usize {
-    const FIXED: usize = 512;
-    FIXED
-        + match &fact.data {
-            EventData::UnitLog(log) => {
-                log.lines.iter().map(|line| line.message.len() + 64).sum::<usize>()
-            }
-            EventData::UnitChanged(changed) => changed.state.unit.len(),
-            _ => 0,
-        }
+fn new_lane(stream: StreamId) -> Lane {
+    Lane { stream, last: Sequence(0), cursor: Sequence(1), sent: Sequence(0) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use pvewatch_protocol::Epoch;
     use pvewatch_protocol::event::UnitRemoved;
+    use pvewatch_protocol::{Epoch, EventData, Site, codec};
     use uuid::Uuid;
 
     use super::super::collectors::RESEND_DELAY_MIN;
+    use super::super::spool::Limits;
     use super::*;
 
     /// An outbox with a clock; sequences stand for events.
@@ -340,9 +422,9 @@ mod tests {
         fn new(events_max: usize) -> Self {
             let limits = Limits { bytes_max: 1024 * 1024, events_max };
             let names = [CollectorName::default()];
-            let stream = StreamId(Uuid::from_u128(1));
-            let node = "pve1".parse().unwrap();
-            let outbox = Outbox::new(Site::default(), node, &names, limits, stream);
+            let owner = Owner { site: Site::default(), node: "pve1".parse().unwrap() };
+            let spool = Spool::in_memory(owner.clone(), limits, StreamId(Uuid::from_u128(1)));
+            let outbox = Outbox::new(owner, &names, spool, Opened::default());
             Self { outbox, now: Instant::now(), epoch: Epoch(Uuid::from_u128(7)) }
         }
 
@@ -351,7 +433,8 @@ mod tests {
                 let data =
                     EventData::UnitRemoved(UnitRemoved { unit: format!("{number}.service") });
                 let epoch = Timestamp::UNIX_EPOCH;
-                self.outbox.append(Fact { time: epoch, recorded_time: epoch, data });
+                let fact = Fact { time: epoch, recorded_time: epoch, data };
+                self.outbox.append(self.now, fact).unwrap();
             }
         }
 
@@ -360,7 +443,7 @@ mod tests {
             let mut sent = Vec::new();
             while let Some(outgoing) = self.outbox.next_to_publish(self.now, Timestamp::UNIX_EPOCH)
             {
-                sent.push(outgoing.event.position.sequence.0);
+                sent.push(outgoing.position.sequence.0);
                 self.outbox.on_puback();
             }
             sent
@@ -373,7 +456,8 @@ mod tests {
         fn ack_as(&mut self, collector_epoch: Epoch, through: u64) -> AckOutcome {
             let stream = self.outbox.position().stream;
             let ack = Ack { collector_epoch, stream, through: Sequence(through) };
-            self.outbox.on_ack(self.now, &CollectorName::default(), ack, false)
+            let today = Timestamp::UNIX_EPOCH;
+            self.outbox.on_ack(self.now, today, &CollectorName::default(), ack, false)
         }
 
         fn pass(&mut self, duration: Duration) -> bool {
@@ -457,11 +541,12 @@ mod tests {
         let mut story = Story::new(3);
         story.append(5);
         let outgoing = story.outbox.next_to_publish(story.now, Timestamp::UNIX_EPOCH).unwrap();
-        let EventData::OutboxDropped(lost) = outgoing.event.data else {
-            panic!("expected outbox.dropped, got {:?}", outgoing.event.data);
+        let event = codec::decode_event(&outgoing.payload).unwrap();
+        let EventData::OutboxDropped(lost) = event.data else {
+            panic!("expected outbox.dropped, got {:?}", event.data);
         };
         assert_eq!((lost.from, lost.through), (Sequence(1), Sequence(2)));
-        assert_eq!(outgoing.event.position.sequence, Sequence(2));
+        assert_eq!(event.position.sequence, Sequence(2));
         story.outbox.on_puback();
         assert_eq!(story.sends(), [3, 4, 5]);
         assert_eq!(story.outbox.dropped_events(), 2);
@@ -484,7 +569,7 @@ mod tests {
         story.append(2);
         story.sends();
         assert_eq!(story.ack(9), AckOutcome::BeyondSent);
-        story.outbox.begin_stream(StreamId(Uuid::from_u128(2)));
+        story.outbox.begin_stream(story.now, StreamId(Uuid::from_u128(2)));
         assert_eq!(story.sends(), [1, 2]);
     }
 
@@ -505,7 +590,7 @@ mod tests {
         let stream = story.outbox.position().stream;
         let ack = Ack { collector_epoch: story.epoch, stream, through: Sequence(1) };
         let other: CollectorName = "other".parse().unwrap();
-        let outcome = story.outbox.on_ack(story.now, &other, ack, false);
+        let outcome = story.outbox.on_ack(story.now, Timestamp::UNIX_EPOCH, &other, ack, false);
         assert_eq!(outcome, AckOutcome::NotConfigured);
         assert_eq!(story.outbox.unacked_events(), 1);
     }

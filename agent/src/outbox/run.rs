@@ -2,13 +2,16 @@
 //!
 //! Everything that changes it comes in through one `select!`. Facts go out in order through the
 //! window; pictures wait in a short queue of their own and are dropped when the link is lost,
-//! because new ones are asked for as soon as it is back. Samples are sent or forgotten.
+//! because new ones are asked for as soon as it is back. Samples are sent or forgotten. What is
+//! slow about a disk, making durable, runs apart: one job at a time, for all that came meanwhile.
 
+mod disk;
 mod hear;
 mod speak;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -22,11 +25,13 @@ use pvewatch_protocol::{
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use uuid::Uuid;
 
-use super::queue::{Limits, Outbox};
+use super::queue::Outbox;
+use super::spool::{Limits, Owner};
 use crate::app::Inputs;
 use crate::mqtt::{Link, LinkEvent, Speaker};
 use crate::source::{Fact, Report};
 use crate::{clock, pictures};
+use disk::Syncing;
 
 /// How long each half of a goodbye may take: the rest of the outbox, and the broker's answers.
 const GOODBYE_MAX: Duration = Duration::from_secs(3);
@@ -45,6 +50,8 @@ pub struct RunnerSettings {
     pub collectors: Vec<CollectorName>,
     /// How much the outbox may hold.
     pub limits: Limits,
+    /// Where the outbox keeps its events; in memory alone if there is no place.
+    pub spool: Option<PathBuf>,
     /// The way to the broker.
     pub broker: Broker,
 }
@@ -65,6 +72,8 @@ pub struct Runner {
     facts: AgentFacts,
     inputs: Inputs,
     outbox: Outbox,
+    /// What is being made durable.
+    syncing: Option<Syncing>,
     link: Link,
     /// The connection that is up, if one is.
     epoch: Option<Epoch>,
@@ -79,10 +88,13 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner with an empty outbox and a new stream.
-    pub fn new(settings: RunnerSettings, facts: AgentFacts, inputs: Inputs) -> Self {
-        let RunnerSettings { site, node, collectors, limits, broker } = settings;
+    /// A runner with a new stream, behind those that earlier starts left.
+    pub fn new(settings: RunnerSettings, mut facts: AgentFacts, inputs: Inputs) -> Self {
+        let RunnerSettings { site, node, collectors, limits, spool, broker } = settings;
         let stream = StreamId(Uuid::now_v7());
+        let owner = Owner { site: site.clone(), node: node.clone() };
+        let (spool, opened, status) = disk::open(spool.as_deref(), owner.clone(), limits, stream);
+        pictures::set_status(&mut facts, status);
         let speaker = Speaker {
             site: site.clone(),
             node: node.clone(),
@@ -90,7 +102,8 @@ impl Runner {
             cluster: facts.cluster.clone(),
         };
         Self {
-            outbox: Outbox::new(site.clone(), node.clone(), &collectors, limits, stream),
+            outbox: Outbox::new(owner, &collectors, spool, opened),
+            syncing: None,
             link: Link::new(broker, speaker.clone()),
             site,
             node,
@@ -118,6 +131,7 @@ impl Runner {
         self.tell_status();
         loop {
             self.publish_due().await;
+            self.begin_sync();
             let resend_at = self.outbox.next_deadline().map(Instant::from_std);
             tokio::select! {
                 reason = &mut stop => return self.say_goodbye(reason).await,
@@ -130,6 +144,9 @@ impl Runner {
                 Ok(()) = self.inputs.readings.changed() => self.publish_sample(),
                 () = sleep_until(resend_at.unwrap_or_else(far_away)), if resend_at.is_some() => {
                     self.on_resend_due();
+                }
+                (ticket, result) = disk::synced(&mut self.syncing) => {
+                    self.on_synced(&ticket, result);
                 }
                 () = tick(&mut alive) => service::alive(),
             }
@@ -219,7 +236,10 @@ impl Runner {
     fn on_resend_due(&mut self) {
         if self.outbox.on_deadline(clock::now()) && self.epoch.is_some() {
             log::info!("no ack for too long: events are sent again");
+            // A broker can take everything and pass nothing on.
+            self.link.prefer_another();
         }
+        self.tell_disk();
     }
 
     fn append_now(&mut self, data: EventData) {
@@ -228,7 +248,14 @@ impl Runner {
     }
 
     fn append(&mut self, fact: Fact) {
-        let dropped = self.outbox.append(fact);
+        let dropped = match self.outbox.append(clock::now(), fact) {
+            Ok(dropped) => dropped,
+            Err(error) => {
+                log::error!("an event is not sent: {error}");
+                return;
+            }
+        };
+        self.tell_disk();
         if dropped > 0 && self.outbox.dropped_events() == dropped {
             log::error!(
                 "outbox: full with {} events: the oldest are dropped; see why the collector \
@@ -280,6 +307,7 @@ impl Runner {
         if unacked > 0 {
             log::info!("{unacked} events were sent but not acked when the agent stopped");
         }
+        self.sync_last().await;
         self.link.close(GOODBYE_MAX).await;
     }
 }

@@ -37,7 +37,7 @@ impl Runner {
     }
 
     fn on_ack(&mut self, collector: &CollectorName, ack: Ack, retained: bool) {
-        let outcome = self.outbox.on_ack(clock::now(), collector, ack, retained);
+        let outcome = self.outbox.on_ack(clock::now(), clock::today(), collector, ack, retained);
         match outcome {
             AckOutcome::Advanced | AckOutcome::Unchanged | AckOutcome::OtherStream => {}
             AckOutcome::Repeated | AckOutcome::FellBack => {
@@ -52,7 +52,7 @@ impl Runner {
                     "collector {collector} has more than this agent sent: this host was rolled \
                      back, a new stream begins"
                 );
-                self.outbox.begin_stream(StreamId(Uuid::now_v7()));
+                self.outbox.begin_stream(clock::now(), StreamId(Uuid::now_v7()));
                 self.want_pictures();
             }
             AckOutcome::NotConfigured => log::debug!("collector {collector} is not configured"),
@@ -63,6 +63,7 @@ impl Runner {
     fn on_collector(&mut self, name: CollectorName, presence: CollectorPresence, retained: bool) {
         let is_online = presence.state == PresenceState::Online;
         let before = self.collectors_seen.insert(name.clone(), presence.clone());
+        self.outbox.on_collector_presence(&name, is_online);
         let was_there = before.is_some_and(|before| {
             before.state == PresenceState::Online
                 && before.epoch == presence.epoch

@@ -29,17 +29,9 @@ impl Runner {
             return;
         }
         while let Some(outgoing) = self.outbox.next_to_publish(clock::now(), clock::today()) {
-            let topic = pictures::event_topic(&outgoing.event);
-            match codec::encode_event(&outgoing.event) {
-                Ok(payload) => {
-                    let message = Message::new(topic, payload).content_type(CONTENT_TYPE);
-                    self.publish(message, Kind::Event).await;
-                }
-                Err(error) => {
-                    log::error!("{}: cannot be encoded: {error}", outgoing.event.id());
-                    self.outbox.on_puback();
-                }
-            }
+            let topic = pictures::event_topic(&self.site, &self.node, &outgoing.kind);
+            let message = Message::new(topic, outgoing.payload).content_type(CONTENT_TYPE);
+            self.publish(message, Kind::Event).await;
         }
         let parts_out = self.awaiting_puback.values().filter(|kind| **kind == Kind::Part).count();
         for _ in parts_out..PARTS_WINDOW {

@@ -1,6 +1,7 @@
 //! The agent beside the collector, on a thread of its own: it is made for one.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -17,13 +18,16 @@ use super::UpError;
 /// How long the agent may take to say goodbye: each half of it has 3 s.
 const GOODBYE_MAX: Duration = Duration::from_secs(8);
 
-/// The settings of an agent for this machine; the broker is not known yet.
+/// The settings of an agent for this machine, which keeps its events below `data`; the broker is
+/// not known yet.
 ///
 /// # Errors
 /// When this host's name cannot be a node's.
-pub fn settings(node: Option<NodeName>) -> Result<Settings, UpError> {
+pub fn settings(node: Option<NodeName>, data: &Path) -> Result<Settings, UpError> {
     let overrides = Overrides { node, ..Overrides::default() };
-    Settings::from_config(Config::default(), overrides, false)
+    let mut config = Config::default();
+    config.outbox.directory = Some(data.join("spool"));
+    Settings::from_config(config, overrides, false)
         .map_err(|error| UpError::Agent(format!("{} (here: --node NAME)", explain(error.as_ref()))))
 }
 

@@ -122,7 +122,7 @@ pub fn run(arguments: UpArguments) -> Result<(), UpError> {
 async fn serve(arguments: UpArguments) -> Result<(), UpError> {
     let mut signals = Signals::watch()?;
     let data = place::choose(arguments.data)?;
-    let agent = agent::settings(arguments.node)?;
+    let agent = agent::settings(arguments.node, &data)?;
     let password = Secret::random();
     let config = config(&arguments.mqtt, arguments.http, data.clone(), &agent.node, &password);
     let running = app::start(config).await.map_err(explain)?;

@@ -1,0 +1,91 @@
+//! What goes when there is too much: whole segments, the oldest first.
+
+use super::segment::Segment;
+use super::{Dropped, MEMORY_BYTES_MAX, SEGMENTS_MAX, Sequence, Spool};
+
+impl Spool {
+    pub(super) fn enforce_limits(&mut self) -> Vec<Dropped> {
+        let mut dropped = Vec::new();
+        loop {
+            let events: usize = self.segments.iter().map(|segment| segment.written.events).sum();
+            let over = self.held_bytes() > self.limits.bytes_max
+                || events + self.unwritten().count() > self.limits.events_max
+                || self.segments.len() > SEGMENTS_MAX;
+            if !over {
+                return dropped;
+            }
+            match self.segments.front() {
+                Some(oldest) if self.is_appended_to(oldest.number) => return dropped,
+                Some(_) => dropped.extend(self.remove_oldest()),
+                None if self.tail.len() > 1 => dropped.extend(self.drop_tail_front()),
+                None => return dropped,
+            }
+        }
+    }
+
+    pub(super) fn enforce_memory(&mut self) -> Vec<Dropped> {
+        let mut dropped = Vec::new();
+        while self.tail_bytes > MEMORY_BYTES_MAX && self.tail.len() > 1 {
+            dropped.extend(self.drop_tail_front());
+        }
+        dropped
+    }
+
+    /// Lets the oldest event in memory go; that is a loss if it is nowhere else.
+    fn drop_tail_front(&mut self) -> Option<Dropped> {
+        let record = self.tail.pop_front()?;
+        self.tail_bytes -= record.length();
+        let is_lost = record.sequence > self.written;
+        self.written = self.written.max(record.sequence);
+        let (from, through) = (record.sequence, record.sequence);
+        is_lost.then_some(Dropped { stream: self.stream, from, through })
+    }
+
+    /// In memory, what is acked is kept only as far as the bound for it goes.
+    pub(super) fn trim_memory(&mut self, through: Sequence) {
+        while self.tail_bytes > MEMORY_BYTES_MAX / 32
+            && self.tail.front().is_some_and(|record| record.sequence <= through)
+        {
+            self.drop_tail_front();
+        }
+    }
+
+    /// Deletes every segment that all collectors have. Returns whether there was one.
+    pub(super) fn give_up_acked(&mut self) -> bool {
+        let mut freed = false;
+        while let Some(oldest) = self.segments.front()
+            && self.is_acked(oldest)
+            && !self.is_appended_to(oldest.number)
+        {
+            freed = true;
+            self.remove_oldest();
+        }
+        freed
+    }
+
+    pub(super) fn remove_oldest(&mut self) -> Option<Dropped> {
+        let segment = self.segments.pop_front()?;
+        // A file that cannot be deleted is found at the next start, and goes then.
+        let _ = self.storage.as_mut().map(|storage| storage.remove(segment.number));
+        if self.loaded.as_ref().is_some_and(|(number, _)| *number == segment.number) {
+            self.loaded = None;
+        }
+        let (from, through) = (segment.first, segment.written.last);
+        if segment.stream == self.stream {
+            while self.tail.front().is_some_and(|record| record.sequence <= through) {
+                let record = self.tail.pop_front()?;
+                self.tail_bytes -= record.length();
+            }
+        }
+        (segment.written.events > 0).then_some(Dropped { stream: segment.stream, from, through })
+    }
+
+    pub(super) fn is_acked(&self, segment: &Segment) -> bool {
+        let acked = self.acked.get(&segment.stream).copied().unwrap_or_default();
+        segment.written.last <= acked
+    }
+
+    pub(super) fn is_appended_to(&self, number: u64) -> bool {
+        self.is_open && self.segments.back().is_some_and(|newest| newest.number == number)
+    }
+}

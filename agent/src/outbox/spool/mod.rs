@@ -1,0 +1,396 @@
+//! The events of this node on disk: an append-only log of segments, bounded, synced in groups.
+//!
+//! An event is put in memory and written at once, and leaves memory when it is durable; it can
+//! be read from the first moment on. A disk that is full or fails costs durability, not events:
+//! they stay in memory, within a bound, and are written when the disk takes them again.
+//! Positions of collectors are only hints here (see [`Spool::note`]): losing them costs repeats.
+//!
+//! Absent: what is sent when, and what an event means.
+
+mod bounds;
+mod durable;
+mod files;
+mod opening;
+mod record;
+mod segment;
+mod storage;
+mod writing;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use pvewatch_protocol::{NodeName, Sequence, Site, StreamId};
+
+pub use files::{Files, OpenError};
+pub use opening::{Finding, Opened};
+use record::{Record, Tag};
+use segment::{Contents, Extent, Segment};
+pub use storage::{Storage, SyncJob};
+use writing::note_record;
+
+/// Bytes after which a new segment is begun: what is deleted, or read again, at a time.
+const SEGMENT_BYTES: u64 = 512 * 1024;
+
+/// Segments at most; the oldest goes first. A segment is at least one agent start.
+const SEGMENTS_MAX: usize = 2_000;
+
+/// Bytes of events that are held in memory because the disk does not take them.
+///
+/// Overflow: the oldest go first, which is a loss if they were not written.
+pub const MEMORY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long an event that every collector has is kept, so that a restored collector can be given
+/// it again.
+pub const ACKED_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a disk that failed is left alone before it is tried again; it doubles.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How much may be held.
+///
+/// Overflow: the oldest events go first, a segment at a time; the range is declared with
+/// `outbox.dropped` and counted in every sample.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most bytes on disk.
+    pub bytes_max: u64,
+    /// Most events.
+    pub events_max: usize,
+}
+
+/// Whose events these are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The installation.
+    pub site: Site,
+    /// The node.
+    pub node: NodeName,
+}
+
+/// An event as it is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its number in its stream.
+    pub sequence: Sequence,
+    /// When the agent learned of it, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Its kind.
+    pub kind: String,
+    /// The envelope.
+    pub payload: Bytes,
+}
+
+/// What became of a request for an event.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Here it is.
+    Event(Stored),
+    /// It is not held any more; the next that is held comes after `through`.
+    Gone {
+        /// The last of those that are gone.
+        through: Sequence,
+    },
+    /// The disk did not answer; it is worth another try at [`Spool::next_deadline`].
+    Later,
+}
+
+/// Events that went because of a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dropped {
+    /// Of this stream.
+    pub stream: StreamId,
+    /// The first.
+    pub from: Sequence,
+    /// The last.
+    pub through: Sequence,
+}
+
+/// What a [`SyncJob`] covers.
+#[derive(Debug)]
+pub struct SyncTicket(Vec<(u64, Extent)>);
+
+/// The log of one node.
+pub struct Spool {
+    storage: Option<Box<dyn Storage>>,
+    owner: Owner,
+    limits: Limits,
+    segments: VecDeque<Segment>,
+    next_number: u64,
+    /// Whether the newest segment takes more.
+    is_open: bool,
+    stream: StreamId,
+    last: Sequence,
+    /// The newest events of the current stream, without gaps: those that are not durable yet.
+    tail: VecDeque<Record>,
+    tail_bytes: usize,
+    /// The last event of the current stream that is in a segment.
+    written: Sequence,
+    /// Up to where every collector has each stream.
+    acked: BTreeMap<StreamId, Sequence>,
+    /// Repeated at the start of every segment, so that no segment is needed for it.
+    note: Option<Bytes>,
+    /// The segment that is being read.
+    loaded: Option<(u64, Vec<Record>)>,
+    trouble: Option<String>,
+    retry: Option<Retry>,
+}
+
+/// A disk that failed. It counts as well again when something became durable.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    /// When it is tried again; none while that is under way.
+    at: Option<Instant>,
+    delay: Duration,
+}
+
+impl Spool {
+    /// A log in memory alone, within [`MEMORY_BYTES_MAX`]: every event is lost with the process.
+    pub fn in_memory(owner: Owner, limits: Limits, stream: StreamId) -> Self {
+        Self {
+            storage: None,
+            owner,
+            limits,
+            segments: VecDeque::new(),
+            next_number: 1,
+            is_open: false,
+            stream,
+            last: Sequence(0),
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            written: Sequence(0),
+            acked: BTreeMap::new(),
+            note: None,
+            loaded: None,
+            trouble: None,
+            retry: None,
+        }
+    }
+
+    /// Begins a stream; what is put in from now on belongs to it.
+    ///
+    /// Returns the events of the stream before it that are in no segment, and so are held no more.
+    pub fn begin_stream(&mut self, now: Instant, stream: StreamId) -> Vec<Stored> {
+        self.flush(now);
+        let unwritten = self.unwritten().map(stored).collect();
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.is_open = false;
+        self.stream = stream;
+        self.last = Sequence(0);
+        self.written = Sequence(0);
+        unwritten
+    }
+
+    /// The current stream.
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// The last event of the current stream.
+    pub fn last(&self) -> Sequence {
+        self.last
+    }
+
+    /// Puts the next event in. Returns what had to go for it.
+    pub fn append(&mut self, now: Instant, event: Stored) -> Vec<Dropped> {
+        let Stored { sequence, at_ms, kind, payload } = event;
+        let record = Record { tag: Tag::Event, sequence, at_ms, name: kind, payload };
+        self.last = sequence;
+        self.tail_bytes += record.length();
+        self.tail.push_back(record);
+        self.flush(now);
+        let mut dropped = self.enforce_limits();
+        dropped.extend(self.enforce_memory());
+        dropped
+    }
+
+    /// Reads an event of a stream.
+    pub fn read(&mut self, now: Instant, stream: StreamId, sequence: Sequence) -> Read {
+        if stream == self.stream
+            && let Some(first) = self.tail.front().map(|record| record.sequence)
+            && sequence >= first
+        {
+            let index = usize::try_from(sequence.0 - first.0).unwrap_or(usize::MAX);
+            return match self.tail.get(index) {
+                Some(record) => Read::Event(stored(record)),
+                None => Read::Gone { through: sequence },
+            };
+        }
+        let covering = self.segments.iter().find(|segment| segment.covers(stream, sequence));
+        if let Some(number) = covering.map(|segment| segment.number) {
+            match self.load(number) {
+                Ok(events) => {
+                    if let Ok(index) = events.binary_search_by_key(&sequence, |r| r.sequence) {
+                        let event = stored(&events[index]);
+                        if index + 1 == events.len() {
+                            self.loaded = None;
+                        }
+                        return Read::Event(event);
+                    }
+                }
+                Err(error) => {
+                    self.note_trouble(now, "read", &error);
+                    return Read::Later;
+                }
+            }
+        }
+        Read::Gone { through: self.gone_through(stream, sequence) }
+    }
+
+    /// The first event of a stream that is held at or after `sequence`, less one.
+    fn gone_through(&mut self, stream: StreamId, sequence: Sequence) -> Sequence {
+        let loaded = self.loaded.as_ref().map(|(number, events)| (*number, events));
+        let mut next = None;
+        for segment in self.segments.iter().filter(|segment| segment.stream == stream) {
+            let first = if segment.first > sequence {
+                (segment.written.events > 0).then_some(segment.first)
+            } else if let Some((number, events)) = loaded
+                && number == segment.number
+            {
+                events.iter().map(|event| event.sequence).find(|held| *held > sequence)
+            } else {
+                None
+            };
+            next = match (next, first) {
+                (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
+                (a, b) => a.or(b),
+            };
+        }
+        let in_tail = self.tail.front().filter(|_| stream == self.stream).map(|r| r.sequence);
+        match next.or(in_tail) {
+            Some(next) => next.previous(),
+            None if stream == self.stream => self.last,
+            None => self.last_of(stream).max(sequence),
+        }
+    }
+
+    /// The last event of a stream that was ever seen here; 0 if there is none.
+    pub fn last_of(&self, stream: StreamId) -> Sequence {
+        if stream == self.stream {
+            return self.last;
+        }
+        let segments = self.segments.iter().filter(|segment| segment.stream == stream);
+        segments.map(|segment| segment.written.last).max().unwrap_or_default()
+    }
+
+    /// The first event of a stream that is held; one beyond its last if none is.
+    pub fn first_of(&self, stream: StreamId) -> Sequence {
+        let in_segment = self
+            .segments
+            .iter()
+            .filter(|segment| segment.stream == stream && segment.written.events > 0)
+            .map(|segment| segment.first)
+            .min();
+        let in_tail = self.tail.front().filter(|_| stream == self.stream).map(|r| r.sequence);
+        let first = match (in_segment, in_tail) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        first.unwrap_or_else(|| self.last_of(stream).next())
+    }
+
+    /// Whether anything of a stream is held.
+    pub fn holds(&self, stream: StreamId) -> bool {
+        stream == self.stream || self.segments.iter().any(|segment| segment.stream == stream)
+    }
+
+    /// Every collector has a stream up to here: what is old enough may go.
+    pub fn set_acked(&mut self, stream: StreamId, through: Sequence, today: Timestamp) {
+        self.acked.insert(stream, through);
+        let kept = i64::try_from(ACKED_KEPT.as_millis()).unwrap_or(i64::MAX);
+        let old = today.as_millisecond().saturating_sub(kept);
+        while let Some(oldest) = self.segments.front()
+            && self.is_acked(oldest)
+            && oldest.written.newest_ms < old
+            && !self.is_appended_to(oldest.number)
+        {
+            self.remove_oldest();
+        }
+        if self.storage.is_none() {
+            self.trim_memory(through);
+        }
+        let segments = &self.segments;
+        let current = self.stream;
+        self.acked.retain(|stream, _| {
+            *stream == current || segments.iter().any(|segment| segment.stream == *stream)
+        });
+    }
+
+    /// Writes down what is known of the collectors. It is a hint: after a crash the last one
+    /// that was written counts, and what it does not know of is sent again.
+    pub fn note(&mut self, now: Instant, payload: Bytes) {
+        self.note = Some(payload.clone());
+        if !self.is_open || self.is_left_alone(now) {
+            return;
+        }
+        let record = note_record(payload, self.newest_ms());
+        if let Err(error) = self.write(&[record]) {
+            self.note_trouble(now, "written", &error);
+        }
+    }
+
+    /// Whether every event is durable.
+    pub fn is_durable(&self) -> bool {
+        self.tail.is_empty() && self.storage.is_some()
+    }
+
+    /// What is wrong with the disk, in words.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// Where the events are, for messages; none if only in memory.
+    pub fn place(&self) -> Option<String> {
+        self.storage.as_ref().map(|storage| storage.place())
+    }
+
+    /// Bytes that are held: on disk, and in memory what is not on disk.
+    pub fn held_bytes(&self) -> u64 {
+        let written: u64 = self.segments.iter().map(|segment| segment.written.bytes).sum();
+        written + self.unwritten().map(|record| record.length() as u64).sum::<u64>()
+    }
+
+    /// When [`Self::on_deadline`] wants to be called, if ever.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.retry.and_then(|retry| retry.at)
+    }
+
+    /// Tries a disk again that failed. Returns what had to go.
+    pub fn on_deadline(&mut self, now: Instant) -> Vec<Dropped> {
+        match &mut self.retry {
+            Some(retry) if retry.at.is_some_and(|at| at <= now) => retry.at = None,
+            _ => return Vec::new(),
+        }
+        self.flush(now);
+        self.enforce_limits()
+    }
+
+    fn is_left_alone(&self, now: Instant) -> bool {
+        self.retry.and_then(|retry| retry.at).is_some_and(|at| at > now)
+    }
+
+    fn load(&mut self, number: u64) -> io::Result<&[Record]> {
+        let last = self.segment_mut(number).map(|segment| segment.written.last);
+        let is_loaded = self.loaded.as_ref().is_some_and(|(loaded, events)| {
+            *loaded == number && events.last().map(|event| event.sequence) >= last
+        });
+        if !is_loaded {
+            let storage = self.storage.as_mut().ok_or(io::ErrorKind::NotFound)?;
+            self.loaded = Some((number, Contents::read(&storage.read(number)?).events));
+        }
+        Ok(self.loaded.as_ref().map_or(&[], |(_, events)| events))
+    }
+}
+
+fn stored(record: &Record) -> Stored {
+    Stored {
+        sequence: record.sequence,
+        at_ms: record.at_ms,
+        kind: record.name.clone(),
+        payload: record.payload.clone(),
+    }
+}
