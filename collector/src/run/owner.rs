@@ -186,12 +186,11 @@ impl Owner {
             }));
         }
         (batch.streams, batch.forgotten) = self.parts.ingest.take_changes();
-        if self.parts.mqtt_position.has_changed().unwrap_or(true) {
-            let through = *self.parts.mqtt_position.borrow_and_update();
-            if through > self.mqtt_stored {
-                batch.outputs.push((crate::output::mqtt::NAME.to_owned(), through));
-                self.mqtt_stored = through;
-            }
+        // By its value: to wait for a change counts as having seen it.
+        let through = *self.parts.mqtt_position.borrow();
+        if through > self.mqtt_stored {
+            batch.outputs.push((crate::output::mqtt::NAME.to_owned(), through));
+            self.mqtt_stored = through;
         }
         self.parts.counters.waiting.set(self.parts.ingest.waiting());
         self.parts.counters.queued.set(self.parts.inbox.len());

@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// Far beyond anything that happens here: reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-const RULES: &str = r#"
+pub const RULES: &str = r#"
 [[rule]]
 name = "Failed"
 scope = "unit"
