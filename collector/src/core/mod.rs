@@ -38,6 +38,10 @@ pub const LAZY_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 /// that the trouble is long over. Facts are not held back, only what time alone would do.
 pub const SETTLE_FOR: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long the alerts of a node wait at most, however much of its past keeps coming: a node
+/// whose events are always late must not be without alerts.
+pub const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(60);
+
 /// A deadline that is handled later than this means that the collector itself was not there (a
 /// suspended machine): heartbeats count from now on, as after a start.
 pub const ABSENCE_MIN: SignedDuration = SignedDuration::from_secs(60);
@@ -53,11 +57,18 @@ pub struct Core {
     stats: Vec<RuleStats>,
     /// Nodes whose alerts are marked stale.
     silent: BTreeSet<NodeName>,
-    /// Until when what time alone would do to a node's alerts is put off.
-    settling: HashMap<NodeName, Timestamp>,
+    /// Nodes whose alerts wait.
+    settling: HashMap<NodeName, Settling>,
     counters: Counters,
     now: Timestamp,
     snapshot: Option<Arc<Snapshot>>,
+}
+
+/// What time alone would do to a node's alerts is put off.
+#[derive(Debug, Clone, Copy)]
+struct Settling {
+    since: Timestamp,
+    until: Timestamp,
 }
 
 impl Core {
@@ -95,11 +106,15 @@ impl Core {
                 // Whatever was due before the event happened comes before it.
                 self.run_timers(moment.judged.min(self.now), &mut out);
                 if late {
-                    let until = Moment::both(self.now).after(SETTLE_FOR).judged;
-                    self.settling.insert(event.node.clone(), until);
+                    self.settle(&event.node, &mut out);
                 }
+                let node = event.node.clone();
                 let changes = self.fleet.apply_event(event, version, received_at);
                 self.follow_all(changes, &mut out);
+                if !late {
+                    // Streams are in order: what came before this has come.
+                    self.settling.remove(&node);
+                }
             }
             Input::Sample { node, sample, received_at } => {
                 self.counters.samples += 1;
@@ -180,6 +195,28 @@ impl Core {
     /// The rules.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// Lets the alerts of a node wait, because more of its past may follow.
+    fn settle(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
+        if self.settling.get(node).is_some_and(|settling| settling.until <= self.now) {
+            // It has waited: what is due comes before it waits again.
+            self.settling.remove(node);
+            self.run_timers(self.now, out);
+        }
+        self.begin_to_settle(node);
+    }
+
+    fn begin_to_settle(&mut self, node: &NodeName) {
+        let now = self.now;
+        let until = Moment::both(now).after(SETTLE_FOR).judged;
+        let settling = self.settling.entry(node.clone()).or_insert(Settling { since: now, until });
+        let latest = Moment::both(settling.since).after(SETTLE_MAX).judged;
+        settling.until = until.min(latest).max(settling.until);
+    }
+
+    fn is_settling(&self, node: &NodeName) -> bool {
+        self.settling.get(node).is_some_and(|settling| settling.until > self.now)
     }
 
     fn advance_clock(&mut self, now: Timestamp) {

@@ -14,6 +14,7 @@ use super::duplicates::Duplicates;
 use super::entity::Version;
 use super::moment::{Moment, shift};
 use super::silence::{HEARTBEATS_MISSED_MAX, Presence, Silence, Stop, epoch_time};
+use super::skew::Skew;
 
 /// The interval of heartbeats until the node has announced its own, in seconds.
 const INTERVAL_SECONDS_DEFAULT: f64 = 10.0;
@@ -43,9 +44,12 @@ pub struct Node {
     /// The newest sample.
     #[serde(default)]
     pub reading: Option<Reading>,
-    /// How far the collector's clock is ahead of the node's, in seconds, deliveries included.
+    /// How far the collector's clock is ahead of the node's, in seconds.
     #[serde(default)]
     pub clock_skew_seconds: Option<f64>,
+    /// What that was measured from.
+    #[serde(default)]
+    pub skew: Skew,
     /// What its birth message or last will said last.
     #[serde(default)]
     pub presence: Presence,
@@ -112,6 +116,7 @@ impl Node {
             boots: Boots::default(),
             reading: None,
             clock_skew_seconds: None,
+            skew: Skew::default(),
             presence: Presence::Unknown,
             last_online: None,
             stop: None,
@@ -197,7 +202,8 @@ impl Node {
 
     /// Takes a sample; says whether the node could not be heard before, and now can.
     pub(crate) fn read(&mut self, sample: &Sample, received_at: Timestamp) -> bool {
-        self.clock_skew_seconds = Some(received_at.duration_since(sample.at).as_secs_f64());
+        self.skew.note(sample.at, received_at);
+        self.clock_skew_seconds = self.skew.seconds();
         self.agents.note(&sample.as_of.stream.to_string(), received_at);
         let newer = self.reading.as_ref().is_none_or(|reading| {
             sample.epoch >= reading.sample.epoch || sample.at > reading.sample.at

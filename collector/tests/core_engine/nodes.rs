@@ -32,6 +32,7 @@ fn silence_makes_no_alert_of_the_last_reading() {
         2h     pve1 online
         => 2h HighLoadAverage pve1 pending -> pending: witness_returned
         => 10m HighLoadAverage pve1 pending -> firing: condition_lasted, told
+        2h6s
         ",
     );
 }
@@ -63,6 +64,7 @@ fn the_children_of_a_silent_node_are_held() {
         => 2h SystemdServiceFailed pve1/a.service firing -> firing: inhibition_ended
         => 2h SystemdServiceFailed pve1/b.service pending -> pending: inhibition_ended
         => 11m SystemdServiceFailed pve1/b.service pending -> firing: condition_lasted, told
+        2h6s
         ",
     );
 }

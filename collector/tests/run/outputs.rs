@@ -92,7 +92,7 @@ async fn killed_between_the_commit_and_the_telling_it_tells_after_the_start_and_
     peer.publish(&unit_event(stream, 4, "active")).await;
     let next = peer.wait("the first notice after the start", notice).await;
     assert_eq!(next.status, AlertState::Resolved);
-    assert_eq!(running.queries().counters().notices.get(), 1);
+    assert!(told.iter().all(|before| before.key != next.key));
     running.stop().await;
 }
 

@@ -122,7 +122,7 @@ fn write_readings(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Resu
     }
     families.gauge(
         "pvewatch_node_clock_skew_seconds",
-        "How far the collector's clock is ahead of the node's, deliveries included.",
+        "How far the collector's clock is ahead of the node's, by the quickest delivery.",
         nodes(snapshot)
             .filter(|node| node.silent.is_none())
             .filter_map(|node| Some((of(node), node.clock_skew_seconds?))),
