@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::{Event, NodeName, Site};
+use pvewatch_protocol::{Event, EventData, NodeName, Site};
 
 use crate::alerts::{AlertKey, Book, Touched, Transition};
 use crate::fleet::{Fleet, Moment};
@@ -109,16 +109,18 @@ impl Core {
                     self.settle(&event.node, &mut out);
                 }
                 let node = event.node.clone();
+                // Streams are in order: what came before this has come. A loss is declared in the
+                // middle of a backlog, by the time of the declaration.
+                let is_present = !late && !matches!(event.data, EventData::OutboxDropped(_));
                 let changes = self.fleet.apply_event(event, version, received_at);
                 self.follow_all(changes, &mut out);
-                if !late {
-                    // Streams are in order: what came before this has come.
+                if is_present {
                     self.settling.remove(&node);
                 }
             }
-            Input::Sample { node, sample, received_at } => {
+            Input::Sample { node, sample, backlog, received_at } => {
                 self.counters.samples += 1;
-                let changes = self.fleet.apply_sample(&node, &sample, received_at);
+                let changes = self.fleet.apply_sample(&node, (&sample, backlog), received_at);
                 self.follow_all(changes, &mut out);
             }
             Input::Checkpoint { node, checkpoint, version, received_at } => {

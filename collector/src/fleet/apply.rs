@@ -8,6 +8,7 @@ use pvewatch_protocol::{
     Checkpoint, CheckpointContent, Event, EventData, NodeName, NodePresence, Position, Sample,
 };
 
+use super::delivery::{Backlog, Loss};
 use super::entity::Version;
 use super::moment::{LATE_AFTER, Moment, is_future};
 use super::node::{Heard, Node};
@@ -72,7 +73,9 @@ impl Fleet {
         match data {
             // A goodbye is judged by its own time, and a loss is a loss: neither grows old.
             EventData::AgentStopping(stopping) => node.say_goodbye(stopping, time),
-            EventData::OutboxDropped(dropped) => node.lose(dropped),
+            EventData::OutboxDropped(dropped) => {
+                node.lose(Loss::declared(at.1.stream, dropped, moment));
+            }
             EventData::AgentStarted(started) if newer => node.learn(&started.facts, at, time),
             _ => {
                 self.counters.not_newer += 1;
@@ -86,14 +89,14 @@ impl Fleet {
     pub fn apply_sample(
         &mut self,
         name: &NodeName,
-        sample: &Sample,
+        (sample, backlog): (&Sample, Backlog),
         received_at: Timestamp,
     ) -> Vec<Change> {
         let listening_since = self.listening_since;
         let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
         let node = slot.node_mut();
         let mut origins = vec![Origin::Reading];
-        let returned = node.read(sample, received_at);
+        let returned = node.read(sample, backlog, received_at);
         let judged = node.pass_time(received_at, listening_since);
         if returned || judged {
             origins.push(Origin::Silence);

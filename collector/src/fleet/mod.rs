@@ -7,6 +7,7 @@
 
 mod apply;
 mod boots;
+mod delivery;
 mod duplicates;
 mod entity;
 mod moment;
@@ -19,6 +20,7 @@ mod state;
 mod unit;
 
 pub use boots::Boots;
+pub use delivery::{Backlog, Loss};
 pub use duplicates::{DUPLICATE_WINDOW, Duplicates};
 pub use entity::{EntityKey, EntityKind, Version};
 pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};

@@ -81,6 +81,15 @@ pub enum Outcome {
     Refused(Reason),
 }
 
+/// What an agent has of its present stream and the collector has not, as a sample tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lack {
+    /// Events that are missing.
+    pub events: u64,
+    /// When a sample first told of one that is still missing.
+    pub since: Option<Timestamp>,
+}
+
 /// An ack that has to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueAck {
@@ -181,11 +190,21 @@ impl Ingest {
     }
 
     /// Notes what a sample says its agent has. A sample may overtake the events before it, so
-    /// an ack is due only if the one before said the same and nothing came since.
-    pub fn sample(&mut self, node: &NodeName, as_of: Position, now: Timestamp) {
-        if self.ordinal(node, as_of.stream).is_some() {
-            self.repeat_if(node, as_of, now, Stream::is_stuck);
+    /// an ack is due only if the one before said the same and nothing came since. Returns what
+    /// is missing.
+    pub fn sample(&mut self, node: &NodeName, as_of: Position, now: Timestamp) -> Lack {
+        if self.ordinal(node, as_of.stream).is_none() {
+            return Lack::default();
         }
+        self.repeat_if(node, as_of, now, Stream::is_stuck);
+        let stream = self.nodes.get_mut(node).and_then(|node| node.stream_mut(as_of.stream));
+        stream.map(|stream| stream.lacks(as_of.sequence.0, now)).unwrap_or_default()
+    }
+
+    /// The place of a stream and what is applied of it; none if it is not known.
+    pub fn standing(&self, node: &NodeName, stream: StreamId) -> Option<(u64, Sequence)> {
+        let stream = self.nodes.get(node)?.stream(stream)?;
+        Some((stream.ordinal(), Sequence(stream.through())))
     }
 
     fn repeat_if(

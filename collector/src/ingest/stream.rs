@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Arrival, REPEAT_ACK_EVERY_MS};
+use super::{Arrival, Lack, REPEAT_ACK_EVERY_MS};
 
 /// What an event weighs beside its payload, in bytes: the decoded form and the map's node.
 const ARRIVAL_BYTES: usize = 512;
@@ -52,6 +52,8 @@ pub(super) struct Stream {
     repeated_at: Option<Timestamp>,
     /// What was applied when a sample last knew of more.
     behind_at: Option<u64>,
+    /// What a sample knew of that was missing then, and when it came.
+    owed: Option<(u64, Timestamp)>,
     is_changed: bool,
     is_ack_due: bool,
 }
@@ -66,6 +68,7 @@ impl Stream {
             waiting_ranges: 0,
             repeated_at: None,
             behind_at: None,
+            owed: None,
             is_changed: false,
             is_ack_due: false,
         }
@@ -136,6 +139,15 @@ impl Stream {
     /// nothing was applied since.
     pub(super) fn is_stuck(&mut self) -> bool {
         self.behind_at.replace(self.through) == Some(self.through)
+    }
+
+    /// Notes that a sample knows of events up to `as_of`; what of them is missing, and for how
+    /// long. What was missing at one sample and has come by the next is no delay.
+    pub(super) fn lacks(&mut self, as_of: u64, now: Timestamp) -> Lack {
+        let events = as_of.saturating_sub(self.through);
+        let still_owed = self.owed.filter(|(owed, _)| *owed > self.through);
+        self.owed = (events > 0).then(|| still_owed.unwrap_or((as_of, now)));
+        Lack { events, since: self.owed.map(|(_, since)| since) }
     }
 
     /// Notes that the position has to be stored; false if that was known.

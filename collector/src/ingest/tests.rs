@@ -251,6 +251,23 @@ fn a_restart_goes_on_where_the_store_is() {
     assert_eq!(second.through(&node(), id), Some(Sequence(4)));
 }
 
+#[test]
+fn what_is_missing_is_told_with_its_age_and_what_is_on_its_way_is_no_delay() {
+    let id = stream(1);
+    let mut ingest = Ingest::default();
+    let lack = |events, since: Option<i64>| Lack { events, since: since.map(at) };
+    assert_eq!(ingest.sample(&node(), position(id, 3), at(0)), lack(3, Some(0)));
+    offer(&mut ingest, (1..=3).map(|n| fact(id, n)).collect());
+    // At each sample something is on its way, but never the same.
+    assert_eq!(ingest.sample(&node(), position(id, 5), at(10)), lack(2, Some(10)));
+    offer(&mut ingest, (4..=5).map(|n| fact(id, n)).collect());
+    assert_eq!(ingest.sample(&node(), position(id, 9), at(20)), lack(4, Some(20)));
+    offer(&mut ingest, vec![fact(id, 6)]);
+    assert_eq!(ingest.sample(&node(), position(id, 20), at(30)), lack(14, Some(20)));
+    offer(&mut ingest, (7..=20).map(|n| fact(id, n)).collect());
+    assert_eq!(ingest.sample(&node(), position(id, 20), at(40)), lack(0, None));
+}
+
 /// Decodes what `change` makes of a good event.
 fn decode_changed(change: impl FnOnce(&mut Value)) -> Result<Decoded, Rejection> {
     let event = fact(stream(1), 1);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pvewatch_protocol::{Ack, NodeName};
+use pvewatch_protocol::{Ack, AckMessage, NodeName, StreamId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
@@ -64,7 +64,9 @@ pub(super) struct Owner {
     lazy: BTreeMap<(&'static str, String), String>,
     /// Acks that could not be handed on yet. Within a node the newest stream comes last: it is
     /// the one that the broker retains.
-    unsent: BTreeMap<(NodeName, u64), Ack>,
+    unsent: BTreeMap<(NodeName, u64), AckMessage>,
+    /// Samples of this batch that are answered when it is stored: their send times.
+    heard: Vec<(NodeName, StreamId, Timestamp)>,
     samples_kept: HashMap<NodeName, Timestamp>,
     applicable: Vec<Applicable>,
     /// What the output's position is in the store.
@@ -85,6 +87,7 @@ impl Owner {
             standing: Standing::default(),
             lazy: BTreeMap::new(),
             unsent: BTreeMap::new(),
+            heard: Vec::new(),
             samples_kept: HashMap::new(),
             applicable: Vec::new(),
             mqtt_stored,
@@ -233,7 +236,18 @@ impl Owner {
         let collector_epoch = self.parts.store.epoch();
         for DueAck { node, ordinal, position } in self.parts.ingest.take_acks() {
             let (stream, through) = (position.stream, position.sequence);
-            self.unsent.insert((node, ordinal), Ack { collector_epoch, stream, through });
+            let ack = Ack { collector_epoch, stream, through };
+            self.unsent.insert((node, ordinal), AckMessage { ack, heard_at: None });
+        }
+        for (node, stream, heard_at) in self.heard.drain(..) {
+            let Some((ordinal, through)) = self.parts.ingest.standing(&node, stream) else {
+                continue;
+            };
+            let ack = Ack { collector_epoch, stream, through };
+            // An ack that waits is newer than the sample, or a request: the next sample is soon.
+            self.unsent
+                .entry((node, ordinal))
+                .or_insert(AckMessage { ack, heard_at: Some(heard_at) });
         }
         if !self.standing.is_connected() {
             // Agents send again what they have no ack for; by then these would be old.

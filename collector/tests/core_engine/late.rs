@@ -208,6 +208,40 @@ fn a_node_whose_events_are_always_late_is_not_without_alerts() {
 }
 
 #[test]
+fn a_loss_that_is_declared_in_the_middle_of_a_backlog_does_not_end_it() {
+    tell(
+        &rule("0s", "0s"),
+        "
+        1h     pve1 beats
+        1h1s   pve1 unit a.service failed at=10m
+        => 10m Failed pve1/a.service none -> pending: condition_began
+        1h1s   pve1 dropped 2 9
+        1h1s   pve1 unit a.service active at=11m
+        => 10m Failed pve1/a.service pending -> firing: condition_lasted, past
+        => 11m Failed pve1/a.service firing -> resolved: condition_ended, past
+        1h10s
+        ",
+    );
+}
+
+#[test]
+fn what_happens_now_is_told_at_once_although_a_backlog_came_before_it() {
+    tell(
+        &rule("0s", "0s"),
+        "
+        1h     pve1 beats
+        1h1s   pve1 unit a.service failed at=10m
+        => 10m Failed pve1/a.service none -> pending: condition_began
+        1h2s   pve1 unit b.service failed
+        => 1h0m2s Failed pve1/b.service none -> pending: condition_began
+        => 1h0m2s Failed pve1/b.service pending -> firing: condition_lasted, told
+        => 10m Failed pve1/a.service pending -> firing: condition_lasted, told
+        1h10s
+        ",
+    );
+}
+
+#[test]
 fn late_is_what_was_learned_late_by_whomever_whatever_the_clocks_say() {
     let mut stage = Stage::new(&rule("0s", "0s"));
     stage.play("2h pve1 sample");

@@ -12,7 +12,7 @@ use pvewatch_edge::mqtt::{
 };
 use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::{
-    Ack, AlertMessage, CollectorPresence, Event, EventData, NodeName, Notice, Position,
+    Ack, AckMessage, AlertMessage, CollectorPresence, Event, EventData, NodeName, Notice, Position,
     PresenceState, Sequence, Site, StreamId, Topic, codec,
 };
 use tokio::time::timeout;
@@ -173,6 +173,11 @@ pub fn presence(received: &Received) -> Option<CollectorPresence> {
 }
 
 pub fn ack(received: &Received) -> Option<Ack> {
+    let (_, topic) = Topic::parse(&received.topic).ok()?;
+    matches!(topic, Topic::Ack { .. }).then(|| codec::decode(&received.payload).unwrap())
+}
+
+pub fn ack_message(received: &Received) -> Option<AckMessage> {
     let (_, topic) = Topic::parse(&received.topic).ok()?;
     matches!(topic, Topic::Ack { .. }).then(|| codec::decode(&received.payload).unwrap())
 }

@@ -7,7 +7,10 @@ use pvewatch_collector::broker::{self, BrokerListenSettings, EmbeddedBroker};
 use pvewatch_collector::config::Config;
 use pvewatch_collector::store::{EventFilter, backup, restore};
 use pvewatch_edge::mqtt::{Message, Received};
-use pvewatch_protocol::{AlertMessage, AlertState, Event, PresenceState, Site, Topic, codec};
+use pvewatch_protocol::{
+    AlertMessage, AlertState, Event, NodeName, Position, PresenceState, Sample, Sequence, Site,
+    Topic, codec,
+};
 use tempfile::TempDir;
 
 use crate::peer::*;
@@ -223,6 +226,45 @@ async fn when_the_store_fails_nothing_is_acked_until_it_works_again() {
     peer.wait_ack(stream, 2).await;
     assert_eq!(stored(&running).await, [1, 2]);
     assert_eq!(running.queries().counters().commit_failures.get(), 1);
+    running.stop().await;
+}
+
+/// A heartbeat is answered once it is stored, and only if nothing of the agent is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_is_answered_from_the_store() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    let frozen = include_bytes!("../../../protocol/testdata/v1/sample-with-a-backlog.json");
+    let mut sample: Sample = codec::decode(frozen).unwrap();
+    sample.as_of = Position { stream, sequence: Sequence(1) };
+    let topic = Topic::Sample { node: node() }.at(&Site::default());
+    // The first is stored without an answer, since an event is missing.
+    sample.at = now();
+    peer.publish_raw(&topic, codec::encode(&sample).unwrap()).await;
+    peer.publish(&unit_event(stream, 1, "active")).await;
+    peer.wait_ack(stream, 1).await;
+    sample.at = now();
+    peer.publish_raw(&topic, codec::encode(&sample).unwrap()).await;
+    // Answers come once a minute; another node's is due at once.
+    let other: NodeName = "pve9".parse().unwrap();
+    sample.as_of.sequence = Sequence(0);
+    let topic = Topic::Sample { node: other.clone() }.at(&Site::default());
+    peer.publish_raw(&topic, codec::encode(&sample).unwrap()).await;
+    let answer = |received: &Received| {
+        ack_message(received).filter(|message| message.heard_at.is_some()).map(|message| {
+            let (_, topic) = Topic::parse(&received.topic).unwrap();
+            (topic.node().cloned(), message)
+        })
+    };
+    let (of, answered) = peer.wait("the answer", answer).await;
+    assert_eq!(of, Some(other));
+    assert_eq!(answered.heard_at, Some(sample.at));
+    assert_eq!((answered.ack.stream, answered.ack.through), (stream, Sequence(0)));
+    let snapshot = running.queries().snapshot().await;
+    assert!(snapshot.nodes.iter().all(|view| view.node.backlog.events == 0));
     running.stop().await;
 }
 

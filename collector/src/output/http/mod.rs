@@ -7,6 +7,7 @@
 
 pub mod api;
 mod condition;
+mod delivery;
 mod error;
 mod limit;
 pub mod metrics;
@@ -23,6 +24,9 @@ use tokio::net::TcpListener;
 use crate::run::Queries;
 
 pub use condition::Condition;
+pub use delivery::{
+    outbox as outbox_words, summary as delivery_summary, troubles as delivery_troubles,
+};
 pub use picture::{Picture, Readiness};
 pub use routes::router;
 pub use words::{Tone, ago};

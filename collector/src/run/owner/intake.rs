@@ -7,12 +7,13 @@ use pvewatch_protocol::NodeName;
 
 use super::Owner;
 use crate::core::Input;
-use crate::fleet::Version;
-use crate::ingest::{Applicable, Arrival, Decoded, NODES_MAX, Outcome, Reason, Rejection};
+use crate::fleet::{Backlog, Version};
+use crate::ingest::{Applicable, Arrival, Decoded, Lack, NODES_MAX, Outcome, Reason, Rejection};
 use crate::run::told::Arrived;
 use crate::store::{Batch, NewEvent, NewReject, NewSample, NewTransition};
 
-/// One sample of a node is kept for each of these.
+/// One sample of a node is kept for each of these, and answered once it is stored: so often is
+/// the whole way of a node tried.
 const SAMPLE_KEPT_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Owner {
@@ -43,7 +44,8 @@ impl Owner {
             }
             Ok(Decoded::Sample { node, sample }) => {
                 self.parts.counters.samples.add(1);
-                self.parts.ingest.sample(&node, sample.as_of, received_at);
+                let Lack { events, since } =
+                    self.parts.ingest.sample(&node, sample.as_of, received_at);
                 if self.should_keep_sample(&node, received_at) {
                     let body = String::from_utf8_lossy(&payload).into_owned();
                     batch.samples.push(NewSample {
@@ -51,8 +53,13 @@ impl Owner {
                         received: received_at,
                         body,
                     });
+                    if events == 0 {
+                        self.heard.push((node.clone(), sample.as_of.stream, sample.at));
+                    }
                 }
-                self.tell_core(now, Input::Sample { node, sample: *sample, received_at }, batch);
+                let backlog = Backlog { events, since };
+                let sample = *sample;
+                self.tell_core(now, Input::Sample { node, sample, backlog, received_at }, batch);
             }
             Ok(Decoded::Checkpoint { node, checkpoint }) => {
                 self.parts.counters.checkpoints.add(1);
