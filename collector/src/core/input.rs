@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use pvewatch_protocol::{Checkpoint, Event, NodeName, NodePresence, Sample};
 
-use crate::fleet::{Backlog, Version};
+use crate::fleet::{Backlog, Loss, Version};
 
 /// Something that the core is told. Times of receipt are by the collector's clock.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,13 @@ pub enum Input {
         version: Version,
         /// When it came.
         received_at: Timestamp,
+    },
+    /// Events of a node are lost, and nobody but this collector has noticed.
+    Lost {
+        /// Whose.
+        node: NodeName,
+        /// Which, and why.
+        loss: Loss,
     },
     /// A birth message or last will of an agent.
     NodePresence {

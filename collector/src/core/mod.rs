@@ -128,6 +128,10 @@ impl Core {
                 let changes = self.fleet.apply_checkpoint(&node, &checkpoint, version, received_at);
                 self.follow_all(changes, &mut out);
             }
+            Input::Lost { node, loss } => {
+                let changes = self.fleet.apply_loss(&node, loss);
+                self.follow_all(changes, &mut out);
+            }
             Input::NodePresence { node, presence, received_at } => {
                 self.counters.presences += 1;
                 let changes = self.fleet.apply_presence(&node, &presence, received_at);

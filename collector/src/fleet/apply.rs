@@ -105,6 +105,14 @@ impl Fleet {
         vec![node_change(name, origins, moment)]
     }
 
+    /// Notes events that are lost without their agent having said so.
+    pub fn apply_loss(&mut self, name: &NodeName, loss: Loss) -> Vec<Change> {
+        let moment = loss.at;
+        let Some(slot) = self.slot(name, moment.judged) else { return Vec::new() };
+        slot.node_mut().lose(loss);
+        vec![node_change(name, vec![Origin::Facts], moment)]
+    }
+
     /// Applies a birth message or a last will.
     pub fn apply_presence(
         &mut self,

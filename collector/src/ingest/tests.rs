@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod words;
+
 fn node() -> NodeName {
     "alert".parse().unwrap()
 }
@@ -226,12 +228,12 @@ fn a_checkpoint_that_knows_more_than_was_applied_repeats_the_ack() {
 fn samples_repeat_the_ack_only_when_nothing_came_from_one_to_the_next() {
     let id = stream(1);
     let mut ingest = Ingest::default();
-    ingest.sample(&node(), position(id, 1), at(0));
+    ingest.sample(&node(), position(id, 1), at(0), &mut Vec::new());
     assert_eq!(acks(&mut ingest), [], "the event may be on its way");
     offer(&mut ingest, vec![fact(id, 1)]);
     acks(&mut ingest);
     for (ms, expected) in [(10_000, 0), (20_000, 1), (30_000, 1)] {
-        ingest.sample(&node(), position(id, 3), at(ms));
+        ingest.sample(&node(), position(id, 3), at(ms), &mut Vec::new());
         assert_eq!(acks(&mut ingest).len(), expected, "at {ms} ms");
     }
 }
@@ -249,23 +251,6 @@ fn a_restart_goes_on_where_the_store_is() {
     assert_eq!(applied, [(id, 3), (id, 4)]);
     assert_eq!(outcomes[0], Outcome::Duplicate);
     assert_eq!(second.through(&node(), id), Some(Sequence(4)));
-}
-
-#[test]
-fn what_is_missing_is_told_with_its_age_and_what_is_on_its_way_is_no_delay() {
-    let id = stream(1);
-    let mut ingest = Ingest::default();
-    let lack = |events, since: Option<i64>| Lack { events, since: since.map(at) };
-    assert_eq!(ingest.sample(&node(), position(id, 3), at(0)), lack(3, Some(0)));
-    offer(&mut ingest, (1..=3).map(|n| fact(id, n)).collect());
-    // At each sample something is on its way, but never the same.
-    assert_eq!(ingest.sample(&node(), position(id, 5), at(10)), lack(2, Some(10)));
-    offer(&mut ingest, (4..=5).map(|n| fact(id, n)).collect());
-    assert_eq!(ingest.sample(&node(), position(id, 9), at(20)), lack(4, Some(20)));
-    offer(&mut ingest, vec![fact(id, 6)]);
-    assert_eq!(ingest.sample(&node(), position(id, 20), at(30)), lack(14, Some(20)));
-    offer(&mut ingest, (7..=20).map(|n| fact(id, n)).collect());
-    assert_eq!(ingest.sample(&node(), position(id, 20), at(40)), lack(0, None));
 }
 
 /// Decodes what `change` makes of a good event.

@@ -42,6 +42,12 @@ pub struct Counters {
     pub duplicates: Count,
     /// Gaps found in streams.
     pub gaps: Count,
+    /// Streams that nodes began which were known before: agents that were started anew.
+    pub streams_begun: Count,
+    /// Streams of which an agent has less than is stored.
+    pub streams_gone_back: Count,
+    /// Events that never came, and that nobody holds.
+    pub events_abandoned: Count,
     /// Events that came behind a gap and were let go, for want of room.
     pub no_room: Count,
     /// Events whose time lies in the future, by more than clocks usually differ.

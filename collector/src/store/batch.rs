@@ -160,8 +160,9 @@ impl Batch {
 
     fn write_streams(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut upsert = tx.prepare_cached(
-            "INSERT INTO streams (node, stream, ordinal, through) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT (node, stream) DO UPDATE SET ordinal = ?3, through = ?4",
+            "INSERT INTO streams (node, stream, ordinal, through, known) \
+             VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (node, stream) DO UPDATE SET ordinal = ?3, through = ?4, known = ?5",
         )?;
         for row in &self.streams {
             upsert.execute(params![
@@ -169,6 +170,7 @@ impl Batch {
                 row.stream.0.as_bytes().as_slice(),
                 as_column(row.ordinal),
                 as_column(row.through.0),
+                as_column(row.known.0),
             ])?;
         }
         let mut delete =

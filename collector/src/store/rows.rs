@@ -19,6 +19,8 @@ pub struct StreamRow {
     pub ordinal: u64,
     /// Every event up to this one is stored; 0 if none is.
     pub through: Sequence,
+    /// The last event that was ever heard of; a word of it can come long before it does.
+    pub known: Sequence,
 }
 
 /// A piece of the core's state.
@@ -114,7 +116,7 @@ pub struct RejectRow {
 pub(super) fn streams(connection: &Connection) -> rusqlite::Result<Vec<StreamRow>> {
     connection
         .prepare_cached(
-            "SELECT node, stream, ordinal, through FROM streams ORDER BY node, ordinal",
+            "SELECT node, stream, ordinal, through, known FROM streams ORDER BY node, ordinal",
         )?
         .query_map([], |row| {
             Ok(StreamRow {
@@ -122,6 +124,7 @@ pub(super) fn streams(connection: &Connection) -> rusqlite::Result<Vec<StreamRow
                 stream: stream(row, 1)?,
                 ordinal: number(row, 2)?,
                 through: Sequence(number(row, 3)?),
+                known: Sequence(number(row, 4)?),
             })
         })?
         .collect()

@@ -76,6 +76,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE events ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    ALTER TABLE streams ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// Brings the file to the newest schema; each migration is one transaction.

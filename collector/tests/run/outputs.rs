@@ -45,7 +45,7 @@ fn store_and_tell_nobody(dir: &Path, stream: StreamId, events: &[Event]) -> usiz
         }));
     }
     let through = Sequence(events.len() as u64);
-    batch.streams.push(StreamRow { node: node(), stream, ordinal: 1, through });
+    batch.streams.push(StreamRow { node: node(), stream, ordinal: 1, through, known: through });
     batch.records.extend(core.take_all_changes().into_iter().map(|record| NewRecord {
         kind: record.kind.as_str().to_owned(),
         key: record.key,

@@ -20,6 +20,7 @@ fn step(sequence: u64) -> Batch {
             stream: stream(),
             ordinal: 1,
             through: Sequence(sequence),
+            known: Sequence(sequence),
         }],
         records: vec![NewRecord {
             kind: "node".into(),

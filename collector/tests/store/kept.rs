@@ -16,7 +16,13 @@ fn a_batch_is_there_after_a_crash_and_the_epoch_stays() {
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let epoch = store.epoch();
-    let row = StreamRow { node: node("pve1"), stream: stream(), ordinal: 3, through: Sequence(2) };
+    let row = StreamRow {
+        node: node("pve1"),
+        stream: stream(),
+        ordinal: 3,
+        through: Sequence(2),
+        known: Sequence(4),
+    };
     let batch = Batch {
         streams: vec![row.clone()],
         records: vec![

@@ -11,9 +11,20 @@ type Total = (&'static str, &'static str, fn(&Counters) -> u64);
 type CoreTotal = (&'static str, &'static str, fn(&core::Counters) -> u64);
 
 /// What is counted on the way in and out.
-const TOTALS: [Total; 12] = [
+const TOTALS: [Total; 15] = [
     ("pvewatch_duplicate_events", "Events that were stored already.", |c| c.duplicates.get()),
     ("pvewatch_stream_gaps", "Gaps found in the streams of agents.", |c| c.gaps.get()),
+    ("pvewatch_streams_begun", "Streams of nodes that were known: agents started anew.", |c| {
+        c.streams_begun.get()
+    }),
+    (
+        "pvewatch_streams_gone_back",
+        "Streams of which an agent has less than is stored: it was restored.",
+        |c| c.streams_gone_back.get(),
+    ),
+    ("pvewatch_abandoned_events", "Events that never came and that nobody holds.", |c| {
+        c.events_abandoned.get()
+    }),
     (
         "pvewatch_events_without_room",
         "Events let go behind a gap for want of room; agents send them again.",
