@@ -34,6 +34,7 @@ pub fn complete(
             outbox_bytes: outbox.held_bytes(),
             dropped_events: outbox.dropped_events(),
             resent_events: outbox.resent_events(),
+            ..AgentHealth::default()
         },
     }
 }

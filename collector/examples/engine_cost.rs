@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::core::{Core, Input};
-use pvewatch_collector::fleet::Version;
+use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_collector::rules::{RuleSet, Source, Subject};
 use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
@@ -198,8 +198,10 @@ impl Bench {
                 outbox_bytes: 0,
                 dropped_events: 0,
                 resent_events: 0,
+                ..AgentHealth::default()
             },
         };
-        Input::Sample { node: self.nodes[node].clone(), sample, received_at: self.now }
+        let backlog = Backlog::default();
+        Input::Sample { node: self.nodes[node].clone(), sample, backlog, received_at: self.now }
     }
 }

@@ -106,6 +106,8 @@ pub struct RetentionConfig {
     pub samples: Age,
     /// How many samples are kept.
     pub samples_max: Rows,
+    /// How much the store may hold, in bytes.
+    pub size_max: Size,
 }
 
 impl Default for RetentionConfig {
@@ -116,6 +118,7 @@ impl Default for RetentionConfig {
             events_max: Rows(kept.events_max),
             samples: Age(kept.samples_age_max),
             samples_max: Rows(kept.samples_max),
+            size_max: Size(kept.size_max),
         }
     }
 }
@@ -127,6 +130,7 @@ impl From<RetentionConfig> for Retention {
             events_max: config.events_max.0,
             samples_age_max: config.samples.0,
             samples_max: config.samples_max.0,
+            size_max: config.size_max.0,
         }
     }
 }
@@ -163,6 +167,28 @@ impl TryFrom<u64> for Rows {
         } else {
             Err(format!("{rows}: use 1000 to 100000000"))
         }
+    }
+}
+
+/// A size on the disk: 64 MiB at least, 1 TiB at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        const MIB: u64 = 1 << 20;
+        let wrong = || format!("{text:?} is no size: use \"64MiB\" to \"1024GiB\"");
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = match &text[digits.len()..] {
+            "MiB" => MIB,
+            "GiB" => 1024 * MIB,
+            _ => return Err(wrong()),
+        };
+        let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+        bytes.filter(|bytes| (64 * MIB..=1 << 40).contains(bytes)).map(Self).ok_or_else(wrong)
     }
 }
 

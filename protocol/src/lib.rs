@@ -19,7 +19,7 @@ pub mod sample;
 pub mod schema;
 pub mod topic;
 
-pub use ack::Ack;
+pub use ack::{Ack, AckMessage};
 pub use alert::{AlertMessage, AlertState};
 pub use checkpoint::{Checkpoint, CheckpointContent};
 pub use envelope::Event;

@@ -107,18 +107,31 @@ pub struct Stall {
     pub full_300s_ratio: f64,
 }
 
-/// The agent's own health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The agent's own health. What an older agent does not say is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AgentHealth {
     /// Resident memory of the agent, in bytes.
     pub rss_bytes: u64,
     /// Events in the outbox that not every collector has acked.
     pub outbox_events: u64,
-    /// Their size in bytes.
+    /// Size of what the outbox holds in bytes.
     pub outbox_bytes: u64,
     /// Events dropped since the agent started, because the outbox was full.
     pub dropped_events: u64,
     /// Events sent again since the agent started.
     pub resent_events: u64,
+    /// Events that the outbox holds, those among them that are acked and kept for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_events: Option<u64>,
+    /// Events that would be lost with the agent's process, because its spool cannot be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsaved_events: Option<u64>,
+    /// Age of the oldest event that not every collector has acked, in seconds; 0 without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_unacked_seconds: Option<f64>,
+    /// The whole way and back, in seconds: from the sending of a sample to the ack that names it
+    /// (`heard_at`), by the newest that came; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_round_trip_seconds: Option<f64>,
 }

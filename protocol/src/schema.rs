@@ -4,7 +4,7 @@ use schemars::{Schema, schema_for};
 
 use crate::envelope::Envelope;
 use crate::{
-    Ack, AlertMessage, Checkpoint, CollectorPresence, NodePresence, Notice, Sample, event,
+    AckMessage, AlertMessage, Checkpoint, CollectorPresence, NodePresence, Notice, Sample, event,
 };
 
 /// The schemas with their file names, without the ending `.json`.
@@ -21,7 +21,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("checkpoint", schema_for!(Checkpoint)),
         ("node.presence", schema_for!(NodePresence)),
         ("collector.presence", schema_for!(CollectorPresence)),
-        ("ack", schema_for!(Ack)),
+        ("ack", schema_for!(AckMessage)),
         ("alert", schema_for!(AlertMessage)),
         ("notice", schema_for!(Notice)),
     ]

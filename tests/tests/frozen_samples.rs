@@ -7,8 +7,8 @@
 use std::fs;
 
 use pvewatch_protocol::{
-    Ack, AlertMessage, Checkpoint, CollectorPresence, Event, NodePresence, Notice, Sample, codec,
-    schema,
+    AckMessage, AlertMessage, Checkpoint, CollectorPresence, Event, NodePresence, Notice, Sample,
+    codec, schema,
 };
 use pvewatch_tests::places::{checkout, files_below};
 use serde::Serialize;
@@ -50,7 +50,7 @@ fn again(frozen: &Frozen) -> Result<Vec<u8>, String> {
         "checkpoint" => plain::<Checkpoint>(bytes),
         "node.presence" => plain::<NodePresence>(bytes),
         "collector.presence" => plain::<CollectorPresence>(bytes),
-        "ack" => plain::<Ack>(bytes),
+        "ack" => plain::<AckMessage>(bytes),
         "alert" => plain::<AlertMessage>(bytes),
         "notice" => plain::<Notice>(bytes),
         event if event == "event" || event.starts_with("event.") => {

@@ -163,20 +163,14 @@ impl Book {
         } else if differs {
             self.touched.push((fingerprint, Touched::Reading));
         }
+        let fires_on = matches!(before, Phase::Firing { ending: Some(_), .. });
+        if fires_on && !alert.told && alert.inhibited_by.is_none() {
+            // It fired and ended in the past, of which nobody was told; now it is the present.
+            alert.told = true;
+            let (at, why) = (finding.moment.fact, Why::ConditionLasted);
+            return vec![seen_anew(known, at, why, News::Tell)];
+        }
         Vec::new()
-    }
-
-    /// A rule's condition does not hold.
-    pub fn holds_not(
-        &mut self,
-        finding: &Finding<'_>,
-        rules: &RuleSet,
-        now: Timestamp,
-    ) -> Vec<Transition> {
-        let node = &finding.entity.node;
-        let key = AlertKey::new(finding.entity, &finding.rule.name);
-        let (moment, keep) = (finding.moment, finding.rule.keep_firing_for);
-        self.step(node, &key, rules, now, |alert| alert.release(moment, keep))
     }
 
     /// Time has passed for an alert, until `until` by the collector's clock.
@@ -190,7 +184,7 @@ impl Book {
         self.step(node, key, rules, now, |alert| alert.pass_time(until))
     }
 
-    /// What an alert is about is gone, or its rule is.
+    /// It is over, whatever its condition says.
     pub fn end(
         &mut self,
         node: &NodeName,
@@ -323,7 +317,7 @@ impl Book {
     }
 
     /// Lets an alert take a step, and moves it to where it belongs after it.
-    fn step(
+    pub(super) fn step(
         &mut self,
         node: &NodeName,
         key: &AlertKey,

@@ -21,6 +21,9 @@ pub struct Finding<'a> {
     pub moment: Moment,
     /// Whether the entity's node cannot be heard, so that this is the last that is known.
     pub stale: bool,
+    /// Whether more of the node's past is still coming in: then nothing fires yet, because what
+    /// follows can tell that the trouble is long over.
+    pub settling: bool,
 }
 
 /// A step: the alert after it, and what is to be said of it.
@@ -46,7 +49,7 @@ impl Alert {
     pub(super) fn begin(finding: &Finding<'_>, shown: Presented, now: Timestamp) -> (Self, Step) {
         let Moment { fact, judged } = finding.moment;
         let wait = finding.rule.for_duration;
-        let (phase, to, why) = if wait.is_zero() {
+        let (phase, to, why) = if wait.is_zero() && !finding.settling {
             let firing = Phase::Firing { fired_at: fact, ending: None };
             (firing, AlertState::Firing, Why::ConditionLasted)
         } else {
@@ -100,6 +103,12 @@ impl Alert {
             }
             Phase::Firing { .. } => Some(self.resolve(moment.fact, Why::ConditionEnded)),
         }
+    }
+
+    /// Whether the condition has lasted for long enough by `until`, but nobody was told, because
+    /// it was learned late.
+    pub(super) fn lasted_untold(&self, until: Timestamp) -> bool {
+        matches!(self.phase, Phase::Pending { due } if due <= until)
     }
 
     /// Time has passed, until `until` by the collector's clock.

@@ -8,6 +8,7 @@
 mod alert;
 mod book;
 mod inhibition;
+mod late;
 mod life;
 mod notice;
 mod transition;

@@ -83,6 +83,8 @@ pub enum News {
     Tell,
     /// Update what is retained, and tell nobody.
     Update,
+    /// It was over before it was learned: kept as history, and nothing else.
+    Past,
 }
 
 impl News {

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
-use pvewatch_collector::app;
+use clap::{Parser, Subcommand};
 use pvewatch_collector::config::{Config, DEFAULT_PATH};
+use pvewatch_collector::{app, store};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Keeps the state of Proxmox VE nodes, evaluates rules and raises alerts.
@@ -15,11 +15,27 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Arguments {
     /// The configuration file; if not set, /etc/pvewatch/collector.toml, or the defaults if
     /// there is none.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Check the configuration, the rules and the files that they name, and start nothing.
     #[arg(long)]
     check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a copy of the store to a file that is not there yet; the collector may run
+    Backup {
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Put a backup in the place of the store; the collector must not run
+    Restore {
+        /// A file that `backup` wrote
+        file: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -45,6 +61,22 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         app::check(&config)?;
         println!("{}: ok", arguments.config.as_deref().unwrap_or(default).display());
         return Ok(());
+    }
+    match &arguments.command {
+        Some(Command::Backup { file }) => {
+            store::backup(&config.data, file)?;
+            println!("{}: the store of {}", file.display(), config.data.display());
+            return Ok(());
+        }
+        Some(Command::Restore { file }) => {
+            let before = store::restore(&config.data, file)?;
+            println!("{} is the store of {} now", file.display(), config.data.display());
+            if let Some(before) = before {
+                println!("{}: the store that was there", before.display());
+            }
+            return Ok(());
+        }
+        None => {}
     }
     let runtime = tokio::runtime::Runtime::new().context("the runtime cannot be started")?;
     runtime.block_on(serve(config))

@@ -7,7 +7,7 @@ use super::client::{Api, ClientError};
 use super::paint::Paint;
 use super::table::{self, Cell, printable};
 use crate::output::http::api::{NodeAnswer, StatusAnswer};
-use crate::output::http::{Tone, ago};
+use crate::output::http::{Tone, ago, delivery_summary, delivery_troubles, outbox_words};
 use crate::rules::human;
 
 /// Failed units that are named of each node; the API has all of them.
@@ -43,6 +43,7 @@ pub fn render(status: &Status, paint: Paint, width: Option<usize>) -> String {
     let readiness = if site.ready { "" } else { &format!(": {}", site.readiness) };
     let collector = format!("site {}, collector {}{readiness}", site.site, site.collector);
     text.push_str(&format!("{}\n", paint.dim(&collector)));
+    text.push_str(&format!("{}\n", paint.dim(&delivery_summary(&site.delivery))));
     if nodes.is_empty() {
         text.push_str("\nInstall pvewatch-agent on a node and name this broker in its ");
         text.push_str("/etc/pvewatch/agent.toml: it appears here within seconds.\n");
@@ -50,7 +51,7 @@ pub fn render(status: &Status, paint: Paint, width: Option<usize>) -> String {
     }
     text.push('\n');
     let rows: Vec<_> = nodes.iter().map(|node| row(node, site.at)).collect();
-    let headings = ["NODE", "STATE", "ENVIRONMENT", "LOAD", "MEMORY", "UNITS", "HEARD"];
+    let headings = ["NODE", "STATE", "ENVIRONMENT", "LOAD", "MEMORY", "UNITS", "OUTBOX", "HEARD"];
     text.push_str(&table::write(headings, &rows, paint, width));
     let troubles: Vec<String> = nodes.iter().flat_map(troubles).collect();
     if !troubles.is_empty() {
@@ -62,7 +63,7 @@ pub fn render(status: &Status, paint: Paint, width: Option<usize>) -> String {
     text
 }
 
-fn row(node: &NodeAnswer, now: Timestamp) -> [Cell; 7] {
+fn row(node: &NodeAnswer, now: Timestamp) -> [Cell; 8] {
     let is_online = node.state == "online";
     let reading = node.reading.as_ref().filter(|_| is_online);
     let load = reading.map_or("-".to_owned(), |reading| {
@@ -88,6 +89,7 @@ fn row(node: &NodeAnswer, now: Timestamp) -> [Cell; 7] {
         Cell::plain(load),
         Cell::plain(memory),
         units,
+        Cell::plain(outbox_words(node).unwrap_or_else(|| "-".to_owned())),
         Cell::plain(heard),
     ]
 }
@@ -104,6 +106,9 @@ fn troubles(node: &NodeAnswer) -> Vec<String> {
     let mut troubles = Vec::new();
     if node.duplicate_name {
         troubles.push(format!("{}: two agents use this name: rename one of them", node.name));
+    }
+    for trouble in delivery_troubles(node) {
+        troubles.push(format!("{}: {trouble}", node.name));
     }
     for source in node.sources.iter().filter(|source| !source.active) {
         troubles.push(format!("{}: {} is not watched: {}", node.name, source.name, source.detail));

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pvewatch_protocol::NodeName;
 
-use super::Core;
 use super::dirty::Piece;
 use super::snapshot::RuleError;
 use super::timers::Timer;
+use super::{Core, Settling};
 use crate::alerts::{AlertKey, Finding, Transition, Why};
 use crate::fleet::{Change, EntityKey, EntityKind, Moment, Node, Origin, Unit};
 use crate::rules::{Outcome, Subject};
@@ -121,6 +121,8 @@ impl Core {
             return;
         }
         self.silent.remove(name);
+        // What happened while it could not be heard follows at once.
+        self.begin_to_settle(name);
         for (key, alert) in self.book.of_node(name) {
             self.timers.set(Timer::Alert(name.clone(), key.clone()), alert.due());
         }
@@ -136,7 +138,7 @@ impl Core {
     ) {
         self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
         let has_alerts = self.book.concerns(&unit.node);
-        if has_alerts {
+        if has_alerts && !self.is_settling(&unit.node) {
             // What was due before this happened comes before it, even if it was put off.
             let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
             for key in self.book.of_entity(&entity) {
@@ -159,9 +161,10 @@ impl Core {
         let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
         for key in self.book.of_entity(&entity) {
             let context = (&self.rules, self.now);
-            out.extend(self.book.pass_time(&unit.node, &key, moment.judged, context));
-            let ended = (moment.fact, Why::EntityRemoved);
-            out.extend(self.book.end(&unit.node, &key, ended, context));
+            if !self.is_settling(&unit.node) {
+                out.extend(self.book.pass_time(&unit.node, &key, moment.judged, context));
+            }
+            out.extend(self.book.lose(&unit.node, &key, moment, context));
         }
         self.note_alerts();
     }
@@ -263,7 +266,8 @@ impl Core {
         };
         let site = self.fleet.site();
         let entity = EntityKey { site: site.clone(), node: name.clone(), kind, id: id.clone() };
-        let finding = Finding { rule, entity: &entity, moment, stale };
+        let settling = self.settling.get(name).is_some_and(|settling| settling.until > self.now);
+        let finding = Finding { rule, entity: &entity, moment, stale, settling };
         out.extend(if holds {
             let present = || self.rules.present(rule, site, &subject, at);
             self.book.holds(&finding, &self.rules, self.now, present)
@@ -292,7 +296,7 @@ impl Core {
             Timer::Alert(_, key) => self.rules.find(&key.rule),
         };
         let Some(node) = timer.node() else { return false };
-        if let Some(until) = self.settling.get(node).copied() {
+        if let Some(Settling { until, .. }) = self.settling.get(node).copied() {
             if until > self.now {
                 self.timers.set(timer.clone(), Some(until));
                 return true;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use pvewatch_protocol::{Checkpoint, Event, NodeName, NodePresence, Sample};
 
-use crate::fleet::Version;
+use crate::fleet::{Backlog, Loss, Version};
 
 /// Something that the core is told. Times of receipt are by the collector's clock.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Input {
         node: NodeName,
         /// The sample.
         sample: Sample,
+        /// What its agent has and this collector has not.
+        backlog: Backlog,
         /// When it came.
         received_at: Timestamp,
     },
@@ -36,6 +38,13 @@ pub enum Input {
         version: Version,
         /// When it came.
         received_at: Timestamp,
+    },
+    /// Events of a node are lost, and nobody but this collector has noticed.
+    Lost {
+        /// Whose.
+        node: NodeName,
+        /// Which, and why.
+        loss: Loss,
     },
     /// A birth message or last will of an agent.
     NodePresence {

@@ -13,6 +13,8 @@ impl Core {
         let names: Vec<_> = self.fleet.nodes().map(|node| node.name.clone()).collect();
         for name in names {
             self.arm_node(&name);
+            // Agents send now what happened meanwhile.
+            self.begin_to_settle(&name);
         }
     }
 }

@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::{NodeName, Site};
+use pvewatch_protocol::{Event, EventData, NodeName, Site};
 
 use crate::alerts::{AlertKey, Book, Touched, Transition};
 use crate::fleet::{Fleet, Moment};
@@ -38,6 +38,10 @@ pub const LAZY_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 /// that the trouble is long over. Facts are not held back, only what time alone would do.
 pub const SETTLE_FOR: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long the alerts of a node wait at most, however much of its past keeps coming: a node
+/// whose events are always late must not be without alerts.
+pub const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(60);
+
 /// A deadline that is handled later than this means that the collector itself was not there (a
 /// suspended machine): heartbeats count from now on, as after a start.
 pub const ABSENCE_MIN: SignedDuration = SignedDuration::from_secs(60);
@@ -53,11 +57,18 @@ pub struct Core {
     stats: Vec<RuleStats>,
     /// Nodes whose alerts are marked stale.
     silent: BTreeSet<NodeName>,
-    /// Until when what time alone would do to a node's alerts is put off.
-    settling: HashMap<NodeName, Timestamp>,
+    /// Nodes whose alerts wait.
+    settling: HashMap<NodeName, Settling>,
     counters: Counters,
     now: Timestamp,
     snapshot: Option<Arc<Snapshot>>,
+}
+
+/// What time alone would do to a node's alerts is put off.
+#[derive(Debug, Clone, Copy)]
+struct Settling {
+    since: Timestamp,
+    until: Timestamp,
 }
 
 impl Core {
@@ -95,20 +106,30 @@ impl Core {
                 // Whatever was due before the event happened comes before it.
                 self.run_timers(moment.judged.min(self.now), &mut out);
                 if late {
-                    let until = Moment::both(self.now).after(SETTLE_FOR).judged;
-                    self.settling.insert(event.node.clone(), until);
+                    self.settle(&event.node, &mut out);
                 }
+                let node = event.node.clone();
+                // Streams are in order: what came before this has come. A loss is declared in the
+                // middle of a backlog, by the time of the declaration.
+                let is_present = !late && !matches!(event.data, EventData::OutboxDropped(_));
                 let changes = self.fleet.apply_event(event, version, received_at);
                 self.follow_all(changes, &mut out);
+                if is_present {
+                    self.settling.remove(&node);
+                }
             }
-            Input::Sample { node, sample, received_at } => {
+            Input::Sample { node, sample, backlog, received_at } => {
                 self.counters.samples += 1;
-                let changes = self.fleet.apply_sample(&node, &sample, received_at);
+                let changes = self.fleet.apply_sample(&node, (&sample, backlog), received_at);
                 self.follow_all(changes, &mut out);
             }
             Input::Checkpoint { node, checkpoint, version, received_at } => {
                 self.counters.checkpoints += 1;
                 let changes = self.fleet.apply_checkpoint(&node, &checkpoint, version, received_at);
+                self.follow_all(changes, &mut out);
+            }
+            Input::Lost { node, loss } => {
+                let changes = self.fleet.apply_loss(&node, loss);
                 self.follow_all(changes, &mut out);
             }
             Input::NodePresence { node, presence, received_at } => {
@@ -121,6 +142,11 @@ impl Core {
         self.run_timers(self.now, &mut out);
         self.book.forget(self.now);
         self.finish(out)
+    }
+
+    /// Whether an event that is about to be told was learned late.
+    pub fn is_late(&self, event: &Event, received_at: Timestamp) -> bool {
+        self.fleet.is_late(event, received_at)
     }
 
     /// When [`Core::handle`] must be called with [`Input::Deadline`] at the latest.
@@ -175,6 +201,28 @@ impl Core {
     /// The rules.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// Lets the alerts of a node wait, because more of its past may follow.
+    fn settle(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
+        if self.settling.get(node).is_some_and(|settling| settling.until <= self.now) {
+            // It has waited: what is due comes before it waits again.
+            self.settling.remove(node);
+            self.run_timers(self.now, out);
+        }
+        self.begin_to_settle(node);
+    }
+
+    fn begin_to_settle(&mut self, node: &NodeName) {
+        let now = self.now;
+        let until = Moment::both(now).after(SETTLE_FOR).judged;
+        let settling = self.settling.entry(node.clone()).or_insert(Settling { since: now, until });
+        let latest = Moment::both(settling.since).after(SETTLE_MAX).judged;
+        settling.until = until.min(latest).max(settling.until);
+    }
+
+    fn is_settling(&self, node: &NodeName) -> bool {
+        self.settling.get(node).is_some_and(|settling| settling.until > self.now)
     }
 
     fn advance_clock(&mut self, now: Timestamp) {

@@ -8,6 +8,7 @@ use pvewatch_protocol::{
     Checkpoint, CheckpointContent, Event, EventData, NodeName, NodePresence, Position, Sample,
 };
 
+use super::delivery::{Backlog, Loss};
 use super::entity::Version;
 use super::moment::{LATE_AFTER, Moment, is_future};
 use super::node::{Heard, Node};
@@ -22,6 +23,13 @@ impl Fleet {
         let learned = Moment::judge(event.recorded_time, received_at, skew);
         let late = received_at.duration_since(learned.judged) > LATE_AFTER;
         (Moment::judge(event.time, received_at, skew), late)
+    }
+
+    /// Whether an event was learned late, by its agent or by this collector: much later than it
+    /// happened, the difference of the clocks set aside.
+    pub fn is_late(&self, event: &Event, received_at: Timestamp) -> bool {
+        let (happened, comes_from_backlog) = self.moment_of(event, received_at);
+        comes_from_backlog || received_at.duration_since(happened.judged) > LATE_AFTER
     }
 
     /// Applies an event.
@@ -65,7 +73,9 @@ impl Fleet {
         match data {
             // A goodbye is judged by its own time, and a loss is a loss: neither grows old.
             EventData::AgentStopping(stopping) => node.say_goodbye(stopping, time),
-            EventData::OutboxDropped(dropped) => node.lose(dropped),
+            EventData::OutboxDropped(dropped) => {
+                node.lose(Loss::declared(at.1.stream, dropped, moment));
+            }
             EventData::AgentStarted(started) if newer => node.learn(&started.facts, at, time),
             _ => {
                 self.counters.not_newer += 1;
@@ -79,20 +89,28 @@ impl Fleet {
     pub fn apply_sample(
         &mut self,
         name: &NodeName,
-        sample: &Sample,
+        (sample, backlog): (&Sample, Backlog),
         received_at: Timestamp,
     ) -> Vec<Change> {
         let listening_since = self.listening_since;
         let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
         let node = slot.node_mut();
         let mut origins = vec![Origin::Reading];
-        let returned = node.read(sample, received_at);
+        let returned = node.read(sample, backlog, received_at);
         let judged = node.pass_time(received_at, listening_since);
         if returned || judged {
             origins.push(Origin::Silence);
         }
         let moment = Moment::judge(sample.at, received_at, node.clock_skew());
         vec![node_change(name, origins, moment)]
+    }
+
+    /// Notes events that are lost without their agent having said so.
+    pub fn apply_loss(&mut self, name: &NodeName, loss: Loss) -> Vec<Change> {
+        let moment = loss.at;
+        let Some(slot) = self.slot(name, moment.judged) else { return Vec::new() };
+        slot.node_mut().lose(loss);
+        vec![node_change(name, vec![Origin::Facts], moment)]
     }
 
     /// Applies a birth message or a last will.

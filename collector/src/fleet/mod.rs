@@ -7,22 +7,26 @@
 
 mod apply;
 mod boots;
+mod delivery;
 mod duplicates;
 mod entity;
 mod moment;
 mod node;
 mod parts;
 mod silence;
+mod skew;
 mod slot;
 mod state;
 mod unit;
 
 pub use boots::Boots;
+pub use delivery::{Backlog, Loss};
 pub use duplicates::{DUPLICATE_WINDOW, Duplicates};
 pub use entity::{EntityKey, EntityKind, Version};
 pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};
 pub use node::{Node, Reading};
 pub use parts::{PARTS_MAX, Parts};
 pub use silence::{HEARTBEATS_MISSED_MAX, Presence, Stop};
+pub use skew::{STEP_SAMPLES, Skew};
 pub use state::{Change, Fleet, FleetCounters, NODES_MAX, NodeView, Origin, UNITS_PER_NODE_MAX};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::event::{AgentFacts, AgentStopping, OutboxDropped};
+use pvewatch_protocol::event::{AgentFacts, AgentStopping};
 use pvewatch_protocol::{
     Epoch, NodeName, NodePresence, Position, PresenceState, Sample, StopReason,
 };
 use serde::{Deserialize, Serialize};
 
 use super::boots::Boots;
+use super::delivery::{Backlog, Loss};
 use super::duplicates::Duplicates;
 use super::entity::Version;
 use super::moment::{Moment, shift};
 use super::silence::{HEARTBEATS_MISSED_MAX, Presence, Silence, Stop, epoch_time};
+use super::skew::Skew;
 
 /// The interval of heartbeats until the node has announced its own, in seconds.
 const INTERVAL_SECONDS_DEFAULT: f64 = 10.0;
@@ -43,9 +45,12 @@ pub struct Node {
     /// The newest sample.
     #[serde(default)]
     pub reading: Option<Reading>,
-    /// How far the collector's clock is ahead of the node's, in seconds, deliveries included.
+    /// How far the collector's clock is ahead of the node's, in seconds.
     #[serde(default)]
     pub clock_skew_seconds: Option<f64>,
+    /// What that was measured from.
+    #[serde(default)]
+    pub skew: Skew,
     /// What its birth message or last will said last.
     #[serde(default)]
     pub presence: Presence,
@@ -73,6 +78,12 @@ pub struct Node {
     /// Events that its agents declared lost since this collector knows it.
     #[serde(default)]
     pub dropped_events: u64,
+    /// The last loss of events.
+    #[serde(default)]
+    pub last_loss: Option<Loss>,
+    /// What its agent has and this collector has not.
+    #[serde(default)]
+    pub backlog: Backlog,
     /// The newest complete checkpoint of units: older events say nothing about their state.
     #[serde(default)]
     pub units_as_of: Version,
@@ -112,6 +123,7 @@ impl Node {
             boots: Boots::default(),
             reading: None,
             clock_skew_seconds: None,
+            skew: Skew::default(),
             presence: Presence::Unknown,
             last_online: None,
             stop: None,
@@ -121,6 +133,8 @@ impl Node {
             agents: Duplicates::default(),
             hosts: Duplicates::default(),
             dropped_events: 0,
+            last_loss: None,
+            backlog: Backlog::default(),
             units_as_of: Version::default(),
             removed_units: BTreeMap::new(),
         }
@@ -190,14 +204,21 @@ impl Node {
         self.remember_stop(stopping.reason, at);
     }
 
-    pub(crate) fn lose(&mut self, dropped: &OutboxDropped) {
-        let lost = dropped.through.0.saturating_sub(dropped.from.0).saturating_add(1);
-        self.dropped_events = self.dropped_events.saturating_add(lost);
+    pub(crate) fn lose(&mut self, loss: Loss) {
+        self.dropped_events = self.dropped_events.saturating_add(loss.events());
+        self.last_loss = Some(loss);
     }
 
     /// Takes a sample; says whether the node could not be heard before, and now can.
-    pub(crate) fn read(&mut self, sample: &Sample, received_at: Timestamp) -> bool {
-        self.clock_skew_seconds = Some(received_at.duration_since(sample.at).as_secs_f64());
+    pub(crate) fn read(
+        &mut self,
+        sample: &Sample,
+        backlog: Backlog,
+        received_at: Timestamp,
+    ) -> bool {
+        self.backlog = backlog;
+        self.skew.note(sample.at, received_at);
+        self.clock_skew_seconds = self.skew.seconds();
         self.agents.note(&sample.as_of.stream.to_string(), received_at);
         let newer = self.reading.as_ref().is_none_or(|reading| {
             sample.epoch >= reading.sample.epoch || sample.at > reading.sample.at
@@ -298,6 +319,11 @@ impl Node {
             ends.into_iter().flatten().max()
         });
         overdue.into_iter().chain(single.flatten()).min()
+    }
+
+    /// For how long this collector has lacked events that the agent has, as of its newest sample.
+    pub fn events_delay(&self) -> Option<SignedDuration> {
+        Some(self.backlog.age(self.reading.as_ref()?.received_at))
     }
 
     /// When its newest reading was taken, by both clocks.

@@ -9,6 +9,7 @@
 mod decode;
 mod node;
 mod stream;
+mod word;
 
 use std::collections::HashMap;
 
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use pvewatch_protocol::{Event, EventData, NodeName, Position, Sequence, StreamId};
 
 pub use decode::{Decoded, Reason, Rejection, decode};
+pub use word::{Lack, StreamNews};
 
 use crate::store::StreamRow;
 use node::Node;
@@ -101,6 +103,7 @@ pub struct Ingest {
     changed: Vec<(NodeName, StreamId)>,
     forgotten: Vec<(NodeName, StreamId)>,
     acks: Vec<(NodeName, StreamId)>,
+    news: Vec<StreamNews>,
 }
 
 impl Ingest {
@@ -109,7 +112,7 @@ impl Ingest {
         let mut ingest = Self::default();
         for row in rows {
             let node = ingest.nodes.entry(row.node).or_default();
-            node.restore(row.stream, row.ordinal, row.through.0);
+            node.restore(row.stream, row.ordinal, row.through.0, row.known.0);
         }
         ingest
     }
@@ -159,33 +162,10 @@ impl Ingest {
         outcome
     }
 
-    /// The place of a checkpoint's stream among the node's streams.
-    ///
-    /// A stream that is not known yet gets a place: above what is applied, with room below it
-    /// for older streams that the agent still holds and sends first. None when there are too
-    /// many nodes.
-    ///
-    /// If the checkpoint knows events that are not applied yet, an ack is due: the agent learns
-    /// what is missing. One that was `retained` says nothing new to an agent that sends again
-    /// anyway because this collector came; but to a store without its stream everything is.
-    pub fn checkpoint(
-        &mut self,
-        node: &NodeName,
-        as_of: Position,
-        retained: bool,
-        now: Timestamp,
-    ) -> Option<u64> {
-        let ordinal = self.ordinal(node, as_of.stream)?;
-        self.repeat_if(node, as_of, now, |stream| !retained || stream.through() == 0);
-        Some(ordinal)
-    }
-
-    /// Notes what a sample says its agent has. A sample may overtake the events before it, so
-    /// an ack is due only if the one before said the same and nothing came since.
-    pub fn sample(&mut self, node: &NodeName, as_of: Position, now: Timestamp) {
-        if self.ordinal(node, as_of.stream).is_some() {
-            self.repeat_if(node, as_of, now, Stream::is_stuck);
-        }
+    /// The place of a stream and what is applied of it; none if it is not known.
+    pub fn standing(&self, node: &NodeName, stream: StreamId) -> Option<(u64, Sequence)> {
+        let stream = self.nodes.get(node)?.stream(stream)?;
+        Some((stream.ordinal(), Sequence(stream.through())))
     }
 
     fn repeat_if(
@@ -226,7 +206,8 @@ impl Ingest {
             };
             stream.change_is_taken();
             let (ordinal, through) = (stream.ordinal(), Sequence(stream.through()));
-            rows.push(StreamRow { node, stream: id, ordinal, through });
+            let known = Sequence(stream.known());
+            rows.push(StreamRow { node, stream: id, ordinal, through, known });
         }
         (rows, std::mem::take(&mut self.forgotten))
     }
@@ -255,9 +236,13 @@ impl Ingest {
             self.nodes.insert(name.clone(), Node::default());
         }
         let node = self.nodes.get_mut(name)?;
+        let was_known = node.is_known();
         match node.ordinal_of(id) {
             node::Ordinal::Known(ordinal) => Some(ordinal),
             node::Ordinal::New { ordinal, forgotten } => {
+                if was_known {
+                    self.news.push(StreamNews::Began { node: name.clone(), stream: id });
+                }
                 self.forgotten.extend(forgotten.map(|stream| (name.clone(), stream)));
                 if node.stream_mut(id)?.note_change() {
                     self.changed.push((name.clone(), id));

@@ -5,8 +5,9 @@
 //! store reads retained checkpoints): such a stream gets a place with room below it. Among
 //! streams of which nothing is applied, the older UUIDv7 is the older stream.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::StreamId;
 
 use super::stream::{Change, Offered, Place, Room, Stream};
@@ -15,6 +16,10 @@ use super::{Arrival, WAITING_BYTES_PER_NODE_MAX, WAITING_PER_NODE_MAX};
 /// Streams remembered for one node. A stream is one agent start: these are months of an agent
 /// that crashes hourly. The oldest is forgotten for a new one.
 const STREAMS_MAX: usize = 10_000;
+
+/// How long nothing must have been heard of a stream for it to count as abandoned: an agent that
+/// still held it would have sent it long before.
+const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
 /// Room between the places of two streams: older streams that one agent can still hold.
 const ORDINAL_STEP: u64 = 1 << 20;
@@ -31,13 +36,63 @@ pub(super) enum Ordinal {
 #[derive(Debug, Default)]
 pub(super) struct Node {
     streams: BTreeMap<StreamId, Stream>,
+    /// Streams of which events are known to be missing.
+    open: BTreeSet<StreamId>,
     waiting_events: usize,
     waiting_bytes: usize,
 }
 
 impl Node {
-    pub(super) fn restore(&mut self, id: StreamId, ordinal: u64, through: u64) {
-        self.streams.insert(id, Stream::new(ordinal, through));
+    pub(super) fn restore(&mut self, id: StreamId, ordinal: u64, through: u64, known: u64) {
+        self.streams.insert(id, Stream::new(ordinal, through, known));
+        self.note_open(id);
+    }
+
+    /// Notes whether events of a stream are missing.
+    pub(super) fn note_open(&mut self, id: StreamId) {
+        let is_open = |stream: &Stream| stream.known() > stream.through();
+        if self.streams.get(&id).is_some_and(is_open) {
+            self.open.insert(id);
+        } else {
+            self.open.remove(&id);
+        }
+    }
+
+    /// Streams that nobody will complete: `present` came after them, something of it is applied
+    /// already although older ones are sent first, and nothing of them was heard for long.
+    pub(super) fn abandoned(&mut self, present: StreamId, now: Timestamp) -> Vec<StreamId> {
+        if self.open.iter().all(|id| *id == present) {
+            return Vec::new();
+        }
+        let Some(stream) = self.streams.get(&present) else { return Vec::new() };
+        let (ordinal, has_begun) = (stream.ordinal(), stream.through() > 0);
+        let streams = &mut self.streams;
+        let mut is_abandoned = |id: &&StreamId| {
+            streams.get_mut(*id).is_some_and(|stream| {
+                let is_quiet = stream.quiet_for(now) >= ABANDONED_AFTER;
+                has_begun && stream.ordinal() < ordinal && is_quiet
+            })
+        };
+        self.open.iter().filter(|id| is_abandoned(id)).copied().collect()
+    }
+
+    /// Gives up what is missing of a stream; see [`Stream::abandon`].
+    pub(super) fn abandon(
+        &mut self,
+        id: StreamId,
+        apply: impl FnMut(Arrival),
+    ) -> (Vec<(u64, u64)>, Change) {
+        let Some(stream) = self.streams.get_mut(&id) else { return Default::default() };
+        let (lost, change) = stream.abandon(apply);
+        self.waiting_events = self.waiting_events.saturating_add_signed(change.events);
+        self.waiting_bytes = self.waiting_bytes.saturating_add_signed(change.bytes);
+        self.note_open(id);
+        (lost, change)
+    }
+
+    /// Whether the node has a stream already.
+    pub(super) fn is_known(&self) -> bool {
+        !self.streams.is_empty()
     }
 
     pub(super) fn stream(&self, id: StreamId) -> Option<&Stream> {
@@ -55,7 +110,7 @@ impl Node {
         }
         let ordinal = self.place_for(id);
         let forgotten = (self.streams.len() >= STREAMS_MAX).then(|| self.forget_oldest()).flatten();
-        self.streams.insert(id, Stream::new(ordinal, 0));
+        self.streams.insert(id, Stream::new(ordinal, 0, 0));
         Ordinal::New { ordinal, forgotten }
     }
 
@@ -81,6 +136,7 @@ impl Node {
         let (offered, change) = stream.offer(place, arrival, room, apply);
         self.waiting_events = self.waiting_events.saturating_add_signed(change.events);
         self.waiting_bytes = self.waiting_bytes.saturating_add_signed(change.bytes);
+        self.note_open(id);
         (offered, change)
     }
 
@@ -110,6 +166,7 @@ impl Node {
         let oldest = self.streams.iter().filter(idle).min_by_key(|(_, stream)| stream.ordinal());
         let id = *oldest?.0;
         self.streams.remove(&id);
+        self.open.remove(&id);
         Some(id)
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use pvewatch_protocol::{EventData, Sequence};
 
-use super::{Arrival, REPEAT_ACK_EVERY_MS};
+use super::{Arrival, Lack, REPEAT_ACK_EVERY_MS};
 
 /// What an event weighs beside its payload, in bytes: the decoded form and the map's node.
 const ARRIVAL_BYTES: usize = 512;
+
+/// Samples in a row that prove that a stream went back.
+const BEHIND_SAMPLES: u32 = 2;
 
 /// The sequences that an event stands for: itself, or a range that is declared lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,12 @@ pub(super) struct Room {
 pub(super) struct Stream {
     ordinal: u64,
     through: u64,
+    /// The last event that was ever heard of.
+    known: u64,
+    /// When anything of the stream was heard last; none since the start.
+    heard_at: Option<Timestamp>,
+    /// Samples in a row that knew less than what is applied.
+    behind_samples: u32,
     waiting: BTreeMap<u64, (u64, Arrival)>,
     waiting_bytes: usize,
     /// Waiting events that stand for more than themselves.
@@ -52,20 +62,26 @@ pub(super) struct Stream {
     repeated_at: Option<Timestamp>,
     /// What was applied when a sample last knew of more.
     behind_at: Option<u64>,
+    /// What a sample knew of that was missing then, and when it came.
+    owed: Option<(u64, Timestamp)>,
     is_changed: bool,
     is_ack_due: bool,
 }
 
 impl Stream {
-    pub(super) fn new(ordinal: u64, through: u64) -> Self {
+    pub(super) fn new(ordinal: u64, through: u64, known: u64) -> Self {
         Self {
             ordinal,
             through,
+            known: known.max(through),
+            heard_at: None,
+            behind_samples: 0,
             waiting: BTreeMap::new(),
             waiting_bytes: 0,
             waiting_ranges: 0,
             repeated_at: None,
             behind_at: None,
+            owed: None,
             is_changed: false,
             is_ack_due: false,
         }
@@ -91,10 +107,12 @@ impl Stream {
         if place.sequence <= self.through {
             return (Offered::Duplicate, Change::default());
         }
+        self.hear(place.sequence, arrival.received_at);
         // The common case: nothing waits, and this is the next.
         if self.waiting.is_empty() && place.from <= self.through + 1 {
+            let first_lost = self.through + 1;
             self.through = place.sequence;
-            apply(arrival);
+            apply(clipped(arrival, first_lost));
             return (Offered::Applied, Change::default());
         }
         let events_before = self.waiting.len();
@@ -136,6 +154,60 @@ impl Stream {
     /// nothing was applied since.
     pub(super) fn is_stuck(&mut self) -> bool {
         self.behind_at.replace(self.through) == Some(self.through)
+    }
+
+    /// Notes that something of the stream was heard, which knows of events up to `sequence`; says
+    /// whether more is known than before.
+    pub(super) fn hear(&mut self, sequence: u64, now: Timestamp) -> bool {
+        self.heard_at = Some(now);
+        let knows_more = sequence > self.known;
+        self.known = self.known.max(sequence);
+        knows_more
+    }
+
+    /// The last event that was ever heard of.
+    pub(super) fn known(&self) -> u64 {
+        self.known
+    }
+
+    /// For how long nothing of the stream was heard; counted from the first asking.
+    pub(super) fn quiet_for(&mut self, now: Timestamp) -> SignedDuration {
+        now.duration_since(*self.heard_at.get_or_insert(now))
+    }
+
+    /// Notes what a sample says its agent has; whether that shows that the stream went back:
+    /// its agent was restored from an older state. A single sample may have been overtaken.
+    pub(super) fn went_back(&mut self, as_of: u64) -> bool {
+        self.behind_samples = if as_of < self.through { self.behind_samples + 1 } else { 0 };
+        self.behind_samples == BEHIND_SAMPLES
+    }
+
+    /// Nobody holds what is missing: applies what waits, and goes on to the last that was heard
+    /// of. Returns the ranges that are lost.
+    pub(super) fn abandon(&mut self, mut apply: impl FnMut(Arrival)) -> (Vec<(u64, u64)>, Change) {
+        let before = self.waiting();
+        let mut lost = Vec::new();
+        while let Some((_, (from, _))) = self.waiting.first_key_value() {
+            lost.push((self.through + 1, from - 1));
+            self.through = from - 1;
+            self.release(&mut apply);
+        }
+        if self.known > self.through {
+            lost.push((self.through + 1, self.known));
+            self.through = self.known;
+        }
+        let events = -isize::try_from(before.events).unwrap_or(0);
+        let bytes = -isize::try_from(before.bytes).unwrap_or(0);
+        (lost, Change { events, bytes })
+    }
+
+    /// Notes that a sample knows of events up to `as_of`; what of them is missing, and for how
+    /// long. What was missing at one sample and has come by the next is no delay.
+    pub(super) fn lacks(&mut self, as_of: u64, now: Timestamp) -> Lack {
+        let events = as_of.saturating_sub(self.through);
+        let still_owed = self.owed.filter(|(owed, _)| *owed > self.through);
+        self.owed = (events > 0).then(|| still_owed.unwrap_or((as_of, now)));
+        Lack { events, since: self.owed.map(|(_, since)| since) }
     }
 
     /// Notes that the position has to be stored; false if that was known.
@@ -189,7 +261,7 @@ impl Stream {
                 && sequence <= until
             {
                 if let Some(arrival) = self.remove(sequence) {
-                    apply(arrival);
+                    apply(clipped(arrival, self.through + 1));
                 }
             }
             self.through = until;
@@ -227,6 +299,14 @@ impl Stream {
     pub(super) fn waiting(&self) -> Room {
         Room { events: self.waiting.len(), bytes: self.waiting_bytes }
     }
+}
+
+/// A declaration of loss that speaks only of what was not applied already.
+fn clipped(mut arrival: Arrival, first: u64) -> Arrival {
+    if let EventData::OutboxDropped(dropped) = &mut arrival.event.data {
+        dropped.from = dropped.from.max(Sequence(first));
+    }
+    arrival
 }
 
 fn weight(arrival: &Arrival) -> usize {

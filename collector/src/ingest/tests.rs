@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod words;
+
 fn node() -> NodeName {
     "alert".parse().unwrap()
 }
@@ -226,12 +228,12 @@ fn a_checkpoint_that_knows_more_than_was_applied_repeats_the_ack() {
 fn samples_repeat_the_ack_only_when_nothing_came_from_one_to_the_next() {
     let id = stream(1);
     let mut ingest = Ingest::default();
-    ingest.sample(&node(), position(id, 1), at(0));
+    ingest.sample(&node(), position(id, 1), at(0), &mut Vec::new());
     assert_eq!(acks(&mut ingest), [], "the event may be on its way");
     offer(&mut ingest, vec![fact(id, 1)]);
     acks(&mut ingest);
     for (ms, expected) in [(10_000, 0), (20_000, 1), (30_000, 1)] {
-        ingest.sample(&node(), position(id, 3), at(ms));
+        ingest.sample(&node(), position(id, 3), at(ms), &mut Vec::new());
         assert_eq!(acks(&mut ingest).len(), expected, "at {ms} ms");
     }
 }

@@ -13,7 +13,7 @@ use pvewatch_protocol::{AlertMessage, AlertState, CollectorName, Fingerprint, Si
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::alerts::Transition;
+use crate::alerts::{News, Transition};
 use crate::core::Snapshot;
 use crate::run::{Counters, Queries};
 use crate::store::{Reader, StoreError, TransitionRow};
@@ -156,6 +156,9 @@ impl MqttOutput {
         client: &Client,
         transition: &Transition,
     ) -> Result<(), OutputError> {
+        if transition.news == News::Past {
+            return Ok(());
+        }
         // The alert goes first: whoever acts on a notice finds it there.
         if transition.to.is_some() {
             self.publish_alert(client, &transition.alert.message(&self.collector)).await?;

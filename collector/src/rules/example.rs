@@ -8,7 +8,9 @@ use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Sample
 use pvewatch_protocol::{Epoch, NodeName, Position, Sequence, StopReason, StreamId};
 
 use super::fields::Subject;
-use crate::fleet::{EntityKind, Moment, Node, Presence, Reading, Stop, Unit, Version};
+use crate::fleet::{
+    Backlog, EntityKind, Loss, Moment, Node, Presence, Reading, Stop, Unit, Version,
+};
 
 /// A node with a unit of which every field has a value.
 pub(super) struct Example {
@@ -44,7 +46,15 @@ impl Example {
         node.stop = Some(Stop { reason: StopReason::Reboot, at: silent.fact });
         node.silent = Some(silent);
         node.duplicate_name = true;
-        node.dropped_events = 3;
+        node.lose(Loss {
+            stream: position.stream,
+            from: Sequence(7),
+            through: Sequence(9),
+            reason: "outbox full".to_owned(),
+            at: silent,
+        });
+        let since = Some(silent.judged - SignedDuration::from_secs(40));
+        node.backlog = Backlog { events: 2, since };
         Self { node, unit: unit(name, position, silent) }
     }
 }
@@ -87,6 +97,10 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
             outbox_bytes: 1024,
             dropped_events: 0,
             resent_events: 0,
+            held_events: Some(20),
+            unsaved_events: Some(3),
+            oldest_unacked_seconds: Some(40.0),
+            ack_round_trip_seconds: Some(0.25),
         },
     }
 }

@@ -157,6 +157,10 @@ static NODE: &[Field] = fields! {
         |s| FieldValue::Flag(s.node.boots.is_unclean());
     dropped_events: Number, Facts, "3", "Events that its agents declared lost.",
         |s| FieldValue::Number(s.node.dropped_events as f64);
+    dropped_at: Time, Facts, "2026-11-21 03:07:00 UTC", "When events were declared lost last.",
+        |s| time(s.node.last_loss.as_ref().map(|loss| loss.at));
+    dropped_reason: Text, Facts, "outbox full", "Why they were lost, in the agent's words.",
+        |s| text(s.node.last_loss.as_ref().map(|loss| loss.reason.as_str()));
     presence: Text, Silence, "offline", "`online`, `offline` or `unknown`, by its connection.",
         |s| FieldValue::Text(s.node.presence.as_str());
     silent: Flag, Silence, "true",
@@ -211,8 +215,22 @@ static NODE: &[Field] = fields! {
     pressure_memory_ratio: Number("ratio"), Reading, "0.3",
         "Share of the last 300 s in which a task waited for memory.",
         |s| sampled(s, |sample| sample.pressure.map(|pressure| pressure.memory.some_300s_ratio));
-    outbox_events: Number, Reading, "2", "Events that the agent holds and the collector has not acked.",
+    events_missing: Number, Reading, "2", "Events that its agent has and this collector has not.",
+        |s| FieldValue::Number(s.node.backlog.events as f64);
+    events_delayed_seconds: Number("seconds"), Reading, "40",
+        "For how long, at least, this collector has lacked events that the agent has; 0 if none.",
+        |s| number(s.node.events_delay().map(|delay| delay.as_secs_f64()));
+    outbox_events: Number, Reading, "2", "Events that the agent holds and not every collector has acked.",
         |s| sampled(s, |sample| Some(sample.agent.outbox_events as f64));
+    outbox_oldest_seconds: Number("seconds"), Reading, "40",
+        "Age of the oldest of them; absent if the agent does not say.",
+        |s| sampled(s, |sample| sample.agent.oldest_unacked_seconds);
+    unsaved_events: Number, Reading, "3",
+        "Events that the agent cannot write to its disk; absent if it does not say.",
+        |s| sampled(s, |sample| sample.agent.unsaved_events.map(|events| events as f64));
+    ack_round_trip_seconds: Number("seconds"), Reading, "0.25",
+        "From the agent to this collector's store and back; absent if the agent does not say.",
+        |s| sampled(s, |sample| sample.agent.ack_round_trip_seconds);
     agent_rss_bytes: Number("bytes"), Reading, "5242880", "Resident memory of the agent.",
         |s| sampled(s, |sample| Some(sample.agent.rss_bytes as f64));
 };

@@ -42,6 +42,12 @@ pub struct Counters {
     pub duplicates: Count,
     /// Gaps found in streams.
     pub gaps: Count,
+    /// Streams that nodes began which were known before: agents that were started anew.
+    pub streams_begun: Count,
+    /// Streams of which an agent has less than is stored.
+    pub streams_gone_back: Count,
+    /// Events that never came, and that nobody holds.
+    pub events_abandoned: Count,
     /// Events that came behind a gap and were let go, for want of room.
     pub no_room: Count,
     /// Events whose time lies in the future, by more than clocks usually differ.
@@ -56,6 +62,8 @@ pub struct Counters {
     pub acks: Count,
     /// Commits that failed; after each the collector rebuilds itself from its store.
     pub commit_failures: Count,
+    /// Steps of alerts that were deleted before an output had taken them.
+    pub transitions_untold: Count,
     /// Connections to the broker that were made.
     pub connects: Count,
     /// Notices handed to the broker.
@@ -64,6 +72,10 @@ pub struct Counters {
     pub waiting: Level,
     /// Messages that wait for the next batch now.
     pub queued: Level,
+    /// Size of the store's file, in bytes.
+    pub store_file_bytes: Level,
+    /// What is in use of it, in bytes.
+    pub store_used_bytes: Level,
     /// Whether the broker is connected.
     pub connected: Flag,
     /// Whether the collector speaks for the site's alerts.

@@ -98,6 +98,7 @@ impl Keeper {
         let (acks_in, acks) = mpsc::channel(ACK_BATCHES_MAX);
         let (asks, questions) = mpsc::channel(QUESTIONS_MAX);
         let (ready_in, ready) = watch::channel(None);
+        log::info!("store {}: epoch {}", store.path().display(), store.epoch());
         let position = store.output_position(mqtt::NAME)?;
         let (newest_in, newest) = watch::channel(position);
         let (position_in, mqtt_position) = watch::channel(position);

@@ -13,7 +13,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pvewatch_edge::mqtt::{Broker, BrokerUrl, ConnectOptions, Connection, Message, Will, backoff};
 use pvewatch_protocol::{
-    Ack, CollectorName, CollectorPresence, Epoch, NodeName, PresenceState, Site, Topic, codec,
+    AckMessage, CollectorName, CollectorPresence, Epoch, NodeName, PresenceState, Site, Topic,
+    codec,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -117,7 +118,7 @@ pub(super) struct Link {
 /// What is to be sent as soon as there is a connection.
 struct Outgoing {
     acks: mpsc::Receiver<Acks>,
-    unsent: VecDeque<(NodeName, Ack)>,
+    unsent: VecDeque<(NodeName, AckMessage)>,
     ready: watch::Receiver<ReadyOn>,
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pvewatch_protocol::{Ack, NodeName};
+use pvewatch_protocol::{Ack, AckMessage, NodeName, StreamId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
@@ -20,7 +20,7 @@ use super::standing::{Standing, Step};
 use super::told::{Acks, Asked, ReadyOn, Told};
 use crate::core::{Core, Input, Record, Snapshot, Urgency};
 use crate::ingest::{Applicable, DueAck, Ingest};
-use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
+use crate::store::{Batch, NewRecord, Pruned, Retention, Store, StoreError, TRANSITIONS_MAX};
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -64,13 +64,19 @@ pub(super) struct Owner {
     lazy: BTreeMap<(&'static str, String), String>,
     /// Acks that could not be handed on yet. Within a node the newest stream comes last: it is
     /// the one that the broker retains.
-    unsent: BTreeMap<(NodeName, u64), Ack>,
+    unsent: BTreeMap<(NodeName, u64), AckMessage>,
+    /// Samples of this batch that are answered when it is stored: their send times.
+    heard: Vec<(NodeName, StreamId, Timestamp)>,
     samples_kept: HashMap<NodeName, Timestamp>,
     applicable: Vec<Applicable>,
     /// What the output's position is in the store.
     mqtt_stored: i64,
     /// The newest connection that the link told of.
     connection: u64,
+    /// When a step of retention was done last.
+    pruned_at: Instant,
+    /// Whether the log has said that the wall clock jumped.
+    doubts_clock: bool,
 }
 
 impl Owner {
@@ -81,10 +87,13 @@ impl Owner {
             standing: Standing::default(),
             lazy: BTreeMap::new(),
             unsent: BTreeMap::new(),
+            heard: Vec::new(),
             samples_kept: HashMap::new(),
             applicable: Vec::new(),
             mqtt_stored,
             connection: 0,
+            pruned_at: Instant::now(),
+            doubts_clock: false,
         }
     }
 
@@ -180,12 +189,11 @@ impl Owner {
             }));
         }
         (batch.streams, batch.forgotten) = self.parts.ingest.take_changes();
-        if self.parts.mqtt_position.has_changed().unwrap_or(true) {
-            let through = *self.parts.mqtt_position.borrow_and_update();
-            if through > self.mqtt_stored {
-                batch.outputs.push((crate::output::mqtt::NAME.to_owned(), through));
-                self.mqtt_stored = through;
-            }
+        // By its value: to wait for a change counts as having seen it.
+        let through = *self.parts.mqtt_position.borrow();
+        if through > self.mqtt_stored {
+            batch.outputs.push((crate::output::mqtt::NAME.to_owned(), through));
+            self.mqtt_stored = through;
         }
         self.parts.counters.waiting.set(self.parts.ingest.waiting());
         self.parts.counters.queued.set(self.parts.inbox.len());
@@ -228,7 +236,18 @@ impl Owner {
         let collector_epoch = self.parts.store.epoch();
         for DueAck { node, ordinal, position } in self.parts.ingest.take_acks() {
             let (stream, through) = (position.stream, position.sequence);
-            self.unsent.insert((node, ordinal), Ack { collector_epoch, stream, through });
+            let ack = Ack { collector_epoch, stream, through };
+            self.unsent.insert((node, ordinal), AckMessage { ack, heard_at: None });
+        }
+        for (node, stream, heard_at) in self.heard.drain(..) {
+            let Some((ordinal, through)) = self.parts.ingest.standing(&node, stream) else {
+                continue;
+            };
+            let ack = Ack { collector_epoch, stream, through };
+            // An ack that waits is newer than the sample, or a request: the next sample is soon.
+            self.unsent
+                .entry((node, ordinal))
+                .or_insert(AckMessage { ack, heard_at: Some(heard_at) });
         }
         if !self.standing.is_connected() {
             // Agents send again what they have no ack for; by then these would be old.
@@ -257,7 +276,29 @@ impl Owner {
     /// Does one step; while there is more to delete the next one is due at once, after whatever
     /// else waits.
     fn prune(&mut self, tick: &mut Interval) -> Result<(), StoreError> {
-        if self.parts.store.prune(&self.parts.retention, wall_clock())?.more {
+        let elapsed = std::mem::replace(&mut self.pruned_at, Instant::now()).elapsed();
+        let pruned = self.parts.store.prune(&self.parts.retention, wall_clock(), elapsed)?;
+        let Pruned { size, transitions_untold, clock_doubt, .. } = pruned;
+        let counters = &self.parts.counters;
+        counters.store_file_bytes.set(usize::try_from(size.file).unwrap_or(usize::MAX));
+        counters.store_used_bytes.set(usize::try_from(size.used).unwrap_or(usize::MAX));
+        if transitions_untold > 0 {
+            counters.transitions_untold.add(transitions_untold as u64);
+            log::error!(
+                "{transitions_untold} steps of alerts were deleted before an output took them: \
+                 it was away for more than {TRANSITIONS_MAX} of them"
+            );
+        }
+        let doubts = clock_doubt.is_some();
+        if let Some(ahead) = clock_doubt.filter(|_| !self.doubts_clock) {
+            log::warn!(
+                "this machine's clock jumped by {}: history does not grow old by it until the \
+                 clock has stood by it for three days; set the clock right if it is wrong",
+                crate::rules::human::duration(ahead.abs().as_secs_f64())
+            );
+        }
+        self.doubts_clock = doubts;
+        if pruned.more {
             tick.reset_after(PRUNE_AGAIN_AFTER);
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use pvewatch_protocol::{Ack, NodeName};
+use pvewatch_protocol::{AckMessage, NodeName};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::core::Snapshot;
@@ -49,4 +49,4 @@ pub(super) enum Asked {
 pub(super) type ReadyOn = Option<u64>;
 
 /// Acks for nodes, in the order in which they are to be sent.
-pub(super) type Acks = Vec<(NodeName, Ack)>;
+pub(super) type Acks = Vec<(NodeName, AckMessage)>;

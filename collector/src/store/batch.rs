@@ -30,6 +30,8 @@ pub struct NewEvent {
     pub recorded: Timestamp,
     /// When it reached the collector, by the collector's clock.
     pub received: Timestamp,
+    /// Whether it was learned late, differences of the clocks set aside.
+    pub late: bool,
     /// The message as it came.
     pub payload: Bytes,
 }
@@ -137,7 +139,7 @@ impl Batch {
     fn write_events(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut insert = tx.prepare_cached(
             "INSERT INTO events (node, stream, sequence, kind, subject, time, recorded, received, \
-             payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             payload, late) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         for event in &self.events {
             insert.execute(params![
@@ -150,6 +152,7 @@ impl Batch {
                 event.recorded.as_microsecond(),
                 event.received.as_microsecond(),
                 event.payload.as_ref(),
+                event.late,
             ])?;
         }
         Ok(())
@@ -157,8 +160,9 @@ impl Batch {
 
     fn write_streams(&self, tx: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut upsert = tx.prepare_cached(
-            "INSERT INTO streams (node, stream, ordinal, through) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT (node, stream) DO UPDATE SET ordinal = ?3, through = ?4",
+            "INSERT INTO streams (node, stream, ordinal, through, known) \
+             VALUES (?1, ?2, ?3, ?4, ?5) \
+             ON CONFLICT (node, stream) DO UPDATE SET ordinal = ?3, through = ?4, known = ?5",
         )?;
         for row in &self.streams {
             upsert.execute(params![
@@ -166,6 +170,7 @@ impl Batch {
                 row.stream.0.as_bytes().as_slice(),
                 as_column(row.ordinal),
                 as_column(row.through.0),
+                as_column(row.known.0),
             ])?;
         }
         let mut delete =

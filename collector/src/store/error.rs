@@ -78,7 +78,7 @@ pub enum StoreError {
     Other {
         /// The file.
         path: PathBuf,
-        /// `opened`, `read`, `written`, `pruned`.
+        /// `opened`, `read`, `written`, `pruned`, `copied`.
         action: &'static str,
         /// The cause.
         source: rusqlite::Error,

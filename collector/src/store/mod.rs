@@ -3,10 +3,12 @@
 //!
 //! What belongs together is one transaction: a [`Batch`] is stored as a whole or not at all,
 //! and it is on disk (WAL, `synchronous=FULL`) when [`Store::commit`] returns. One process has
-//! one store: a lock file says so. [`Reader`]s read beside the store and never block it.
+//! one store: a lock file says so. [`Reader`]s read beside the store and never block it, and so
+//! does [`backup`].
 //!
 //! Absent on purpose: what an event or an alert means, clocks, retries.
 
+mod backup;
 mod batch;
 mod error;
 mod lock;
@@ -14,20 +16,26 @@ mod prune;
 mod reader;
 mod rows;
 mod schema;
+mod steady;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use pvewatch_protocol::Epoch;
 use rusqlite::{Connection, OpenFlags};
 
+pub use backup::{BackupError, backup, restore};
 pub use batch::{
     Batch, NewEvent, NewRecord, NewReject, NewSample, NewTransition, REJECT_PAYLOAD_BYTES_MAX,
 };
 pub use error::StoreError;
-pub use prune::{PRUNE_STEP_ROWS, Pruned, Retention};
+pub use prune::{PRUNE_STEP_ROWS, Pruned, Retention, Size, TRANSITIONS_MAX};
 pub use reader::Reader;
 pub use rows::{EventFilter, EventRow, RecordRow, RejectRow, SampleRow, StreamRow, TransitionRow};
+pub use steady::{BELIEVED_AFTER, JUMP_MIN};
+
+use steady::SteadyTime;
 
 /// The database's name in the data folder.
 const FILE: &str = "collector.db";
@@ -41,12 +49,22 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that stay prepared: more than this module has.
 const STATEMENTS_CACHED: usize = 64;
 
+/// What `PRAGMA auto_vacuum` says of a file whose free pages can be given back in steps.
+const AUTO_VACUUM_INCREMENTAL: i64 = 2;
+
+/// How often the steady time is stored, while the wall clock is believed: a collector that is
+/// killed more often than that lags by less than what is believed at once.
+const STEADY_STORED_EVERY: Duration = Duration::from_secs(60 * 60);
+
 /// The store of one collector, open for writing.
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,
     path: PathBuf,
     epoch: Epoch,
+    /// None in a store that is new.
+    steady: Option<SteadyTime>,
+    steady_unstored: Duration,
     _lock: lock::Lock,
 }
 
@@ -63,7 +81,10 @@ impl Store {
         let connection = open_connection(&path).map_err(|e| StoreError::of(&path, "opened", e))?;
         schema::migrate(&connection, &path)?;
         let epoch = schema::epoch(&connection, &path)?;
-        Ok(Self { connection, path, epoch, _lock: lock })
+        let steady =
+            rows::steady_time(&connection).map_err(|e| StoreError::of(&path, "read", e))?;
+        let steady_unstored = STEADY_STORED_EVERY;
+        Ok(Self { connection, path, epoch, steady, steady_unstored, _lock: lock })
     }
 
     /// Who this store is: made once, when the file was.
@@ -89,19 +110,39 @@ impl Store {
         batch.write(&mut self.connection).map_err(|e| StoreError::of(&self.path, "written", e))
     }
 
-    /// Deletes a bounded number of rows that `retention` does not keep.
+    /// Deletes a bounded number of rows that `retention` does not keep, and gives a bounded part
+    /// of what is free back to the file system.
     ///
-    /// `now` is the present time. Returns what was deleted, and whether more could be.
+    /// `now` is what the wall clock says, `elapsed` what has passed since the last call by a
+    /// clock that nobody can set: a wall clock that jumps ahead deletes nothing.
     ///
     /// # Errors
-    /// When nothing was deleted.
+    /// When something of it could not be done.
     pub fn prune(
         &mut self,
         retention: &Retention,
-        now: jiff::Timestamp,
+        now: Timestamp,
+        elapsed: Duration,
     ) -> Result<Pruned, StoreError> {
-        prune::step(&mut self.connection, retention, now)
-            .map_err(|e| StoreError::of(&self.path, "pruned", e))
+        let steady = self.steady.get_or_insert(SteadyTime::new(now));
+        let judged = steady.advance(now, elapsed);
+        let clock_doubt = steady.doubt();
+        self.steady_unstored = self.steady_unstored.saturating_add(elapsed);
+        let failed = |e| StoreError::of(&self.path, "pruned", e);
+        if self.steady_unstored >= STEADY_STORED_EVERY {
+            rows::keep_steady_time(&self.connection, steady).map_err(failed)?;
+            self.steady_unstored = Duration::ZERO;
+        }
+        let pruned = prune::step(&mut self.connection, retention, judged).map_err(failed)?;
+        Ok(Pruned { clock_doubt, ..pruned })
+    }
+
+    /// How large the file is.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn size(&self) -> Result<Size, StoreError> {
+        prune::size(&self.connection).map_err(|e| StoreError::of(&self.path, "read", e))
     }
 
     /// The position in every stream.
@@ -148,6 +189,8 @@ fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
     )?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Before anything is written to a new file; an older one is written anew, once.
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", false)?;
@@ -156,6 +199,10 @@ fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
     // A checkpoint every 16 MiB of log costs fewer fsyncs than one every 4 MiB.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 4096, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "journal_size_limit", 67_108_864, |_| Ok(()))?;
+    let auto_vacuum: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
+    if auto_vacuum != AUTO_VACUUM_INCREMENTAL {
+        connection.execute_batch("VACUUM")?;
+    }
     Ok(connection)
 }
 

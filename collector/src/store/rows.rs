@@ -6,6 +6,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use uuid::Uuid;
 
+use super::steady::SteadyTime;
+
 /// How far one stream of a node is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRow {
@@ -17,6 +19,8 @@ pub struct StreamRow {
     pub ordinal: u64,
     /// Every event up to this one is stored; 0 if none is.
     pub through: Sequence,
+    /// The last event that was ever heard of; a word of it can come long before it does.
+    pub known: Sequence,
 }
 
 /// A piece of the core's state.
@@ -66,6 +70,8 @@ pub struct EventRow {
     pub recorded: Timestamp,
     /// When it reached the collector.
     pub received: Timestamp,
+    /// Whether it was learned late, differences of the clocks set aside.
+    pub late: bool,
     /// The message as it came.
     pub payload: Vec<u8>,
 }
@@ -110,7 +116,7 @@ pub struct RejectRow {
 pub(super) fn streams(connection: &Connection) -> rusqlite::Result<Vec<StreamRow>> {
     connection
         .prepare_cached(
-            "SELECT node, stream, ordinal, through FROM streams ORDER BY node, ordinal",
+            "SELECT node, stream, ordinal, through, known FROM streams ORDER BY node, ordinal",
         )?
         .query_map([], |row| {
             Ok(StreamRow {
@@ -118,6 +124,7 @@ pub(super) fn streams(connection: &Connection) -> rusqlite::Result<Vec<StreamRow
                 stream: stream(row, 1)?,
                 ordinal: number(row, 2)?,
                 through: Sequence(number(row, 3)?),
+                known: Sequence(number(row, 4)?),
             })
         })?
         .collect()
@@ -146,12 +153,44 @@ pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<Epoch> {
         .query_row([], |row| parsed(row, 0))
 }
 
+/// The time that was stored as steady; in a file that has none, the newest arrival.
+pub(super) fn steady_time(connection: &Connection) -> rusqlite::Result<Option<SteadyTime>> {
+    let kept: Option<String> = connection
+        .prepare_cached("SELECT value FROM meta WHERE key = 'steady_time'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    if let Some(steady) = kept.and_then(|text| text.parse().ok()) {
+        return Ok(Some(steady));
+    }
+    let newest = connection
+        .prepare_cached(
+            "SELECT max(received) FROM (\
+             SELECT received FROM events WHERE id = (SELECT max(id) FROM events) UNION ALL \
+             SELECT received FROM samples WHERE id = (SELECT max(id) FROM samples))",
+        )?
+        .query_row([], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(newest.and_then(|at| Timestamp::from_microsecond(at).ok()).map(SteadyTime::new))
+}
+
+pub(super) fn keep_steady_time(
+    connection: &Connection,
+    steady: &SteadyTime,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES ('steady_time', ?1) \
+             ON CONFLICT (key) DO UPDATE SET value = ?1",
+        )?
+        .execute([steady.to_string()])?;
+    Ok(())
+}
+
 pub(super) fn events(
     connection: &Connection,
     filter: &EventFilter,
 ) -> rusqlite::Result<Vec<EventRow>> {
     let mut sql = "SELECT id, node, stream, sequence, kind, subject, time, recorded, received, \
-                   payload FROM events WHERE id < ?"
+                   payload, late FROM events WHERE id < ?"
         .to_owned();
     let mut values: Vec<rusqlite::types::Value> = vec![filter.before.unwrap_or(i64::MAX).into()];
     for (column, wanted) in [
@@ -180,6 +219,7 @@ pub(super) fn events(
                 recorded: time(row, 7)?,
                 received: time(row, 8)?,
                 payload: row.get(9)?,
+                late: row.get(10)?,
             })
         })?
         .collect()

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::StoreError;
 
 /// Every migration, in order. Times are microseconds since 1970, UTC.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
     -- The log. The position of a stream guards against a second copy, so no unique index does.
@@ -71,18 +72,19 @@ const MIGRATIONS: &[&str] = &["
         detail TEXT NOT NULL,
         payload BLOB NOT NULL
     );
-"];
+",
+    "
+    ALTER TABLE events ADD COLUMN late INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    ALTER TABLE streams ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// Brings the file to the newest schema; each migration is one transaction.
 pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |e| StoreError::of(path, "opened", e);
-    let found: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    let known = MIGRATIONS.len() as i64;
-    let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len());
-    let Some(done) = done else {
-        return Err(StoreError::NewerSchema { path: path.to_owned(), found, known });
-    };
+    let done = check(connection, path)?;
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
         let version = index + 1;
         connection
@@ -92,6 +94,16 @@ pub(super) fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreE
             .map_err(failed)?;
     }
     Ok(())
+}
+
+/// How many migrations the file has seen; refuses one of a newer version.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+    let failed = |e| StoreError::of(path, "opened", e);
+    let found: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let known = MIGRATIONS.len() as i64;
+    let done = usize::try_from(found).ok().filter(|done| *done <= MIGRATIONS.len());
+    done.ok_or_else(|| StoreError::NewerSchema { path: path.to_owned(), found, known })
 }
 
 /// The epoch of the file: made with it, and never changed.

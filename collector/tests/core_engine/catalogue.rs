@@ -220,6 +220,39 @@ fn a_node_without_heartbeats_is_down_though_its_connection_stands() {
 }
 
 #[test]
+fn events_that_were_lost_are_told_at_once_and_no_longer_than_an_hour() {
+    tell(
+        CATALOGUE,
+        "
+        0s    pve1 online
+        0s    pve1 beats
+        10s   pve1 dropped 7 9
+        => 10s AgentOutboxDropped pve1 none -> firing: condition_lasted, told
+        30m   pve1 dropped 12 12
+        => 1h30m AgentOutboxDropped pve1 firing -> resolved: condition_ended, told
+        2h
+        ",
+    );
+}
+
+#[test]
+fn a_node_whose_events_do_not_come_is_told_of_though_it_is_heard() {
+    tell(
+        CATALOGUE,
+        "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 beats missing=40 since=1m
+        => 6m10s EventsDelayed pve1 none -> pending: condition_began
+        => 16m10s EventsDelayed pve1 pending -> firing: condition_lasted, told
+        20m   pve1 beats
+        => 20m EventsDelayed pve1 firing -> resolved: condition_ended, told
+        30m
+        ",
+    );
+}
+
+#[test]
 fn the_shipped_rules_are_those_that_are_promised() {
     let rules = super::story::rules(CATALOGUE);
     let seen: Vec<String> = rules
@@ -235,6 +268,8 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "SystemdServiceFailed unit warning 300",
         "ProxmoxServiceFailed unit critical 10",
         "HighLoadAverage node warning 600",
+        "AgentOutboxDropped node critical 0",
+        "EventsDelayed node warning 600",
     ];
     assert_eq!(seen, promised);
 }

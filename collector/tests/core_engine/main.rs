@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped here fails the test")]
 
 mod catalogue;
+mod late;
 mod nodes;
 mod properties;
 mod restarts;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use pvewatch_collector::fleet::Node;
+use pvewatch_collector::core::Input;
+use pvewatch_collector::fleet::{Loss, Node};
+use pvewatch_protocol::Sequence;
 
-use super::story::{CATALOGUE, Stage, tell};
+use super::story::{CATALOGUE, Stage, at, tell};
 
 fn node(stage: &mut Stage, name: &str) -> Arc<Node> {
     let snapshot = stage.core.snapshot();
@@ -32,6 +34,7 @@ fn silence_makes_no_alert_of_the_last_reading() {
         2h     pve1 online
         => 2h HighLoadAverage pve1 pending -> pending: witness_returned
         => 10m HighLoadAverage pve1 pending -> firing: condition_lasted, told
+        2h6s
         ",
     );
 }
@@ -63,6 +66,7 @@ fn the_children_of_a_silent_node_are_held() {
         => 2h SystemdServiceFailed pve1/a.service firing -> firing: inhibition_ended
         => 2h SystemdServiceFailed pve1/b.service pending -> pending: inhibition_ended
         => 11m SystemdServiceFailed pve1/b.service pending -> firing: condition_lasted, told
+        2h6s
         ",
     );
 }
@@ -241,4 +245,20 @@ fn a_node_whose_clock_is_behind_is_heard_when_it_is_heard() {
         2h30s pve1 sample at=1h30s
         ",
     );
+}
+
+#[test]
+fn events_that_this_collector_found_to_be_lost_are_counted_with_those_that_were_declared() {
+    let mut stage = Stage::new(CATALOGUE);
+    stage.play("0s pve1 online");
+    stage.play("10s pve1 dropped 7 9");
+    let declared = node(&mut stage, "pve1");
+    let loss = declared.last_loss.clone().unwrap();
+    assert_eq!((declared.dropped_events, loss.events(), loss.at.fact), (3, 3, at("10s")));
+    let found = Loss { from: Sequence(20), through: Sequence(20), ..loss };
+    let name = "pve1".parse().unwrap();
+    stage.core.handle(at("20s"), Input::Lost { node: name, loss: found.clone() });
+    stage.check_records();
+    let after = node(&mut stage, "pve1");
+    assert_eq!((after.dropped_events, after.last_loss.clone()), (4, Some(found)));
 }

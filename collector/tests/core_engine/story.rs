@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::alerts::{News, Transition};
 use pvewatch_collector::core::{Core, Input, Record, RecordKind};
 use pvewatch_collector::rules::{RuleSet, Source, parse_duration};
-use pvewatch_protocol::{AlertState, Site};
+use pvewatch_protocol::{AlertState, Event, Site};
 
 use super::teller::Teller;
 
@@ -136,6 +136,16 @@ impl Stage {
         told
     }
 
+    /// The event that a line about a node is, told to nobody.
+    pub fn event(&mut self, node: &str, line: &str) -> Event {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let now = self.now;
+        match self.teller(node).input(now, node, words[0], &words[1..]) {
+            Input::Event { event, .. } => event,
+            input => panic!("no event: {input:?}"),
+        }
+    }
+
     fn teller(&mut self, node: &str) -> &mut Teller {
         self.tellers.entry(node.to_owned()).or_insert_with(Teller::booted)
     }
@@ -171,7 +181,11 @@ impl Stage {
 pub fn written(transition: &Transition) -> String {
     let after = transition.at.duration_since(at("0s"));
     let state = |state: Option<AlertState>| state.map_or("none", AlertState::as_str);
-    let tell = if transition.news == News::Tell { ", told" } else { "" };
+    let tell = match transition.news {
+        News::Tell => ", told",
+        News::Update => "",
+        News::Past => ", past",
+    };
     let alert = &transition.alert;
     let (from, to) = (state(transition.from), state(transition.to));
     let (rule, entity, why) = (&alert.rule, &alert.entity, transition.why.as_str());

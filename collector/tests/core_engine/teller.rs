@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use pvewatch_collector::core::Input;
-use pvewatch_collector::fleet::Version;
+use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_protocol::event::{
-    AgentFacts, AgentStarted, AgentStopping, Exit, LogLine, UnitChange, UnitChanged, UnitLog,
-    UnitRemoved, UnitState,
+    AgentFacts, AgentStarted, AgentStopping, Exit, LogLine, OutboxDropped, UnitChange, UnitChanged,
+    UnitLog, UnitRemoved, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
@@ -62,7 +62,11 @@ impl Teller {
             }
             "sample" => {
                 let sample = self.sample(node, &option, said_at);
-                return Input::Sample { node: name, sample, received_at: time };
+                let backlog = Backlog {
+                    events: option("missing").map_or(0, |events| events.parse().unwrap()),
+                    since: option("since").map(at),
+                };
+                return Input::Sample { node: name, sample, backlog, received_at: time };
             }
             "units" => {
                 let (checkpoint, version) = self.units(node, words, &option, said_at);
@@ -107,6 +111,15 @@ impl Teller {
                 boot_id: self.boot.clone(),
             }),
             "unit" => EventData::UnitChanged(Box::new(unit_changed(words, said_at))),
+            "dropped" => {
+                let number = |word: &str| Sequence(word.parse().unwrap());
+                let (from, through) = (number(words[0]), number(words[1]));
+                EventData::OutboxDropped(OutboxDropped {
+                    from,
+                    through,
+                    reason: "outbox full".to_owned(),
+                })
+            }
             "removed" => EventData::UnitRemoved(UnitRemoved { unit: words[0].to_owned() }),
             "log" => EventData::UnitLog(UnitLog {
                 unit: words[0].to_owned(),
@@ -191,6 +204,7 @@ impl Teller {
                 outbox_bytes: 0,
                 dropped_events: 0,
                 resent_events: 0,
+                ..AgentHealth::default()
             },
         }
     }

@@ -109,40 +109,6 @@ fn older_fires_at_its_exact_time_and_only_while_the_rest_holds() {
 }
 
 #[test]
-fn a_backlog_is_judged_by_its_own_time() {
-    // Both events happened while the collector was unreachable, an hour ago.
-    tell(
-        &rule("5m", "0s"),
-        "
-        1h     pve1 beats
-        1h1s   pve1 unit a.service failed at=10s
-        => 10s Failed pve1/a.service none -> pending: condition_began
-        1h1s   pve1 unit a.service active at=2m
-        => 2m Failed pve1/a.service pending -> none: condition_did_not_last
-        1h1s   pve1 unit b.service failed at=10m
-        => 10m Failed pve1/b.service none -> pending: condition_began
-        1h1s   pve1 unit b.service active at=20m
-        => 15m Failed pve1/b.service pending -> firing: condition_lasted, told
-        => 20m Failed pve1/b.service firing -> resolved: condition_ended, told
-        1h1s   pve1 unit c.service failed at=30m
-        => 30m Failed pve1/c.service none -> pending: condition_began
-        => 35m Failed pve1/c.service pending -> firing: condition_lasted, told
-        1h10s
-        ",
-    );
-}
-
-#[test]
-fn what_is_still_failed_after_a_backlog_fires_once_it_has_settled() {
-    let mut stage = Stage::new(&rule("5m", "0s"));
-    stage.play("1h pve1 beats");
-    stage.play("1h1s pve1 unit c.service failed at=30m");
-    assert_eq!(stage.play("1h5s").len(), 1, "the backlog may still bring the recovery");
-    let fired = "=> 35m Failed pve1/c.service pending -> firing: condition_lasted, told";
-    assert_eq!(stage.play("1h7s")[0], fired);
-}
-
-#[test]
 fn a_node_whose_clock_is_an_hour_behind_is_judged_as_any_other() {
     // The alert tells the node's own time, but it fires when five minutes have really passed.
     let mut stage = Stage::new(&rule("5m", "0s"));
@@ -159,6 +125,8 @@ fn a_node_whose_clock_is_an_hour_behind_is_judged_as_any_other() {
         "nothing fired yet"
     );
     stage.play("2h5m5s pve1 sample at=1h5m5s");
+    // It had fallen silent, and what it has to say of the meantime is waited for.
+    stage.play("2h5m11s");
     let last = stage.transitions.iter().rfind(|t| &*t.alert.rule == "Failed").unwrap();
     assert_eq!(last.at, at("1h5m1s"));
     assert_eq!(last.alert.starts_at, at("1h1s"));

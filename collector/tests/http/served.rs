@@ -86,6 +86,7 @@ fn remembered() -> Batch {
             time: row.time,
             recorded: row.recorded,
             received: row.received,
+            late: row.late,
             payload: row.payload.into(),
         })
         .collect();

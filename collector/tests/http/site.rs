@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan};
 use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
 use pvewatch_collector::fleet::{EntityKind, FleetCounters, Node, NodeView, Unit};
@@ -150,7 +150,8 @@ pub fn events() -> Vec<EventRow> {
             subject: event.data.subject().to_owned(),
             time,
             recorded: time,
-            received: time,
+            received: time + written["late_seconds"].as_i64().unwrap_or(0).seconds(),
+            late: written["late_seconds"].is_i64(),
             payload,
             node,
         }

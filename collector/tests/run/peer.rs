@@ -12,7 +12,7 @@ use pvewatch_edge::mqtt::{
 };
 use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::{
-    Ack, AlertMessage, CollectorPresence, Event, EventData, NodeName, Notice, Position,
+    Ack, AckMessage, AlertMessage, CollectorPresence, Event, EventData, NodeName, Notice, Position,
     PresenceState, Sequence, Site, StreamId, Topic, codec,
 };
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// Far beyond anything that happens here: reaching it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-const RULES: &str = r#"
+pub const RULES: &str = r#"
 [[rule]]
 name = "Failed"
 scope = "unit"
@@ -173,6 +173,11 @@ pub fn presence(received: &Received) -> Option<CollectorPresence> {
 }
 
 pub fn ack(received: &Received) -> Option<Ack> {
+    let (_, topic) = Topic::parse(&received.topic).ok()?;
+    matches!(topic, Topic::Ack { .. }).then(|| codec::decode(&received.payload).unwrap())
+}
+
+pub fn ack_message(received: &Received) -> Option<AckMessage> {
     let (_, topic) = Topic::parse(&received.topic).ok()?;
     matches!(topic, Topic::Ack { .. }).then(|| codec::decode(&received.payload).unwrap())
 }

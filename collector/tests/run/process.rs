@@ -107,6 +107,28 @@ fn told_to_stop_it_drains_and_is_0() {
     }
 }
 
+#[test]
+fn a_backup_is_made_while_it_runs_and_restored_when_it_does_not() {
+    let dir = TempDir::new().unwrap();
+    let config = write_config(dir.path(), &dir.path().join("data"), "127.0.0.1:0");
+    let file = dir.path().join("backup.db");
+    let file = file.to_str().unwrap();
+    let check = |command: &str, code: i32, part: &str| {
+        let (found, text) = ended(&run(&[command, file, "--config", &config]));
+        assert_eq!(found, Some(code), "{command}: {text}");
+        assert!(text.contains(part), "{command}: {text}");
+    };
+    check("backup", 1, "there is no store");
+    let (mut child, _) = start(&config);
+    check("backup", 0, "backup.db");
+    check("backup", 1, "is there already");
+    check("restore", 1, "in use by another collector");
+    signal(&child, Signal::TERM);
+    child.wait().unwrap();
+    check("restore", 0, "before-restore-1");
+    check("restore", 0, "before-restore-2");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_time_it_has_everything_that_it_acked() {
     let dir = TempDir::new().unwrap();

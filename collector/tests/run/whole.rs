@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use pvewatch_collector::app::{self, Running};
 use pvewatch_collector::broker::{self, BrokerListenSettings, EmbeddedBroker};
 use pvewatch_collector::config::Config;
-use pvewatch_collector::store::EventFilter;
+use pvewatch_collector::store::{EventFilter, backup, restore};
 use pvewatch_edge::mqtt::{Message, Received};
-use pvewatch_protocol::{AlertMessage, AlertState, Event, PresenceState, Site, Topic, codec};
+use pvewatch_protocol::{
+    AlertMessage, AlertState, Event, NodeName, Position, PresenceState, Sample, Sequence, Site,
+    Topic, codec,
+};
 use tempfile::TempDir;
 
 use crate::peer::*;
@@ -223,6 +226,99 @@ async fn when_the_store_fails_nothing_is_acked_until_it_works_again() {
     peer.wait_ack(stream, 2).await;
     assert_eq!(stored(&running).await, [1, 2]);
     assert_eq!(running.queries().counters().commit_failures.get(), 1);
+    running.stop().await;
+}
+
+/// A heartbeat is answered once it is stored, and only if nothing of the agent is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_is_answered_from_the_store() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    let frozen = include_bytes!("../../../protocol/testdata/v1/sample-with-a-backlog.json");
+    let mut sample: Sample = codec::decode(frozen).unwrap();
+    sample.as_of = Position { stream, sequence: Sequence(1) };
+    let topic = Topic::Sample { node: node() }.at(&Site::default());
+    // The first is stored without an answer, since an event is missing.
+    sample.at = now();
+    peer.publish_raw(&topic, codec::encode(&sample).unwrap()).await;
+    peer.publish(&unit_event(stream, 1, "active")).await;
+    peer.wait_ack(stream, 1).await;
+    sample.at = now();
+    peer.publish_raw(&topic, codec::encode(&sample).unwrap()).await;
+    // Answers come once a minute; another node's is due at once.
+    let other: NodeName = "pve9".parse().unwrap();
+    sample.as_of.sequence = Sequence(0);
+    let topic = Topic::Sample { node: other.clone() }.at(&Site::default());
+    peer.publish_raw(&topic, codec::encode(&sample).unwrap()).await;
+    let answer = |received: &Received| {
+        ack_message(received).filter(|message| message.heard_at.is_some()).map(|message| {
+            let (_, topic) = Topic::parse(&received.topic).unwrap();
+            (topic.node().cloned(), message)
+        })
+    };
+    let (of, answered) = peer.wait("the answer", answer).await;
+    assert_eq!(of, Some(other));
+    assert_eq!(answered.heard_at, Some(sample.at));
+    assert_eq!((answered.ack.stream, answered.ack.through), (stream, Sequence(0)));
+    let snapshot = running.queries().snapshot().await;
+    assert!(snapshot.nodes.iter().all(|view| view.node.backlog.events == 0));
+    running.stop().await;
+}
+
+/// A restored store lacks what came after its backup: its acks fall back, under an epoch of its
+/// own, and what the agents send again is applied once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_collector_is_given_again_what_came_after_its_backup() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let copy = dir.path().join("backup.db");
+    let stream = stream();
+    let events: Vec<Event> = [(1, "failed"), (2, "active"), (3, "failed"), (4, "active")]
+        .into_iter()
+        .map(|(sequence, state)| unit_event(stream, sequence, state))
+        .collect();
+
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    peer.publish(&events[0]).await;
+    let first = peer.wait_ack(stream, 1).await;
+    let firing = peer.wait("the alert", alert).await;
+    backup(&data, &copy).unwrap();
+    for event in &events[1..3] {
+        peer.publish(event).await;
+    }
+    assert_eq!(peer.wait_ack(stream, 3).await.collector_epoch, first.collector_epoch);
+    running.stop().await;
+
+    assert!(restore(&data, &copy).unwrap().is_some());
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    let again = peer.wait("the alert as of the backup", alert).await;
+    assert_eq!((again.state, again.starts_at), (AlertState::Firing, firing.starts_at));
+    peer.wait_ready().await;
+    // The agent goes on, and hears that the store lacks what was acked before.
+    peer.publish(&events[3]).await;
+    let fallen = peer.wait_ack(stream, 1).await;
+    assert_ne!(fallen.collector_epoch, first.collector_epoch, "another store speaks");
+    for event in &events[1..] {
+        peer.publish(event).await;
+    }
+    peer.wait_ack(stream, 4).await;
+    assert_eq!(stored(&running).await, [1, 2, 3, 4], "each once, in order");
+    let mut steps = Vec::new();
+    while steps.last() != Some(&AlertState::Resolved) || steps.len() < 3 {
+        let told = peer.wait("the notice", notice).await;
+        // The backup may be older than the output's position: a notice told again has its key.
+        let key = format!("{}/{}/firing", firing.fingerprint, firing.starts_at);
+        if told.key != key {
+            steps.push(told.status);
+        }
+    }
+    assert_eq!(steps, [AlertState::Resolved, AlertState::Firing, AlertState::Resolved]);
     running.stop().await;
 }
 

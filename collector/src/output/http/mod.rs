@@ -7,6 +7,7 @@
 
 pub mod api;
 mod condition;
+mod delivery;
 mod error;
 pub mod metrics;
 pub mod page;
@@ -16,6 +17,9 @@ mod serve;
 mod words;
 
 pub use condition::Condition;
+pub use delivery::{
+    outbox as outbox_words, summary as delivery_summary, troubles as delivery_troubles,
+};
 pub use picture::{Picture, Readiness};
 pub use routes::router;
 pub use serve::{CONNECTIONS_MAX, serve};

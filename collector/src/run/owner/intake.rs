@@ -7,12 +7,15 @@ use pvewatch_protocol::NodeName;
 
 use super::Owner;
 use crate::core::Input;
-use crate::fleet::Version;
-use crate::ingest::{Applicable, Arrival, Decoded, NODES_MAX, Outcome, Reason, Rejection};
+use crate::fleet::{Backlog, Loss, Moment, Version};
+use crate::ingest::{
+    Applicable, Arrival, Decoded, Lack, NODES_MAX, Outcome, Reason, Rejection, StreamNews,
+};
 use crate::run::told::Arrived;
 use crate::store::{Batch, NewEvent, NewReject, NewSample, NewTransition};
 
-/// One sample of a node is kept for each of these.
+/// One sample of a node is kept for each of these, and answered once it is stored: so often is
+/// the whole way of a node tried.
 const SAMPLE_KEPT_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Owner {
@@ -43,7 +46,12 @@ impl Owner {
             }
             Ok(Decoded::Sample { node, sample }) => {
                 self.parts.counters.samples.add(1);
-                self.parts.ingest.sample(&node, sample.as_of, received_at);
+                let as_of = sample.as_of;
+                let applicable = &mut self.applicable;
+                let Lack { events, since } =
+                    self.parts.ingest.sample(&node, as_of, received_at, applicable);
+                self.apply(now, batch);
+                self.take_news(now, batch);
                 if self.should_keep_sample(&node, received_at) {
                     let body = String::from_utf8_lossy(&payload).into_owned();
                     batch.samples.push(NewSample {
@@ -51,8 +59,13 @@ impl Owner {
                         received: received_at,
                         body,
                     });
+                    if events == 0 {
+                        self.heard.push((node.clone(), sample.as_of.stream, sample.at));
+                    }
                 }
-                self.tell_core(now, Input::Sample { node, sample: *sample, received_at }, batch);
+                let backlog = Backlog { events, since };
+                let sample = *sample;
+                self.tell_core(now, Input::Sample { node, sample, backlog, received_at }, batch);
             }
             Ok(Decoded::Checkpoint { node, checkpoint }) => {
                 self.parts.counters.checkpoints.add(1);
@@ -103,6 +116,13 @@ impl Owner {
                 return Some(Rejection::new(reason, detail));
             }
         }
+        self.apply(now, batch);
+        self.take_news(now, batch);
+        None
+    }
+
+    /// Applies the events whose turn has come.
+    fn apply(&mut self, now: Timestamp, batch: &mut Batch) {
         let mut applicable = std::mem::take(&mut self.applicable);
         for Applicable { arrival, ordinal } in applicable.drain(..) {
             let Arrival { event, payload, received_at } = arrival;
@@ -114,6 +134,7 @@ impl Owner {
                 time: event.time,
                 recorded: event.recorded_time,
                 received: received_at,
+                late: self.parts.core.is_late(&event, received_at),
                 payload,
             });
             let sequence = event.position.sequence.0;
@@ -121,7 +142,41 @@ impl Owner {
             self.tell_core(now, Input::Event { event: *event, version, received_at }, batch);
         }
         self.applicable = applicable;
-        None
+    }
+
+    /// Says what became of streams.
+    fn take_news(&mut self, now: Timestamp, batch: &mut Batch) {
+        for news in self.parts.ingest.take_news() {
+            let counters = &self.parts.counters;
+            match news {
+                StreamNews::Began { node, stream } => {
+                    counters.streams_begun.add(1);
+                    log::info!("{node}: its agent was started anew: stream {stream}");
+                }
+                StreamNews::WentBack { node, as_of, through } => {
+                    counters.streams_gone_back.add(1);
+                    log::warn!(
+                        "{node}: its agent has {} events of stream {}, but {} are stored: it was \
+                         restored from an older state, and is told to begin another stream",
+                        as_of.sequence.0,
+                        as_of.stream,
+                        through.0
+                    );
+                }
+                StreamNews::Lost { node, stream, from, through } => {
+                    let reason = "they never came, and their agent begins other streams".to_owned();
+                    let loss = Loss { stream, from, through, reason, at: Moment::both(now) };
+                    counters.events_abandoned.add(loss.events());
+                    log::error!(
+                        "{node}: events {} to {} of stream {stream} are lost: {}",
+                        from.0,
+                        through.0,
+                        loss.reason
+                    );
+                    self.tell_core(now, Input::Lost { node, loss }, batch);
+                }
+            }
+        }
     }
 
     pub(super) fn tell_core(&mut self, now: Timestamp, input: Input, batch: &mut Batch) {

@@ -68,6 +68,8 @@ pub struct EventAnswer {
     pub recorded_time: Timestamp,
     /// When it reached the collector, by the collector's clock.
     pub received_at: Timestamp,
+    /// Whether it was learned late: much later than it happened, the clocks' difference set aside.
+    pub late: bool,
     /// What it carries, as it came.
     pub data: Value,
 }
@@ -126,6 +128,7 @@ impl EventAnswer {
             time: row.time,
             recorded_time: row.recorded,
             received_at: row.received,
+            late: row.late,
             data: envelope.get_mut("data").map(Value::take).unwrap_or_default(),
         }
     }

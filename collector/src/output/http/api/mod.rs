@@ -14,7 +14,7 @@ pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
 pub use rules::RulesAnswer;
-pub use status::StatusAnswer;
+pub use status::{DeliveryAnswer, StatusAnswer};
 
 use super::error::ApiError;
 

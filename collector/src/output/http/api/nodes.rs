@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use pvewatch_protocol::event::{CrashLoop, Exit, SourceStatus};
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Swap};
-use pvewatch_protocol::{NodeName, Site};
+use pvewatch_protocol::{NodeName, Site, StreamId};
 use serde::{Deserialize, Serialize};
 
 use super::checked_limit;
@@ -74,6 +74,15 @@ pub struct NodeAnswer {
     pub clock_skew_seconds: Option<f64>,
     /// Events that its agents declared lost.
     pub lost_events: u64,
+    /// The last loss; none if there was none.
+    #[serde(default)]
+    pub last_loss: Option<LossAnswer>,
+    /// Events that its agent has and this collector has not, as of its newest reading.
+    #[serde(default)]
+    pub missing_events: u64,
+    /// For how long, at least, events have been missing; 0 if none are.
+    #[serde(default)]
+    pub event_delay_seconds: Option<f64>,
     /// Its newest reading; an old one if it cannot be heard.
     pub reading: Option<ReadingAnswer>,
     /// Which sources of the agent watch, and why the others do not.
@@ -82,6 +91,21 @@ pub struct NodeAnswer {
     pub units: BTreeMap<String, usize>,
     /// Its failed units; the first 50 by name.
     pub failed_units: Vec<FailedUnit>,
+}
+
+/// Events that were lost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LossAnswer {
+    /// The stream that they belonged to.
+    pub stream: StreamId,
+    /// The number of the first.
+    pub from: u64,
+    /// The number of the last.
+    pub through: u64,
+    /// Why, in words.
+    pub reason: String,
+    /// When it was declared, by the node's clock.
+    pub at: Timestamp,
 }
 
 /// A node's newest reading.
@@ -148,7 +172,8 @@ impl NodesAnswer {
 }
 
 impl NodeAnswer {
-    fn of(view: &NodeView) -> Self {
+    /// What is known of a node.
+    pub fn of(view: &NodeView) -> Self {
         let node = &view.node;
         let facts = node.facts.as_ref();
         let mut units = BTreeMap::new();
@@ -169,6 +194,15 @@ impl NodeAnswer {
             duplicate_name: node.duplicate_name,
             clock_skew_seconds: node.clock_skew_seconds,
             lost_events: node.dropped_events,
+            last_loss: node.last_loss.as_ref().map(|loss| LossAnswer {
+                stream: loss.stream,
+                from: loss.from.0,
+                through: loss.through.0,
+                reason: loss.reason.clone(),
+                at: loss.at.fact,
+            }),
+            missing_events: node.backlog.events,
+            event_delay_seconds: node.events_delay().map(|delay| delay.as_secs_f64()),
             reading: node.reading.as_ref().map(|reading| {
                 let sample = &reading.sample;
                 ReadingAnswer {

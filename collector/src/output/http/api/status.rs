@@ -9,6 +9,41 @@ use crate::output::http::page::Headline;
 use crate::output::http::picture::{Picture, Readiness};
 use crate::output::http::words::Tone;
 
+/// How events arrived since the collector started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryAnswer {
+    /// Events that were applied, each once.
+    pub applied_events: u64,
+    /// Events that came again, and were known.
+    pub duplicate_events: u64,
+    /// Gaps that were found in streams; agents send again what is missing.
+    pub gaps: u64,
+    /// Events that wait behind gaps now.
+    pub waiting_events: u64,
+    /// Events that were learned late.
+    pub late_events: u64,
+    /// Messages that were not accepted.
+    pub rejected_messages: u64,
+    /// Events that agents declared lost, since this store began.
+    pub lost_events: u64,
+}
+
+impl DeliveryAnswer {
+    /// What was counted.
+    pub fn of(picture: &Picture) -> Self {
+        let (counters, snapshot) = (&picture.counters, &picture.snapshot);
+        Self {
+            applied_events: counters.events_by_kind().iter().map(|(_, count)| count).sum(),
+            duplicate_events: counters.duplicates.get(),
+            gaps: counters.gaps.get(),
+            waiting_events: u64::try_from(counters.waiting.get()).unwrap_or(0),
+            late_events: snapshot.counters.fleet.late_events,
+            rejected_messages: counters.rejects_by_reason().iter().map(|(_, count)| count).sum(),
+            lost_events: snapshot.nodes.iter().map(|view| view.node.dropped_events).sum(),
+        }
+    }
+}
+
 /// The answer of `/api/v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusAnswer {
@@ -38,6 +73,9 @@ pub struct StatusAnswer {
     pub alerts_firing: usize,
     /// Alerts that are pending.
     pub alerts_pending: usize,
+    /// How events arrived.
+    #[serde(default)]
+    pub delivery: DeliveryAnswer,
 }
 
 impl StatusAnswer {
@@ -62,6 +100,7 @@ impl StatusAnswer {
             nodes_online: snapshot.nodes.iter().filter(|view| online(&view.node)).count(),
             alerts_firing: count(AlertState::Firing),
             alerts_pending: count(AlertState::Pending),
+            delivery: DeliveryAnswer::of(picture),
         }
     }
 }

@@ -14,7 +14,7 @@ type Reading = (&'static str, &'static str, fn(&Sample) -> Option<f64>);
 type Total = (&'static str, &'static str, fn(&Sample) -> u64);
 
 /// Readings of the host and of its agent, taken from the newest sample.
-const READINGS: [Reading; 13] = [
+const READINGS: [Reading; 17] = [
     ("pvewatch_node_load1", "Load average over 1 minute.", |s| Some(s.load.one)),
     ("pvewatch_node_load5", "Load average over 5 minutes.", |s| Some(s.load.five)),
     ("pvewatch_node_load15", "Load average over 15 minutes.", |s| Some(s.load.fifteen)),
@@ -40,6 +40,24 @@ const READINGS: [Reading; 13] = [
     ("pvewatch_agent_outbox_bytes", "Size of the events in the outbox.", |s| {
         Some(s.agent.outbox_bytes as f64)
     }),
+    (
+        "pvewatch_agent_held_events",
+        "Events in the outbox, acked ones that are kept included.",
+        |s| s.agent.held_events.map(|events| events as f64),
+    ),
+    ("pvewatch_agent_unsaved_events", "Events that the agent cannot write to its disk.", |s| {
+        s.agent.unsaved_events.map(|events| events as f64)
+    }),
+    (
+        "pvewatch_agent_oldest_unacked_age_seconds",
+        "Age of the oldest event that not every collector has acked.",
+        |s| s.agent.oldest_unacked_seconds,
+    ),
+    (
+        "pvewatch_agent_ack_round_trip_seconds",
+        "From the agent to a collector's store and back, by its heartbeat.",
+        |s| s.agent.ack_round_trip_seconds,
+    ),
 ];
 
 /// What an agent counts since it started.
@@ -104,6 +122,16 @@ fn write_presence(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Resu
         "When the node booted, by its own clock.",
         nodes(snapshot).filter_map(|node| Some((of(node), seconds(node.booted_at()?)))),
     )?;
+    families.gauge(
+        "pvewatch_node_missing_events",
+        "Events that the agent has and this collector has not.",
+        heard(snapshot).map(|node| (of(node), node.backlog.events as f64)),
+    )?;
+    families.gauge(
+        "pvewatch_node_event_delay_seconds",
+        "For how long, at least, this collector has lacked events that the agent has.",
+        heard(snapshot).filter_map(|node| Some((of(node), node.events_delay()?.as_secs_f64()))),
+    )?;
     families.counter(
         "pvewatch_node_lost_events",
         "Events that the node's agents declared lost.",
@@ -122,10 +150,8 @@ fn write_readings(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Resu
     }
     families.gauge(
         "pvewatch_node_clock_skew_seconds",
-        "How far the collector's clock is ahead of the node's, deliveries included.",
-        nodes(snapshot)
-            .filter(|node| node.silent.is_none())
-            .filter_map(|node| Some((of(node), node.clock_skew_seconds?))),
+        "How far the collector's clock is ahead of the node's, by the quickest delivery.",
+        heard(snapshot).filter_map(|node| Some((of(node), node.clock_skew_seconds?))),
     )?;
     for (name, help, read) in TOTALS {
         let samples = fresh_samples(snapshot);
@@ -182,11 +208,14 @@ fn nodes(snapshot: &Snapshot) -> impl Iterator<Item = &Node> {
     snapshot.nodes.iter().map(|view| &*view.node)
 }
 
+/// The nodes that are heard.
+fn heard(snapshot: &Snapshot) -> impl Iterator<Item = &Node> {
+    nodes(snapshot).filter(|node| node.silent.is_none())
+}
+
 /// The newest samples of the nodes that are heard.
 fn fresh_samples(snapshot: &Snapshot) -> impl Iterator<Item = (&NodeName, &Sample)> {
-    nodes(snapshot)
-        .filter(|node| node.silent.is_none())
-        .filter_map(|node| Some((&node.name, &node.reading.as_ref()?.sample)))
+    heard(snapshot).filter_map(|node| Some((&node.name, &node.reading.as_ref()?.sample)))
 }
 
 fn of(node: &Node) -> [(&str, &str); 1] {

@@ -11,9 +11,20 @@ type Total = (&'static str, &'static str, fn(&Counters) -> u64);
 type CoreTotal = (&'static str, &'static str, fn(&core::Counters) -> u64);
 
 /// What is counted on the way in and out.
-const TOTALS: [Total; 11] = [
+const TOTALS: [Total; 15] = [
     ("pvewatch_duplicate_events", "Events that were stored already.", |c| c.duplicates.get()),
     ("pvewatch_stream_gaps", "Gaps found in the streams of agents.", |c| c.gaps.get()),
+    ("pvewatch_streams_begun", "Streams of nodes that were known: agents started anew.", |c| {
+        c.streams_begun.get()
+    }),
+    (
+        "pvewatch_streams_gone_back",
+        "Streams of which an agent has less than is stored: it was restored.",
+        |c| c.streams_gone_back.get(),
+    ),
+    ("pvewatch_abandoned_events", "Events that never came and that nobody holds.", |c| {
+        c.events_abandoned.get()
+    }),
     (
         "pvewatch_events_without_room",
         "Events let go behind a gap for want of room; agents send them again.",
@@ -25,6 +36,11 @@ const TOTALS: [Total; 11] = [
     ("pvewatch_presences", "Birth messages and last wills taken.", |c| c.presences.get()),
     ("pvewatch_acks_sent", "Acks sent to agents.", |c| c.acks.get()),
     ("pvewatch_notices_sent", "Notices handed to the broker.", |c| c.notices.get()),
+    (
+        "pvewatch_untold_alert_transitions",
+        "Steps of alerts that were deleted before an output took them.",
+        |c| c.transitions_untold.get(),
+    ),
     ("pvewatch_broker_connects", "Connections made to the broker.", |c| c.connects.get()),
     ("pvewatch_store_commit_failures", "Commits to the store that failed.", |c| {
         c.commit_failures.get()
@@ -98,6 +114,8 @@ fn write_flow(families: &mut Families<'_>, counters: &Counters) -> fmt::Result {
     for (name, help, level) in [
         ("pvewatch_queued_messages", "Messages that wait to be stored.", &counters.queued),
         ("pvewatch_waiting_events", "Events that wait behind gaps.", &counters.waiting),
+        ("pvewatch_store_size_bytes", "Size of the store's file.", &counters.store_file_bytes),
+        ("pvewatch_store_used_bytes", "What is in use of it.", &counters.store_used_bytes),
     ] {
         families.one_gauge(name, help, level.get())?;
     }

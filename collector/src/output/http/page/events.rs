@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::view::{LineView, Moment};
 use crate::output::http::words::{self, Told, Tone};
+use crate::rules::human;
 use crate::store::EventRow;
 
 /// One event on the page.
@@ -27,6 +28,8 @@ pub struct EventView {
     pub tone: Tone,
     /// What happened.
     pub text: String,
+    /// How much later it was learned; none if at once.
+    pub learned_later: Option<String>,
     /// What the failed run wrote.
     pub lines: Vec<LineView>,
 }
@@ -61,6 +64,9 @@ pub fn tell(rows: &[EventRow], now: Timestamp) -> Vec<EventView> {
             subject: row.subject.clone(),
             tone: told.tone,
             text: told.text,
+            learned_later: row.late.then(|| {
+                human::duration(row.received.duration_since(row.time).abs().as_secs_f64())
+            }),
             lines: lines.unwrap_or_default().iter().map(LineView::of).collect(),
         });
     }

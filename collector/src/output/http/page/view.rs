@@ -15,7 +15,9 @@ use crate::alerts::{Alert, Phase};
 use crate::core::Snapshot;
 use crate::fleet::{EntityKind, NodeView as FleetNode};
 use crate::output::http::api::alerts::sort;
+use crate::output::http::api::{DeliveryAnswer, NodeAnswer};
 use crate::output::http::condition::{Condition, last_heard};
+use crate::output::http::delivery;
 use crate::output::http::words::{self, Tone};
 use crate::rules::human;
 
@@ -43,6 +45,7 @@ pub struct View {
     nodes: Listed<NodeView>,
     events: Vec<EventView>,
     rules: Vec<RuleView>,
+    delivery: String,
 }
 
 /// A list with a bound, and how many it leaves out.
@@ -123,6 +126,7 @@ struct NodeView {
     failed: usize,
     inactive_sources: Vec<SourceStatus>,
     warnings: Vec<String>,
+    outbox: Option<String>,
     version: String,
     alerts: usize,
 }
@@ -191,6 +195,7 @@ impl View {
             nodes: list_nodes(snapshot, now),
             events: events::tell(&input.events, now),
             rules: snapshot.rules.iter().filter_map(RuleView::of).collect(),
+            delivery: sentence(delivery::summary(&DeliveryAnswer::of(picture))),
         }
     }
 }
@@ -273,9 +278,8 @@ impl NodeView {
         if node.duplicate_name {
             warnings.push("Two agents use this name: rename one of them.".to_owned());
         }
-        if node.dropped_events > 0 {
-            warnings.push(format!("{} of its events were lost.", node.dropped_events));
-        }
+        let answer = NodeAnswer::of(view);
+        warnings.extend(delivery::troubles(&answer).into_iter().map(sentence));
         if let Some(skew) = node.clock_skew_seconds.filter(|skew| skew.abs() >= 10.0) {
             let direction = if skew > 0.0 { "behind" } else { "ahead" };
             let time = human::duration(skew.abs());
@@ -301,10 +305,18 @@ impl NodeView {
                 .map(Iterator::collect)
                 .unwrap_or_default(),
             warnings,
+            outbox: delivery::outbox(&answer),
             version: facts.map(|facts| facts.version.clone()).unwrap_or_default(),
             alerts,
         }
     }
+}
+
+/// A trouble as a whole sentence.
+fn sentence(trouble: String) -> String {
+    let mut letters = trouble.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
 }
 
 impl ReadingView {

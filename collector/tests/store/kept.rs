@@ -1,58 +1,28 @@
-//! The store with real files: kept over a crash, and plain words for whatever is wrong with it.
-
-#![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
+//! What was stored is there after a crash, and what is wrong with a file is named.
 
 use std::path::Path;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use pvewatch_collector::store::{
-    Batch, EventFilter, NewEvent, NewRecord, NewReject, NewSample, NewTransition, Retention, Store,
-    StoreError, StreamRow,
+    Batch, EventFilter, NewRecord, NewReject, NewSample, NewTransition, Store, StoreError,
+    StreamRow,
 };
-use pvewatch_protocol::{Fingerprint, NodeName, Position, Sequence, StreamId};
+use pvewatch_protocol::{Fingerprint, Sequence};
 use tempfile::TempDir;
-use uuid::Uuid;
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_700_000_000 + second).unwrap()
-}
-
-fn node(name: &str) -> NodeName {
-    name.parse().unwrap()
-}
-
-fn stream() -> StreamId {
-    StreamId(Uuid::from_u128(1))
-}
-
-fn event(name: &str, sequence: u64, second: i64) -> NewEvent {
-    NewEvent {
-        node: node(name),
-        position: Position { stream: stream(), sequence: Sequence(sequence) },
-        kind: if sequence.is_multiple_of(2) { "unit.changed" } else { "unit.log" }.into(),
-        subject: "ssh.service".into(),
-        time: at(second),
-        recorded: at(second),
-        received: at(second),
-        payload: vec![b'x'; 400].into(),
-    }
-}
-
-fn events(count: u64) -> Batch {
-    Batch { events: (1..=count).map(|n| event("pve1", n, n as i64)).collect(), ..Batch::default() }
-}
-
-fn count(store: &Store, filter: EventFilter) -> usize {
-    store.reader().events(&EventFilter { limit: 10_000_000, ..filter }).unwrap().len()
-}
+use crate::{at, count, event, events, node, stream};
 
 #[test]
 fn a_batch_is_there_after_a_crash_and_the_epoch_stays() {
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let epoch = store.epoch();
-    let row = StreamRow { node: node("pve1"), stream: stream(), ordinal: 3, through: Sequence(2) };
+    let row = StreamRow {
+        node: node("pve1"),
+        stream: stream(),
+        ordinal: 3,
+        through: Sequence(2),
+        known: Sequence(4),
+    };
     let batch = Batch {
         streams: vec![row.clone()],
         records: vec![
@@ -106,34 +76,6 @@ fn events_are_found_by_node_kind_and_page() {
     assert_eq!(count(&store, EventFilter { kind: Some("unit.changed".into()), ..all() }), 5);
     assert_eq!(count(&store, EventFilter { subject: Some("no".into()), ..all() }), 0);
     assert_eq!(count(&store, EventFilter { before: Some(4), ..all() }), 3);
-}
-
-#[test]
-fn what_is_too_old_or_too_many_goes_in_small_steps() {
-    let dir = TempDir::new().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
-    store.commit(&events(5000)).unwrap();
-    let retention = Retention {
-        events_max: 4500,
-        events_age_max: Duration::from_secs(3000),
-        ..Retention::default()
-    };
-    let mut steps = Vec::new();
-    loop {
-        let pruned = store.prune(&retention, at(5001)).unwrap();
-        steps.push(pruned.events);
-        if !pruned.more {
-            break;
-        }
-    }
-    assert_eq!(steps, [2000, 0], "events of seconds 1 to 2000 are older than 3000 s at 5001 s");
-    let few = Retention { events_max: 10, ..Retention::default() };
-    while store.prune(&few, at(5001)).unwrap().more {}
-    assert_eq!(count(&store, EventFilter::default()), 10);
-    // A clock that jumped far ahead and back again must not be an overflow.
-    store.prune(&retention, Timestamp::MIN).unwrap();
-    store.prune(&retention, Timestamp::MAX).unwrap();
-    assert_eq!(count(&store, EventFilter::default()), 0);
 }
 
 #[test]

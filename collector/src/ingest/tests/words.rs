@@ -1,0 +1,145 @@
+//! What becomes of streams: new ones, those that go back, those that nobody completes.
+
+use super::*;
+
+#[test]
+fn what_is_missing_is_told_with_its_age_and_what_is_on_its_way_is_no_delay() {
+    let id = stream(1);
+    let mut ingest = Ingest::default();
+    let lack = |events, since: Option<i64>| Lack { events, since: since.map(at) };
+    assert_eq!(ingest.sample(&node(), position(id, 3), at(0), &mut Vec::new()), lack(3, Some(0)));
+    offer(&mut ingest, (1..=3).map(|n| fact(id, n)).collect());
+    // At each sample something is on its way, but never the same.
+    assert_eq!(ingest.sample(&node(), position(id, 5), at(10), &mut Vec::new()), lack(2, Some(10)));
+    offer(&mut ingest, (4..=5).map(|n| fact(id, n)).collect());
+    assert_eq!(ingest.sample(&node(), position(id, 9), at(20), &mut Vec::new()), lack(4, Some(20)));
+    offer(&mut ingest, vec![fact(id, 6)]);
+    assert_eq!(
+        ingest.sample(&node(), position(id, 20), at(30), &mut Vec::new()),
+        lack(14, Some(20))
+    );
+    offer(&mut ingest, (7..=20).map(|n| fact(id, n)).collect());
+    assert_eq!(ingest.sample(&node(), position(id, 20), at(40), &mut Vec::new()), lack(0, None));
+}
+
+#[test]
+fn a_new_stream_of_a_known_node_is_news_and_a_first_one_is_not() {
+    let mut ingest = Ingest::default();
+    offer(&mut ingest, vec![fact(stream(1), 1), fact(stream(1), 2)]);
+    assert_eq!(ingest.take_news(), []);
+    offer(&mut ingest, vec![fact(stream(2), 1), fact(stream(2), 2)]);
+    assert_eq!(ingest.take_news(), [StreamNews::Began { node: node(), stream: stream(2) }]);
+}
+
+#[test]
+fn a_stream_that_goes_back_is_noticed_at_the_second_sample_and_its_agent_is_told() {
+    let id = stream(1);
+    let mut ingest = Ingest::default();
+    offer(&mut ingest, (1..=50).map(|n| fact(id, n)).collect());
+    acks(&mut ingest);
+    let mut sample = |sequence, ms| {
+        let lack = ingest.sample(&node(), position(id, sequence), at(ms), &mut Vec::new());
+        assert_eq!(lack, Lack::default());
+        (ingest.take_news(), acks(&mut ingest))
+    };
+    assert_eq!(sample(10, 0), (vec![], vec![]), "it may have been overtaken");
+    let news =
+        StreamNews::WentBack { node: node(), as_of: position(id, 10), through: Sequence(50) };
+    assert_eq!(sample(10, 10_000), (vec![news], vec![(node(), position(id, 50))]));
+    assert_eq!(sample(10, 20_000), (vec![], vec![]), "once is enough");
+    // What it sends under numbers that were used is known, and is not applied again.
+    let (applied, outcomes) = offer(&mut ingest, vec![fact(id, 11)]);
+    assert_eq!((applied, outcomes), (vec![], vec![Outcome::Duplicate]));
+}
+
+#[test]
+fn two_agents_with_one_name_are_applied_each_in_its_own_order() {
+    let mut ingest = Ingest::default();
+    let (one, other) = (stream(1), stream(2));
+    let both = (1..=20).flat_map(|n| [fact(one, n), fact(other, n)]).collect();
+    let (applied, _) = offer(&mut ingest, both);
+    for id in [one, other] {
+        let own: Vec<u64> = applied.iter().filter(|(s, _)| *s == id).map(|(_, n)| *n).collect();
+        assert_eq!(own, (1..=20).collect::<Vec<_>>());
+    }
+    assert_eq!(ingest.take_news().len(), 1, "and the second is told of, once");
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+#[test]
+fn what_nobody_holds_any_more_is_lost_and_said_so() {
+    let (old, new) = (stream(1), stream(2));
+    let lost = |from, through| {
+        let (from, through) = (Sequence(from), Sequence(through));
+        StreamNews::Lost { node: node(), stream: old, from, through }
+    };
+    let mut ingest = Ingest::default();
+    // Events 3, 4, 6 and 9 of the old stream never came; of the last only a sample spoke.
+    offer(&mut ingest, [1, 2, 5, 7, 8].map(|n| fact(old, n)).to_vec());
+    ingest.sample(&node(), position(old, 9), at(0), &mut Vec::new());
+    offer(&mut ingest, vec![fact(new, 1)]);
+    ingest.take_news();
+    let mut sample = |ms| {
+        let mut applied = Vec::new();
+        ingest.sample(&node(), position(new, 1), at(ms), &mut applied);
+        let applied: Vec<_> = applied.iter().map(|one| place(&one.arrival)).collect();
+        (applied, ingest.take_news())
+    };
+    assert_eq!(sample(HOUR_MS - 1), (vec![], vec![]), "they may still come");
+    let what_waited = vec![(old, 5), (old, 7), (old, 8)];
+    assert_eq!(sample(HOUR_MS), (what_waited, vec![lost(3, 4), lost(6, 6), lost(9, 9)]));
+    assert_eq!(sample(2 * HOUR_MS), (vec![], vec![]));
+    assert_eq!(ingest.waiting(), 0);
+    assert_eq!(ingest.through(&node(), old), Some(Sequence(9)));
+    // If one comes after all, it is not applied: its place in the order is gone.
+    let (applied, outcomes) = offer(&mut ingest, vec![fact(old, 3)]);
+    assert_eq!((applied, outcomes), (vec![], vec![Outcome::Duplicate]));
+}
+
+#[test]
+fn nothing_is_given_up_while_it_may_still_come() {
+    let (old, new) = (stream(1), stream(2));
+    let gap = || {
+        let mut ingest = Ingest::default();
+        offer(&mut ingest, vec![fact(old, 1), fact(old, 3)]);
+        ingest
+    };
+    let sample = |ingest: &mut Ingest, id, ms| {
+        ingest.sample(&node(), position(id, 3), at(ms), &mut Vec::new());
+        ingest.take_news().into_iter().any(|news| matches!(news, StreamNews::Lost { .. }))
+    };
+    // The agent that has it is there, however long it takes.
+    let mut ingest = gap();
+    assert!(!sample(&mut ingest, old, 9 * HOUR_MS) && !sample(&mut ingest, old, 10 * HOUR_MS));
+    // A new agent sends older streams first: as long as nothing of its own came, it may hold it.
+    let mut ingest = gap();
+    assert!(!sample(&mut ingest, new, HOUR_MS) && !sample(&mut ingest, new, 9 * HOUR_MS));
+    offer(&mut ingest, vec![fact(new, 1)]);
+    assert!(sample(&mut ingest, new, 10 * HOUR_MS));
+    // The collector restarts: what is known to be missing is still known, and waited for anew.
+    let mut first = gap();
+    offer(&mut first, vec![fact(new, 1)]);
+    let mut second = Ingest::restore(first.take_changes().0);
+    assert!(!sample(&mut second, new, 9 * HOUR_MS) && sample(&mut second, new, 10 * HOUR_MS));
+}
+
+#[test]
+fn a_loss_is_declared_only_of_what_was_not_applied() {
+    let id = stream(1);
+    let first_lost = |events: Vec<Event>| {
+        let mut applied = Vec::new();
+        let mut ingest = Ingest::default();
+        for event in events {
+            ingest.event(arrival(event, 0), &mut applied);
+        }
+        applied.iter().find_map(|one| match &one.arrival.event.data {
+            EventData::OutboxDropped(dropped) => Some(dropped.from.0),
+            _ => None,
+        })
+    };
+    assert_eq!(first_lost(vec![dropped(id, 1, 9)]), Some(1));
+    assert_eq!(first_lost(vec![fact(id, 1), fact(id, 2), dropped(id, 1, 9)]), Some(3));
+    // What came in between is applied, and the range around it told as one.
+    assert_eq!(first_lost(vec![fact(id, 1), fact(id, 3), dropped(id, 1, 9)]), Some(2));
+}
