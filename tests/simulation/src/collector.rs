@@ -10,13 +10,15 @@ use fastrand::Rng;
 use jiff::Timestamp;
 use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Core, Input, Record};
-use pvewatch_collector::fleet::Version;
-use pvewatch_collector::ingest::{Applicable, Arrival, Decoded, DueAck, Ingest, decode};
+use pvewatch_collector::fleet::{Backlog, Version};
+use pvewatch_collector::ingest::{
+    Applicable, Arrival, Decoded, DueAck, Ingest, Lack, Outcome, StreamNews, decode,
+};
 use pvewatch_collector::rules::{RuleSet, Source};
 use pvewatch_collector::store::StreamRow;
 use pvewatch_protocol::{
     Ack, AlertState, CollectorName, CollectorPresence, Epoch, EventData, NodeName, Position,
-    PresenceState, Site, StreamId, Topic, codec,
+    PresenceState, Sequence, Site, StreamId, Topic, codec,
 };
 use uuid::Uuid;
 
@@ -418,25 +420,8 @@ impl Memory {
                 let arrival = Arrival { event, payload, received_at };
                 let mut applicable = Vec::new();
                 let outcome = self.ingest.event(arrival, &mut applicable);
-                *duplicates += u64::from(outcome == pvewatch_collector::ingest::Outcome::Duplicate);
-                for Applicable { arrival, ordinal } in applicable {
-                    let event = arrival.event;
-                    let sequence = event.position.sequence.0;
-                    let from = match &event.data {
-                        EventData::OutboxDropped(dropped) => dropped.from.0,
-                        _ => sequence,
-                    };
-                    let node = event.node.as_str().trim_start_matches("pve").parse();
-                    let stream = event.position.stream;
-                    batch.log.push(Logged { node: node.unwrap_or(0), stream, from, sequence });
-                    let version = Version { stream_ordinal: ordinal, sequence };
-                    let received_at = arrival.received_at;
-                    batch.tell(
-                        &mut self.core,
-                        now,
-                        Input::Event { event: *event, version, received_at },
-                    );
-                }
+                *duplicates += u64::from(outcome == Outcome::Duplicate);
+                self.apply(now, applicable, batch);
             }
             Decoded::Checkpoint { node, checkpoint } => {
                 let as_of = checkpoint.as_of;
@@ -451,11 +436,16 @@ impl Memory {
                 );
             }
             Decoded::Sample { node, sample } => {
-                self.ingest.sample(&node, sample.as_of, received_at);
+                let mut applicable = Vec::new();
+                let as_of = sample.as_of;
+                let Lack { events, since } =
+                    self.ingest.sample(&node, as_of, received_at, &mut applicable);
+                self.apply(now, applicable, batch);
+                let (sample, backlog) = (*sample, Backlog { events, since });
                 batch.tell(
                     &mut self.core,
                     now,
-                    Input::Sample { node, sample: *sample, received_at },
+                    Input::Sample { node, sample, backlog, received_at },
                 );
             }
             Decoded::NodePresence { node, presence } => {
@@ -468,4 +458,29 @@ impl Memory {
             _ => {}
         }
     }
+
+    fn apply(&mut self, now: Now, applicable: Vec<Applicable>, batch: &mut Batch) {
+        for Applicable { arrival, ordinal } in applicable {
+            let Arrival { event, received_at, .. } = arrival;
+            let Position { stream, sequence: Sequence(sequence) } = event.position;
+            let from = match &event.data {
+                EventData::OutboxDropped(dropped) => dropped.from.0,
+                _ => sequence,
+            };
+            batch.log.push(Logged { node: number(&event.node), stream, from, sequence });
+            let version = Version { stream_ordinal: ordinal, sequence };
+            let event = *event;
+            batch.tell(&mut self.core, now, Input::Event { event, version, received_at });
+        }
+        for news in self.ingest.take_news() {
+            if let StreamNews::Lost { node, stream, from, through } = news {
+                let row = Logged { node: number(&node), stream, from: from.0, sequence: through.0 };
+                batch.log.push(row);
+            }
+        }
+    }
+}
+
+fn number(node: &NodeName) -> usize {
+    node.as_str().trim_start_matches("pve").parse().unwrap_or(usize::MAX)
 }

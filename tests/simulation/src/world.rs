@@ -391,8 +391,12 @@ impl World {
             if is_done && round > 0 {
                 self.tally.settled_after(self.elapsed);
                 // A broker that routed nothing can have swallowed a picture: the next one comes.
+                // And what was late is judged only when nothing follows it.
                 self.elapsed += PICTURE_EVERY;
-                (0..4).for_each(|_| self.everybody_works());
+                for _ in 0..8 {
+                    self.everybody_works();
+                    self.elapsed += Duration::from_secs(10);
+                }
                 return true;
             }
             self.pass_time_until_something_is_due();
