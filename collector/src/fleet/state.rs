@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{NodeName, Site};
 use serde::Serialize;
 
 use super::entity::EntityKind;
-use super::moment::Moment;
+use super::moment::{Moment, shift};
 use super::node::Node;
 use super::slot::Slot;
 use super::unit::Unit;
@@ -115,6 +115,25 @@ impl Fleet {
     /// The collector was away until now: silence is counted from here.
     pub fn listen_from(&mut self, now: Timestamp) {
         self.listening_since = now;
+    }
+
+    /// The collector's clock was set ahead by as much: what was noted by it moves along. Of units,
+    /// those that are in a state that should not last; the others stay as they are recorded,
+    /// which is too much to write anew. Returns the units that changed.
+    pub fn clock_jumped(&mut self, by: SignedDuration) -> Vec<Arc<Unit>> {
+        let mut changed = Vec::new();
+        self.listening_since = shift(self.listening_since, by);
+        for slot in self.nodes.values_mut() {
+            slot.node_mut().clock_jumped(by);
+            let is_passing =
+                |unit: &Unit| !matches!(&*unit.state.active_state, "active" | "inactive");
+            for unit in slot.units.values_mut().filter(|unit| is_passing(unit)) {
+                let moved = Arc::make_mut(unit);
+                moved.since.judged = shift(moved.since.judged, by);
+                changed.push(unit.clone());
+            }
+        }
+        changed
     }
 
     /// The site.

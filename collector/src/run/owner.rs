@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use super::counters::Counters;
+use super::pace::Pace;
 use super::standing::{Standing, Step};
 use super::told::{Acks, Asked, ReadyOn, Told};
 use crate::core::{Core, Input, Record, Snapshot, Urgency};
@@ -73,6 +74,9 @@ pub(super) struct Owner {
     mqtt_stored: i64,
     /// The newest connection that the link told of.
     connection: u64,
+    /// When this owner began, and how the clocks have gone since.
+    begun: Instant,
+    pace: Pace,
     /// When a step of retention was done last.
     pruned_at: Instant,
     /// Whether the log has said that the wall clock jumped.
@@ -92,6 +96,8 @@ impl Owner {
             applicable: Vec::new(),
             mqtt_stored,
             connection: 0,
+            begun: Instant::now(),
+            pace: Pace::new(wall_clock(), Duration::ZERO),
             pruned_at: Instant::now(),
             doubts_clock: false,
         }
@@ -133,7 +139,10 @@ impl Owner {
                 }
                 Next::Readings => self.store_batch(Batch::default(), 0, Flush::Lazy)?,
                 Next::Position => self.store_batch(Batch::default(), 0, Flush::Urgent)?,
-                Next::Prune => self.prune(&mut prune_tick)?,
+                Next::Prune => {
+                    self.look_at_clock();
+                    self.prune(&mut prune_tick)?;
+                }
                 Next::Batch => self.take(&mut told)?,
                 Next::End => return self.finish(),
             }
@@ -144,7 +153,7 @@ impl Owner {
     fn take(&mut self, told: &mut Vec<Told>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         let messages = told.len();
-        let now = wall_clock();
+        let now = self.look_at_clock();
         for told in told.drain(..) {
             match told {
                 Told::Message(arrived) => self.take_message(*arrived, now, &mut batch),
@@ -271,6 +280,20 @@ impl Owner {
         self.parts.counters.ready.set(ready);
         let ready = ready.then_some(self.connection);
         self.parts.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready);
+    }
+
+    /// The present time; if the clock was set meanwhile, what is under way is moved along.
+    fn look_at_clock(&mut self) -> Timestamp {
+        let now = wall_clock();
+        if let Some(by) = self.pace.look(now, self.begun.elapsed()) {
+            let direction = if by.is_positive() { "ahead" } else { "back" };
+            log::warn!(
+                "this machine's clock was set {direction} by {}, or it slept for so long",
+                crate::rules::human::duration(by.abs().as_secs_f64())
+            );
+            self.parts.core.clock_jumped(by);
+        }
+        now
     }
 
     /// Does one step; while there is more to delete the next one is due at once, after whatever

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::alerts::{News, Transition};
 use pvewatch_collector::core::{Core, Input, Record, RecordKind};
 use pvewatch_collector::rules::{RuleSet, Source, parse_duration};
-use pvewatch_protocol::{AlertState, Event, Site};
+use pvewatch_protocol::{AlertState, Event, Sample, Site};
 
 use super::teller::Teller;
 
@@ -143,6 +143,15 @@ impl Stage {
         match self.teller(node).input(now, node, words[0], &words[1..]) {
             Input::Event { event, .. } => event,
             input => panic!("no event: {input:?}"),
+        }
+    }
+
+    /// The sample that a node would send now, told to nobody.
+    pub fn sample(&mut self, node: &str) -> Sample {
+        let now = self.now;
+        match self.teller(node).input(now, node, "sample", &[]) {
+            Input::Sample { sample, .. } => sample,
+            input => panic!("no sample: {input:?}"),
         }
     }
 
