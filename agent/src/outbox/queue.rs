@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use pvewatch_protocol::{Ack, CollectorName, Position, Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
-use super::collectors::{self, AckOutcome, Collectors, Known, Lane};
+use super::collectors::{self, AckOutcome, Collectors, Known, Lane, Overdue};
 use super::envelope::{self, AppendError};
 use super::spool::{Dropped, Opened, Owner, Read, Spool, Stored, SyncJob, SyncTicket};
 use crate::source::Fact;
@@ -61,6 +61,8 @@ pub struct Outbox {
     /// In the order in which they began; the last one is current.
     lanes: Vec<Lane>,
     collectors: Collectors,
+    /// An event that is sent again by itself, to learn whether a collector is there.
+    probe: Option<(StreamId, Sequence)>,
     acks_since_note: u32,
     resend_began: Option<Instant>,
     awaiting_puback: usize,
@@ -76,10 +78,14 @@ impl Outbox {
         let note: Note =
             opened.note.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
         collectors.restore(note.collectors);
-        let gone = note.gone.into_iter().filter(|(stream, _)| !spool.holds(*stream));
-        let mut lanes: Vec<Lane> = gone
+        let gone: BTreeMap<StreamId, Sequence> = note.gone.iter().copied().collect();
+        let not_held = note.gone.into_iter().filter(|(stream, _)| !spool.holds(*stream));
+        let mut lanes: Vec<Lane> = not_held
             .chain(opened.streams)
             .map(|(stream, last)| {
+                // Of a stream that is gone a part can be back: a file whose deletion a loss of
+                // power undid.
+                let last = gone.get(&stream).map_or(last, |whole| last.max(*whole));
                 let sent = collectors.stored_by_furthest(stream);
                 Lane { stream, last, cursor: sent.next(), sent }
             })
@@ -90,6 +96,7 @@ impl Outbox {
             spool,
             lanes,
             collectors,
+            probe: None,
             acks_since_note: 0,
             resend_began: None,
             awaiting_puback: 0,
@@ -171,12 +178,17 @@ impl Outbox {
         if self.awaiting_puback >= WINDOW {
             return None;
         }
+        if let Some(probe) = self.take_probe(now) {
+            return Some(probe);
+        }
         let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
         let Lane { stream, cursor, last, sent } = self.lanes[index];
         let event = match self.spool.read(now, stream, cursor) {
             Read::Event(event) => event,
             Read::Gone { through } => {
-                let place = Position { stream, sequence: through.min(last) };
+                let is_rest = through >= self.spool.last_of(stream);
+                let through = if is_rest { last } else { through };
+                let place = Position { stream, sequence: through };
                 let reason = self.why_gone(place);
                 envelope::loss(&self.owner, cursor, place, reason, today).ok()?
             }
@@ -283,8 +295,12 @@ impl Outbox {
         let dropped = self.spool.on_deadline(now);
         self.on_dropped(now, &dropped);
         let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
-        for name in self.collectors.on_deadline(now, &self.lanes) {
-            self.resend_to(now, &name);
+        for Overdue { name, is_away } in self.collectors.on_deadline(now, &self.lanes) {
+            if is_away {
+                self.probe = self.first_lacked_by(&name);
+            } else {
+                self.resend_to(now, &name);
+            }
         }
         self.lanes.iter().zip(before).any(|(lane, before)| lane.cursor < before)
     }
@@ -340,6 +356,32 @@ impl Outbox {
             lane.cursor = lane.cursor.min(from);
         }
         self.resend_began = Some(now);
+    }
+
+    fn first_lacked_by(&self, name: &CollectorName) -> Option<(StreamId, Sequence)> {
+        let lacked = |lane: &Lane| {
+            let first = self.collectors.stored_by(name, lane.stream).next();
+            (first <= lane.last).then_some((lane.stream, first))
+        };
+        self.lanes.iter().find_map(lacked)
+    }
+
+    /// The event that is sent again by itself. One that is gone is declared in its turn.
+    fn take_probe(&mut self, now: Instant) -> Option<Outgoing> {
+        let (stream, sequence) = self.probe.take()?;
+        let event = match self.spool.read(now, stream, sequence) {
+            Read::Event(event) => event,
+            Read::Gone { .. } => {
+                let lane = self.lanes.iter_mut().find(|lane| lane.stream == stream)?;
+                lane.cursor = lane.cursor.min(sequence);
+                return None;
+            }
+            Read::Later => return None,
+        };
+        self.resent += 1;
+        self.awaiting_puback += 1;
+        let Stored { sequence, kind, payload, .. } = event;
+        Some(Outgoing { position: Position { stream, sequence }, kind, payload, again: true })
     }
 
     fn resend_is_under_way(&self, now: Instant) -> bool {

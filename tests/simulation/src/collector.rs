@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use jiff::Timestamp;
-use pvewatch_collector::alerts::Alert;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::core::{Core, Input, Record};
 use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_collector::ingest::{
@@ -269,6 +268,13 @@ impl Collector {
         }
     }
 
+    /// The wall clock was set, which a collector notices by the clock that only goes on.
+    pub fn clock_jumped(&mut self, by: SignedDuration) {
+        if let Some(memory) = &mut self.memory {
+            memory.core.clock_jumped(by);
+        }
+    }
+
     /// Something came.
     pub fn deliver(&mut self, now: Now, delivery: Delivery) {
         if let (Some(memory), Delivery::Message(message)) = (&mut self.memory, delivery) {
@@ -360,29 +366,26 @@ impl Collector {
         Some(found.state.is_failed())
     }
 
-    /// Whether it says that a node is there.
-    pub fn says_online(&mut self, node: &NodeName) -> bool {
-        let Some(memory) = &mut self.memory else { return false };
-        let snapshot = memory.core.snapshot();
-        let view = snapshot.nodes.iter().find(|view| view.node.name == *node);
-        view.is_some_and(|view| view.node.silent.is_none())
+    /// Why it says that a node is silent, if it does.
+    pub fn says_silent(&mut self, node: &NodeName) -> Option<String> {
+        let snapshot = self.memory.as_mut()?.core.snapshot();
+        let node = &snapshot.nodes.iter().find(|view| view.node.name == *node)?.node;
+        let since = node.silent?;
+        Some(format!("since {since:?}, {:?}, heard {:?}", node.presence, node.last_seen))
     }
 
-    /// The alerts that fire, as they would be told. Where clocks jumped, beginnings are left out,
-    /// and with them the alerts that wait for a time.
-    pub fn firing(&mut self, with_times: bool) -> Vec<String> {
+    /// The alerts that fire. When they began is left out: a collector that saw a picture between
+    /// two failures, and one that did not, date the same alert differently. Where clocks jump, so
+    /// are the alerts that wait for a time.
+    pub fn firing(&mut self, is_steady: bool) -> Vec<String> {
         let Some(memory) = &mut self.memory else { return Vec::new() };
         let snapshot = memory.core.snapshot();
         let fires = snapshot
             .alerts
             .iter()
             .filter(|alert| alert.state() == AlertState::Firing)
-            .filter(|alert| with_times || *alert.rule == *"UnitFailed");
-        let said = |alert: &std::sync::Arc<Alert>| {
-            let since = if with_times { alert.starts_at.to_string() } else { String::new() };
-            format!("{} {} {since}", alert.fingerprint, alert.summary())
-        };
-        fires.map(said).collect()
+            .filter(|alert| is_steady || *alert.rule == *"UnitFailed");
+        fires.map(|alert| format!("{} {}", alert.fingerprint, alert.summary())).collect()
     }
 }
 

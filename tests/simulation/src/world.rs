@@ -136,6 +136,10 @@ impl World {
 
     fn change_units(&mut self) {
         let (index, now) = (self.node(), self.now());
+        // What changes while nobody looks is in pictures alone, and not everybody sees them all.
+        if self.is_steady && !self.nodes[index].is_running() {
+            return;
+        }
         for _ in 0..self.rng.u64(1..=6) {
             self.nodes[index].change_a_unit(now, &mut self.rng);
             self.events += u64::from(self.nodes[index].is_running());
@@ -371,7 +375,9 @@ impl World {
 
     fn clock_jumps(&mut self) -> Option<&'static str> {
         let minutes = self.rng.i64(-60..=60);
-        self.wall_offset += SignedDuration::from_mins(minutes);
+        let by = SignedDuration::from_mins(minutes);
+        self.wall_offset += by;
+        self.collectors.iter_mut().for_each(|collector| collector.clock_jumped(by));
         Some(if minutes < 0 { "clock set back" } else { "clock set forward" })
     }
 
@@ -394,8 +400,11 @@ impl World {
                 // And what was late is judged only when nothing follows it.
                 self.elapsed += PICTURE_EVERY;
                 for _ in 0..8 {
-                    self.everybody_works();
                     self.elapsed += Duration::from_secs(10);
+                    self.everybody_works();
+                    while !self.collectors.iter().all(Collector::is_settled) {
+                        self.everybody_works();
+                    }
                 }
                 return true;
             }
