@@ -6,7 +6,7 @@
 
 mod intake;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub(super) struct Owner {
     unsent: BTreeMap<(NodeName, u64), AckMessage>,
     /// Samples of this batch that are answered when it is stored: their send times.
     heard: Vec<(NodeName, StreamId, Timestamp)>,
+    /// Nodes whose last sample that was kept could not be answered yet.
+    unanswered: HashSet<NodeName>,
     samples_kept: HashMap<NodeName, Timestamp>,
     applicable: Vec<Applicable>,
     /// What the output's position is in the store.
@@ -92,6 +94,7 @@ impl Owner {
             lazy: BTreeMap::new(),
             unsent: BTreeMap::new(),
             heard: Vec::new(),
+            unanswered: HashSet::new(),
             samples_kept: HashMap::new(),
             applicable: Vec::new(),
             mqtt_stored,
