@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pvewatch_protocol::{Ack, AckMessage, NodeName, StreamId};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::counters::Counters;
 use super::pace::Pace;
