@@ -151,9 +151,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             // A sender that is gone means the same.
             let _ = stopped.await;
         };
-        if let Err(error) = http::serve(listener, served, stop).await {
-            log::error!("http: {http_addr}: {error}");
-        }
+        http::serve(listener, served, stop).await;
     });
     Ok(Running {
         http_addr,

@@ -8,6 +8,7 @@
 //! generous deadline, and say what they waited for when it does not come.
 
 pub mod bench;
+pub mod browser;
 pub mod certificates;
 pub mod deadline;
 pub mod imports;

@@ -9,6 +9,25 @@ pub fn checkout() -> &'static Path {
     tests.parent().expect("the crate lies in the checkout")
 }
 
+/// All files below a folder, in order; build results are left out.
+///
+/// # Panics
+/// When a folder cannot be read.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let read = std::fs::read_dir(folder);
+    let entries = read.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut found = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if !path.is_dir() {
+            found.push(path);
+        } else if path.file_name().is_some_and(|name| name != "target") {
+            found.extend(files_below(&path));
+        }
+    }
+    found.sort();
+    found
+}
+
 /// The folder outside the checkout for what is expensive to make and worth keeping.
 pub fn cache() -> PathBuf {
     env::var_os("PVEWATCH_CACHE").map_or_else(|| "/var/cache/pvewatch".into(), PathBuf::from)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::deadline::look_until;
+use crate::deadline::{GENEROUS, look_until};
 
 /// How much of a log a failing test shows, in bytes.
 const TAIL_BYTES: usize = 3 * 1024;
@@ -113,6 +113,59 @@ impl Drop for Process {
         if std::thread::panicking() {
             eprintln!("{}", self.tail());
         }
+    }
+}
+
+/// A command that can be run again after its process was ended; at most one runs at a time.
+#[derive(Debug)]
+pub struct Service {
+    name: String,
+    command: Command,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Service {
+    /// One that does not run yet; its outputs will be appended to `log`.
+    pub fn new(name: &str, log: &Path, command: Command) -> Self {
+        Self { name: name.to_owned(), command, log: log.to_owned(), process: None }
+    }
+
+    /// Starts it; one that ran before is ended first.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn start(&mut self) -> &mut Process {
+        self.process = None;
+        let process = Process::start_command(&self.name, &self.log, &self.command);
+        self.process.insert(process)
+    }
+
+    /// Ends it by that signal, if it runs.
+    ///
+    /// # Panics
+    /// When it does not exit.
+    #[track_caller]
+    pub fn stop(&mut self, signal: Signal) {
+        if let Some(mut process) = self.process.take() {
+            process.signal(signal);
+            process.exits_within(GENEROUS);
+        }
+    }
+
+    /// The process, while it runs.
+    ///
+    /// # Panics
+    /// While it is stopped.
+    #[track_caller]
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().unwrap_or_else(|| panic!("{} is stopped", self.name))
+    }
+
+    /// What it has logged so far, also before it was started again.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use pvewatch_protocol::{
     AckMessage, AlertMessage, Checkpoint, CollectorPresence, Event, NodePresence, Notice, Sample,
     codec, schema,
 };
-use pvewatch_tests::places::checkout;
+use pvewatch_tests::places::{checkout, files_below};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -27,11 +27,9 @@ struct Frozen {
 }
 
 fn frozen() -> Vec<Frozen> {
-    let folder = checkout().join("protocol/testdata/v1");
-    let entries = fs::read_dir(&folder).expect("the folder can be read").flatten();
-    entries
-        .map(|entry| {
-            let path = entry.path();
+    files_below(&checkout().join("protocol/testdata/v1"))
+        .into_iter()
+        .map(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let (schema, description) = name.split_once('-').expect("schema-description.json");
             let bytes = fs::read(&path).expect("a frozen payload can be read");

@@ -2,6 +2,7 @@
 //! broker restarts. Everybody who listens knows which of these it was.
 
 use pvewatch_protocol::StopReason;
+use pvewatch_tests::deadline::{GENEROUS, eventually};
 use pvewatch_tests::lab::Suite;
 use pvewatch_tests::on_both_releases;
 use pvewatch_tests::story::Site;
@@ -14,6 +15,7 @@ on_both_releases!(
     a_power_loss_is_not_announced,
     the_broker_restarts_and_nothing_is_lost,
     two_nodes_are_told_apart,
+    what_helps_when_something_does_not_work,
 );
 
 const RUNS: &str = "ExecStart=sleep infinity";
@@ -119,4 +121,41 @@ fn two_nodes_are_told_apart(suite: Suite) {
     site.hears(&pve1, "demo.service").stop();
     site.expect_no_gaps(&pve1);
     site.expect_no_gaps(&pve2);
+}
+
+/// The last lines of the guide's step "See that it works", word for word.
+fn what_helps_when_something_does_not_work(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = site.node("pve1", suite);
+    let said = |text: &str| {
+        let journal = pve1.shell("journalctl --no-pager -u pvewatch-agent");
+        journal.contains(text).then_some(())
+    };
+    eventually("the connection in the journal", GENEROUS, || said("connected to mqtt://"));
+    assert!(said("subscribed:").is_none(), "that is for those who look for a fault");
+    let dry_run = pve1.shell(
+        "pvewatch-agent --dry-run >/run/dry-run 2>&1 & agent=$!
+         until grep -q checkpoint/units/1 /run/dry-run; do
+             kill -0 $agent || { cat /run/dry-run; exit 1; }
+         done
+         kill $agent
+         wait $agent
+         cat /run/dry-run",
+    );
+    for part in ["node/pve1/event/agent.started {", "node/pve1/sample {"] {
+        assert!(dry_run.contains(part), "{part:?} is not in: {dry_run}");
+    }
+    // The agent itself is not disturbed by it, and nobody heard of a second one.
+    assert_eq!(pve1.shell("systemctl show -p NRestarts --value pvewatch-agent"), "0");
+    let starts = site.events_of(&pve1).into_iter();
+    assert_eq!(starts.filter(|it| it.event.data.kind() == "agent.started").count(), 1);
+
+    // What `systemctl edit pvewatch-agent` writes.
+    pve1.write_file(
+        "/etc/systemd/system/pvewatch-agent.service.d/override.conf",
+        "[Service]\nEnvironment=PVEWATCH_LOG=debug\n",
+    );
+    pve1.succeeds(&["systemctl", "daemon-reload"]);
+    pve1.restart_agent();
+    eventually("more in the journal", GENEROUS, || said("subscribed:"));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use pvewatch_protocol::schema;
-use pvewatch_tests::places::checkout;
+use pvewatch_tests::places::{checkout, files_below};
 
 #[test]
 fn the_schemas_in_the_tree_are_those_of_the_types() {
@@ -21,11 +21,11 @@ fn the_schemas_in_the_tree_are_those_of_the_types() {
             fs::write(folder.join(name), text).expect("the folder can be written");
         }
     }
-    let entries = fs::read_dir(&folder).expect("the folder can be read").flatten();
-    let in_tree: BTreeMap<String, String> = entries
-        .map(|entry| {
-            let text = fs::read_to_string(entry.path()).expect("a schema is text");
-            (entry.file_name().to_string_lossy().into_owned(), text)
+    let in_tree: BTreeMap<String, String> = files_below(&folder)
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a schema is text");
+            (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text)
         })
         .collect();
     let hint = "UPDATE=1 cargo test -p pvewatch-tests --test schemas writes them anew";

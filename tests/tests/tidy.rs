@@ -1,12 +1,11 @@
 //! The rules of the house that a compiler does not keep: who may import whom, how long a file
-//! may be, what it begins with, and that the shipped configuration is current.
+//! may be, and what it begins with.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use pvewatch_tests::imports::{paths, without_tests};
-use pvewatch_tests::places::{checkout, program};
+use pvewatch_tests::places::{checkout, files_below};
 
 /// Longest file before its tests, in lines.
 const LINES_MAX: usize = 400;
@@ -33,145 +32,114 @@ struct Rule {
     folder: &'static str,
     /// Files of the folder to which the rule does not apply.
     except: &'static [&'static str],
-    forbidden: &'static [&'static str],
+    forbidden: &'static [&'static [&'static str]],
     /// Whether [`IO`] is forbidden too.
     pure: bool,
     because: &'static str,
 }
 
+/// What surrounds the collector's core.
+const AROUND_THE_CORE: &[&str] =
+    &["crate::broker", "crate::ingest", "crate::output", "crate::run", "crate::store"];
+
+/// What surrounds a source of the agent, but for other sources.
+const AROUND_A_SOURCE: &[&str] = &["crate::app", "crate::mqtt", "pvewatch_edge::mqtt", "rumqttc"];
+
 const RULES: &[Rule] = &[
     Rule {
         folder: "protocol/src/",
         except: &[],
-        forbidden: &["log", "pvewatch_agent", "pvewatch_collector", "pvewatch_edge", "rustls"],
+        forbidden: &[&["log", "pvewatch_agent", "pvewatch_collector", "pvewatch_edge", "rustls"]],
         pure: true,
         because: "the wire is data: anybody can use it, with any runtime or none",
     },
     Rule {
         folder: "edge/src/",
         except: &[],
-        forbidden: &["pvewatch_agent", "pvewatch_collector", "pvewatch_protocol", "zbus"],
+        forbidden: &[&["pvewatch_agent", "pvewatch_collector", "pvewatch_protocol", "zbus"]],
         pure: false,
         because: "the edge knows nothing of nodes, units and alerts",
     },
     Rule {
         folder: "agent/src/",
         except: &[],
-        forbidden: &["pvewatch_collector"],
+        forbidden: &[&["pvewatch_collector"]],
         pure: false,
         because: "an agent does not need a collector to be built or run",
     },
     Rule {
         folder: "agent/src/units/",
         except: &[],
-        forbidden: &[
-            "crate::app",
-            "crate::host",
-            "crate::mqtt",
-            "crate::outbox",
-            "pvewatch_edge::mqtt",
-            "rumqttc",
-        ],
+        forbidden: &[AROUND_A_SOURCE, &["crate::host", "crate::outbox"]],
         pure: false,
         because: "a source holds a reporter and knows nothing of the rest of the agent",
     },
     Rule {
         folder: "agent/src/host/",
         except: &[],
-        forbidden: &[
-            "crate::app",
-            "crate::mqtt",
-            "crate::outbox",
-            "crate::units",
-            "pvewatch_edge::mqtt",
-            "rumqttc",
-        ],
+        forbidden: &[AROUND_A_SOURCE, &["crate::outbox", "crate::units"]],
         pure: false,
         because: "a source holds a reporter and knows nothing of the rest of the agent",
     },
     Rule {
         folder: "agent/src/outbox/",
         except: &["run.rs", "run/", "spool/files.rs"],
-        forbidden: &["crate::app", "crate::host", "crate::mqtt", "crate::units", "pvewatch_edge"],
+        forbidden: &[&[
+            "crate::app",
+            "crate::host",
+            "crate::mqtt",
+            "crate::units",
+            "pvewatch_edge",
+        ]],
         pure: true,
         because: "outbox/run.rs alone joins queue, spool and mqtt, and files.rs alone is a disk",
     },
     Rule {
         folder: "collector/src/",
         except: &["cli/up.rs", "cli/up/"],
-        forbidden: &["pvewatch_agent"],
+        forbidden: &[&["pvewatch_agent"]],
         pure: false,
         because: "only `pvewatch up` starts an agent",
     },
     Rule {
         folder: "collector/src/fleet/",
         except: &[],
-        forbidden: &[
-            "crate::alerts",
-            "crate::broker",
-            "crate::core",
-            "crate::ingest",
-            "crate::output",
-            "crate::rules",
-            "crate::run",
-            "crate::store",
-        ],
+        forbidden: &[AROUND_THE_CORE, &["crate::alerts", "crate::core", "crate::rules"]],
         pure: true,
         because: "the fleet is the bottom of the fold",
     },
     Rule {
         folder: "collector/src/rules/",
         except: &[],
-        forbidden: &[
-            "crate::alerts",
-            "crate::broker",
-            "crate::core",
-            "crate::ingest",
-            "crate::output",
-            "crate::run",
-            "crate::store",
-        ],
+        forbidden: &[AROUND_THE_CORE, &["crate::alerts", "crate::core"]],
         pure: false,
         because: "rules read the fleet and nothing above it",
     },
     Rule {
         folder: "collector/src/alerts/",
         except: &[],
-        forbidden: &[
-            "crate::broker",
-            "crate::core",
-            "crate::ingest",
-            "crate::output",
-            "crate::run",
-            "crate::store",
-        ],
+        forbidden: &[AROUND_THE_CORE, &["crate::core"]],
         pure: true,
         because: "alerts follow from findings, and from nothing that can fail",
     },
     Rule {
         folder: "collector/src/core/",
         except: &[],
-        forbidden: &[
-            "crate::broker",
-            "crate::ingest",
-            "crate::output",
-            "crate::run",
-            "crate::store",
-        ],
+        forbidden: &[AROUND_THE_CORE],
         pure: true,
         because: "the core has no I/O and no clock",
     },
     Rule {
         folder: "collector/src/output/",
         except: &[],
-        forbidden: &["crate::app", "crate::core::Core", "crate::core::Input", "crate::ingest"],
+        forbidden: &[&["crate::app", "crate::core::Core", "crate::core::Input", "crate::ingest"]],
         pure: false,
         because: "outputs read snapshots and stored transitions, never the core",
     },
     Rule {
         folder: "collector/src/store/",
         except: &[],
-        forbidden: &[
+        forbidden: &[&[
             "crate::app",
             "crate::broker",
             "crate::core::Core",
@@ -179,7 +147,7 @@ const RULES: &[Rule] = &[
             "crate::ingest",
             "crate::output",
             "crate::run",
-        ],
+        ]],
         pure: false,
         because: "the store keeps what it is given, and decides nothing",
     },
@@ -192,25 +160,19 @@ struct SourceFile {
 }
 
 fn source_files() -> Vec<SourceFile> {
-    let mut files = Vec::new();
-    for folder in ["protocol", "edge", "agent", "collector", "tests"] {
-        collect(&checkout().join(folder), &mut files);
-    }
+    let folders = ["protocol", "edge", "agent", "collector", "tests"];
+    let files: Vec<SourceFile> = folders
+        .iter()
+        .flat_map(|folder| files_below(&checkout().join(folder)))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a source file is text");
+            let path = path.strip_prefix(checkout()).expect("it lies in the checkout");
+            SourceFile { path: path.display().to_string(), text }
+        })
+        .collect();
     assert!(files.len() > 50, "only {} source files were found", files.len());
     files
-}
-
-fn collect(folder: &Path, files: &mut Vec<SourceFile>) {
-    let entries = fs::read_dir(folder).expect("a folder of the checkout can be read");
-    for entry in entries.flatten().map(|entry| entry.path()) {
-        if entry.is_dir() && entry.file_name().is_some_and(|name| name != "target") {
-            collect(&entry, files);
-        } else if entry.extension().is_some_and(|extension| extension == "rs") {
-            let path = entry.strip_prefix(checkout()).expect("it lies in the checkout");
-            let text = fs::read_to_string(&entry).expect("a source file is text");
-            files.push(SourceFile { path: path.display().to_string(), text });
-        }
-    }
 }
 
 #[track_caller]
@@ -228,14 +190,14 @@ fn modules_import_only_what_they_may_know() {
     let mut complaints = Vec::new();
     for rule in RULES {
         let io: &[&str] = if rule.pure { IO } else { &[] };
+        let forbidden: Vec<&str> = rule.forbidden.concat().into_iter().chain(io.to_vec()).collect();
         for file in &files {
             let Some(inner) = file.path.strip_prefix(rule.folder) else { continue };
             if rule.except.iter().any(|except| inner.starts_with(except)) {
                 continue;
             }
             for path in paths(&file.text) {
-                let forbidden = rule.forbidden.iter().chain(io).find(|it| is_below(&path, it));
-                if let Some(forbidden) = forbidden {
+                if let Some(forbidden) = forbidden.iter().find(|it| is_below(&path, it)) {
                     complaints.push(format!(
                         "{}: {path}: no {forbidden} here, because {}",
                         file.path, rule.because
@@ -294,57 +256,4 @@ fn no_module_is_named_after_nothing() {
         path.components().any(|part| empty_names.iter().any(|name| part.as_os_str() == *name))
     });
     assert_none(named.map(|file| file.path).collect());
-}
-
-#[test]
-fn shipped_configuration_is_accepted_and_names_no_unknown_key() {
-    for name in ["agent", "collector"] {
-        let shipped = checkout().join(format!("packaging/config/{name}.toml"));
-        let program = program(&format!("pvewatch-{name}"));
-        let text = fs::read_to_string(&shipped).expect("a default configuration is text");
-        let (accepted, said) = check_configuration(&program, &text);
-        assert!(accepted, "{}: {said}", shipped.display());
-        // Each key that is shown behind a "#" is switched on alone, with the section it stands
-        // in: some exclude each other, and some name files that are not here, but none may be
-        // unknown.
-        let lines: Vec<&str> = text.lines().collect();
-        for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_shown_key(line)) {
-            let is_section =
-                |line: &&str| -> bool { line.trim_start_matches('#').starts_with('[') };
-            let section = lines[..at].iter().rposition(is_section);
-            let text: Vec<&str> = lines
-                .iter()
-                .enumerate()
-                .map(|(number, line)| match number {
-                    _ if number == at || Some(number) == section => line.trim_start_matches('#'),
-                    _ => line,
-                })
-                .collect();
-            let text = text.join("\n");
-            let (_, said) = check_configuration(&program, &text);
-            assert!(!said.contains("unknown"), "{}: {line}: {said}", shipped.display());
-            assert!(!said.contains("duplicate key"), "{}: {line}: {said}", shipped.display());
-        }
-    }
-}
-
-/// `#key = value`: a setting that is shown and not set; prose has a blank after the "#".
-fn is_shown_key(line: &str) -> bool {
-    let key = line.strip_prefix('#').and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key);
-    key.is_some_and(|key| {
-        !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-    })
-}
-
-/// Whether a program accepts a configuration, and what it said.
-fn check_configuration(program: &Path, text: &str) -> (bool, String) {
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::write(file.path(), text).expect("a temporary file can be written");
-    let output = Command::new(program)
-        .args(["--check-config", "--config"])
-        .arg(file.path())
-        .output()
-        .expect("a program that was built can be started");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }

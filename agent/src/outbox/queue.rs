@@ -552,6 +552,41 @@ mod tests {
         assert_eq!(story.outbox.dropped_events(), 2);
     }
 
+    /// The link's attempts are their own; the outbox waits for one that succeeds.
+    #[test]
+    fn an_hour_without_a_broker_loses_nothing_within_the_bound() {
+        let mut story = Story::new(2_000);
+        for _ in 0..1_800 {
+            story.append(1);
+            story.pass(Duration::from_secs(2));
+        }
+        assert_eq!(story.outbox.next_deadline(), None, "nobody is waited for who was not told");
+        assert_eq!((story.outbox.unacked_events(), story.outbox.dropped_events()), (1_800, 0));
+        story.outbox.on_connected(story.now);
+        assert_eq!(story.sends(), (1..=1_800).collect::<Vec<u64>>());
+        assert_eq!(story.outbox.resent_events(), 0);
+        assert_eq!(story.ack(1_800), AckOutcome::Advanced);
+        assert_eq!(story.outbox.unacked_events(), 0);
+    }
+
+    #[test]
+    fn a_broker_that_never_comes_costs_the_bound_and_no_more() {
+        let mut story = Story::new(1_000);
+        for _ in 0..24 {
+            story.append(3_600);
+            story.pass(Duration::from_secs(3_600));
+        }
+        let bytes = story.outbox.held_bytes();
+        assert!(bytes <= 1024 * 1024, "{bytes}");
+        let all = 24 * 3_600;
+        assert_eq!(story.outbox.dropped_events(), all - 1_000);
+        // And should it come after all: one declaration, and what is held.
+        story.outbox.on_connected(story.now);
+        let mut sent = story.sends().into_iter();
+        assert_eq!(sent.next(), Some(all - 1_000), "the loss goes by its last number");
+        assert_eq!(sent.collect::<Vec<u64>>(), (all - 999..=all).collect::<Vec<u64>>());
+    }
+
     #[test]
     fn what_every_collector_has_is_no_loss_when_it_goes() {
         let mut story = Story::new(3);

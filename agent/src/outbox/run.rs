@@ -22,7 +22,7 @@ use pvewatch_protocol::{
     CheckpointContent, CollectorName, CollectorPresence, Epoch, EventData, NodeName, Site,
     StopReason, StreamId,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::queue::Outbox;
@@ -35,6 +35,10 @@ use disk::Syncing;
 
 /// How long each half of a goodbye may take: the rest of the outbox, and the broker's answers.
 const GOODBYE_MAX: Duration = Duration::from_secs(3);
+
+/// How often every picture is sent again, whatever happens: a picture is the last resort against
+/// whatever nobody thought of.
+const PICTURES_EVERY: Duration = Duration::from_mins(15);
 
 /// Epochs that are remembered, to tell our own presence from another agent's.
 const EPOCHS_MAX: usize = 8;
@@ -127,6 +131,8 @@ impl Runner {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             ticks
         });
+        let mut pictures = interval_at(Instant::now() + PICTURES_EVERY, PICTURES_EVERY);
+        pictures.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = pin!(stop);
         self.tell_status();
         loop {
@@ -148,6 +154,7 @@ impl Runner {
                 (ticket, result) = disk::synced(&mut self.syncing) => {
                     self.on_synced(&ticket, result);
                 }
+                _ = pictures.tick() => self.show_all(),
                 () = tick(&mut alive) => service::alive(),
             }
         }
@@ -204,8 +211,7 @@ impl Runner {
         self.outbox.on_connected(clock::now());
         self.publish_presence(None).await;
         // The broker may have forgotten what it retained.
-        self.queue_picture(CheckpointContent::Agent(self.facts.clone()));
-        self.want_pictures();
+        self.show_all();
         self.publish_sample();
         self.tell_status();
     }
@@ -236,6 +242,8 @@ impl Runner {
     fn on_resend_due(&mut self) {
         if self.outbox.on_deadline(clock::now()) && self.epoch.is_some() {
             log::info!("no ack for too long: events are sent again");
+            // Whatever swallowed the events can have swallowed more.
+            self.show_all();
             // A broker can take everything and pass nothing on.
             self.link.prefer_another();
         }
@@ -266,6 +274,11 @@ impl Runner {
         if dropped > 0 && self.epoch.is_some() {
             self.want_pictures();
         }
+    }
+
+    fn show_all(&mut self) {
+        self.queue_picture(CheckpointContent::Agent(self.facts.clone()));
+        self.want_pictures();
     }
 
     fn want_pictures(&self) {

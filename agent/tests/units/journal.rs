@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use pvewatch_agent::units::UnitsPaths;
 use tokio::task::JoinSet;
 
-use crate::bus::{Play, Played, Source, later, paths, playing, socket_in};
+use crate::bus::{Source, paths, playing, socket_in};
+use crate::play::{Play, Played, later};
 
 /// What systemd says last of the failed run.
 const LAST_WORD: &str = r#"{"INVOCATION_ID":"07070707070707070707070707070707","__REALTIME_TIMESTAMP":"1700000000000002","PRIORITY":"4","MESSAGE":"a.service: Failed with result exit-code.","MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c"}"#;
@@ -29,8 +30,8 @@ fn failing(
 ) -> (Source, JoinSet<()>) {
     let act = Play {
         version: "257",
-        units: units.iter().map(|unit| Played::runs(unit)).collect(),
-        said_after_listing: units.iter().map(|unit| Played::failed(unit, later(1))).collect(),
+        units: units.iter().map(|&unit| Played::runs(unit)).collect(),
+        said_after_listing: units.iter().map(|&unit| Played::failed(unit, later(1))).collect(),
         ..Play::default()
     };
     let bus = playing(folder, vec![act]);

@@ -15,8 +15,11 @@ use tokio::sync::{mpsc, watch};
 
 mod bus;
 mod journal;
+mod many;
+mod play;
 
-use bus::{LONG_AGO, Play, Played, Source, later, paths, playing, socket_in};
+use bus::{Source, paths, playing, socket_in};
+use play::{LONG_AGO, Play, Played, later};
 
 #[tokio::test]
 async fn what_has_failed_already_is_in_the_picture_and_no_fact() {

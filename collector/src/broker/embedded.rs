@@ -13,11 +13,12 @@ use pvewatch_protocol::Site;
 use rmqtt::context::ServerContext;
 use rmqtt::net::{Builder, Listener};
 use rmqtt::server::MqttServer;
-use rmqtt::types::ListenerId;
+use rmqtt::types::{ListenerId, Message};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::BrokerStartError;
@@ -182,10 +183,8 @@ impl Running {
             task.abort();
         }
         let deadline = Instant::now() + limit;
-        let mut ticks = interval(DRAIN_INTERVAL);
-        while Instant::now() < deadline && waiting(&self.context).await > 0 {
-            ticks.tick().await;
-        }
+        // What does not end in time is cut.
+        let _ = timeout_at(deadline, drain(&self.context)).await;
         if let Some(runtime) = self.runtime.take() {
             let end = move || runtime.shutdown_timeout(limit);
             // If it fails the runtime has been dropped all the same.
@@ -319,6 +318,43 @@ fn io_cause(error: rmqtt::Error) -> io::Error {
     match error.downcast::<io::Error>() {
         Ok(error) => error,
         Err(error) => io::Error::other(format!("{error:#}")),
+    }
+}
+
+/// Waits until everything that was published has reached its subscribers.
+async fn drain(context: &ServerContext) {
+    let mut ticks = interval(DRAIN_INTERVAL);
+    loop {
+        ticks.tick().await;
+        // A message that a session is just sending is in no queue: it is seen by the second look,
+        // which comes after the session has done that.
+        catch_up(context).await;
+        if waiting(context).await == 0 {
+            catch_up(context).await;
+            if waiting(context).await == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until every session has taken in what was handed to it before now. That lies in a
+/// channel which cannot be looked into, so each session is asked for an answer by the same way: a
+/// request for no subscriptions at all.
+async fn catch_up(context: &ServerContext) {
+    let mut answers = Vec::new();
+    {
+        let shared = context.extends.shared().await;
+        for session in shared.iter().filter_map(|entry| entry.tx()) {
+            let (answer_in, answer) = oneshot::channel();
+            if session.unbounded_send(Message::Subscribes(Vec::new(), Some(answer_in))).is_ok() {
+                answers.push(answer);
+            }
+        }
+    }
+    for answer in answers {
+        // A session that has ended answers no more, and has nothing to deliver.
+        let _ = answer.await;
     }
 }
 

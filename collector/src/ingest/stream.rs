@@ -229,11 +229,13 @@ impl Stream {
     }
 
     /// Puts an event among those that wait. A declaration of loss takes the place of the event
-    /// whose number it has; otherwise the first copy stays. Returns whether it was put there.
+    /// whose number it has, and of one that covers less: an agent declares more when it learns
+    /// that what it had sent before did not arrive. Otherwise the first copy stays. Returns
+    /// whether it was put there.
     fn insert(&mut self, place: Place, arrival: Arrival) -> bool {
         let is_range = place.from < place.sequence;
         if let Some((from, _)) = self.waiting.get(&place.sequence)
-            && (!is_range || *from < place.sequence)
+            && *from <= place.from
         {
             return false;
         }

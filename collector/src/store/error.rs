@@ -21,7 +21,7 @@ pub enum StoreError {
     /// The file or its folder is not writable.
     #[error(
         "store {path} is not writable: {cause}: give the folder to the collector's user \
-         (chown), or set `data` to another folder"
+         (chown), mount its disk for writing, or set `data` to another folder"
     )]
     NotWritable {
         /// The file.

@@ -2,7 +2,147 @@
 
 use pvewatch_protocol::AlertState;
 
-use super::story::{CATALOGUE, tell};
+use super::story::{CATALOGUE, Stage, tell};
+
+/// Tests with a story each, and the titles of the notices that are told.
+macro_rules! stories {
+    ($($name:ident: $story:literal tells $titles:expr;)+) => { $(
+        #[test]
+        fn $name() {
+            let stage = tell(CATALOGUE, $story);
+            let told: Vec<_> = stage.transitions.iter().filter_map(|it| it.notice()).collect();
+            let titles: Vec<&str> = told.iter().map(|notice| notice.title.as_str()).collect();
+            let expected: &[&str] = &$titles;
+            assert_eq!(titles, expected);
+        }
+    )+ };
+}
+
+stories! {
+    a_service_that_recovers_in_time_is_no_alert: "
+        0s    pve1 beats
+        10s   pve1 unit ssh.service failed
+        => 10s SystemdServiceFailed pve1/ssh.service none -> pending: condition_began
+        5m    pve1 unit ssh.service active
+        => 5m SystemdServiceFailed pve1/ssh.service pending -> none: condition_did_not_last
+        20m
+        " tells [];
+
+    a_critical_service_fires_after_ten_seconds_and_hides_the_general_alert: "
+        0s    pve1 beats
+        10s   pve1 unit pveproxy.service failed
+        => 10s SystemdServiceFailed pve1/pveproxy.service none -> pending: condition_began
+        => 10s ProxmoxServiceFailed pve1/pveproxy.service none -> pending: condition_began
+        => 20s ProxmoxServiceFailed pve1/pveproxy.service pending -> firing: condition_lasted, told
+        => 20s SystemdServiceFailed pve1/pveproxy.service pending -> pending: inhibition_began
+        => 5m10s SystemdServiceFailed pve1/pveproxy.service pending -> firing: condition_lasted
+        10m
+        11m   pve1 unit pveproxy.service active
+        => 11m SystemdServiceFailed pve1/pveproxy.service firing -> resolved: condition_ended
+        => 11m ProxmoxServiceFailed pve1/pveproxy.service firing -> resolved: condition_ended, told
+        " tells [
+        "Critical: pveproxy.service failed on pve1, and will not restart by itself",
+        "Resolved: pveproxy.service failed on pve1, and will not restart by itself",
+    ];
+
+    a_critical_service_that_systemd_restarts_is_no_critical_alert: "
+        0s    pve1 beats
+        10s   pve1 unit pveproxy.service failed will_restart
+        => 10s SystemdServiceFailed pve1/pveproxy.service none -> pending: condition_began
+        1m    pve1 unit pveproxy.service active
+        => 1m SystemdServiceFailed pve1/pveproxy.service pending -> none: condition_did_not_last
+        " tells [];
+
+    corosync_is_critical_only_in_a_cluster: "
+        0s    pve1 beats
+        10s   pve1 unit corosync.service failed
+        => 10s SystemdServiceFailed pve1/corosync.service none -> pending: condition_began
+        1m
+        2m    pve1 started cluster=lab
+        => 2m ProxmoxServiceFailed pve1/corosync.service none -> pending: condition_began
+        => 2m10s ProxmoxServiceFailed pve1/corosync.service pending -> firing: condition_lasted, told
+        => 2m10s SystemdServiceFailed pve1/corosync.service pending -> pending: inhibition_began
+        3m
+        " tells [
+        "Critical: corosync.service failed on pve1, and will not restart by itself",
+    ];
+
+    a_load_above_two_per_processor_fires_after_ten_minutes: "
+        0s    pve1 beats load15=7.9
+        1m    pve1 beats load15=9
+        => 1m HighLoadAverage pve1 none -> pending: condition_began
+        => 11m HighLoadAverage pve1 pending -> firing: condition_lasted, told
+        12m   pve1 beats load15=10
+        13m   pve1 beats load15=8
+        => 13m HighLoadAverage pve1 firing -> resolved: condition_ended, told
+        " tells [
+        "Warning: The load of pve1 is 2.25 per processor",
+        "Resolved: The load of pve1 is 2.5 per processor",
+    ];
+
+    an_announced_shutdown_is_nobodys_trouble: "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 hushes
+        1m1s  pve1 stopping reason=shutdown
+        1m2s  pve1 offline reason=shutdown
+        10h
+        " tells [];
+
+    an_announced_shutdown_counts_even_if_the_last_will_speaks_after_it: "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 hushes
+        1m1s  pve1 stopping reason=shutdown
+        1m2s  pve1 offline reason=lost
+        10h
+        " tells [];
+
+    an_agent_that_was_stopped_leaves_its_node_unwatched_and_the_alert_says_so: "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 hushes
+        1m    pve1 stopping reason=stopped
+        1m    pve1 offline reason=stopped
+        => 1m HostDown pve1 none -> pending: condition_began
+        => 3m HostDown pve1 pending -> firing: condition_lasted, told
+        5m
+        " tells ["Critical: pve1 is not watched: its agent was stopped"];
+
+    an_agent_that_is_restarted_is_no_trouble: "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 hushes
+        1m    pve1 stopping reason=stopped
+        1m    pve1 offline reason=stopped
+        => 1m HostDown pve1 none -> pending: condition_began
+        1m3s  pve1 online
+        => 1m3s HostDown pve1 pending -> none: condition_did_not_last
+        1m3s  pve1 started
+        1m3s  pve1 beats
+        10m
+        " tells [];
+
+    a_node_that_comes_back_from_its_announced_reboot_in_ten_minutes_is_nobodys_trouble: "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 hushes
+        1m    pve1 offline reason=reboot
+        10m   pve1 online boot=boot-2
+        10m   pve1 beats
+        20m
+        " tells [];
+
+    a_node_that_does_not_come_back_from_its_announced_reboot_is_down: "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 hushes
+        1m    pve1 offline reason=reboot
+        => 11m HostDown pve1 none -> pending: condition_began
+        => 13m HostDown pve1 pending -> firing: condition_lasted, told
+        20m
+        " tells ["Critical: pve1 has not come back from its reboot"];
+}
 
 #[test]
 fn a_failed_service_fires_after_five_minutes_and_resolves_when_it_recovers() {
@@ -36,91 +176,6 @@ fn a_failed_service_fires_after_five_minutes_and_resolves_when_it_recovers() {
 }
 
 #[test]
-fn a_service_that_recovers_in_time_is_no_alert() {
-    tell(
-        CATALOGUE,
-        "
-        0s    pve1 beats
-        10s   pve1 unit ssh.service failed
-        => 10s SystemdServiceFailed pve1/ssh.service none -> pending: condition_began
-        5m    pve1 unit ssh.service active
-        => 5m SystemdServiceFailed pve1/ssh.service pending -> none: condition_did_not_last
-        20m
-        ",
-    );
-}
-
-#[test]
-fn a_critical_service_fires_after_ten_seconds_and_hides_the_general_alert() {
-    tell(
-        CATALOGUE,
-        "
-        0s    pve1 beats
-        10s   pve1 unit pveproxy.service failed
-        => 10s SystemdServiceFailed pve1/pveproxy.service none -> pending: condition_began
-        => 10s ProxmoxServiceFailed pve1/pveproxy.service none -> pending: condition_began
-        => 20s ProxmoxServiceFailed pve1/pveproxy.service pending -> firing: condition_lasted, told
-        => 20s SystemdServiceFailed pve1/pveproxy.service pending -> pending: inhibition_began
-        => 5m10s SystemdServiceFailed pve1/pveproxy.service pending -> firing: condition_lasted
-        10m
-        11m   pve1 unit pveproxy.service active
-        => 11m SystemdServiceFailed pve1/pveproxy.service firing -> resolved: condition_ended
-        => 11m ProxmoxServiceFailed pve1/pveproxy.service firing -> resolved: condition_ended, told
-        ",
-    );
-}
-
-#[test]
-fn a_critical_service_that_systemd_restarts_is_no_critical_alert() {
-    tell(
-        CATALOGUE,
-        "
-        0s    pve1 beats
-        10s   pve1 unit pveproxy.service failed will_restart
-        => 10s SystemdServiceFailed pve1/pveproxy.service none -> pending: condition_began
-        1m    pve1 unit pveproxy.service active
-        => 1m SystemdServiceFailed pve1/pveproxy.service pending -> none: condition_did_not_last
-        ",
-    );
-}
-
-#[test]
-fn corosync_is_critical_only_in_a_cluster() {
-    tell(
-        CATALOGUE,
-        "
-        0s    pve1 beats
-        10s   pve1 unit corosync.service failed
-        => 10s SystemdServiceFailed pve1/corosync.service none -> pending: condition_began
-        1m
-        2m    pve1 started cluster=lab
-        => 2m ProxmoxServiceFailed pve1/corosync.service none -> pending: condition_began
-        => 2m10s ProxmoxServiceFailed pve1/corosync.service pending -> firing: condition_lasted, told
-        => 2m10s SystemdServiceFailed pve1/corosync.service pending -> pending: inhibition_began
-        3m
-        ",
-    );
-}
-
-#[test]
-fn a_load_above_two_per_processor_fires_after_ten_minutes() {
-    let stage = tell(
-        CATALOGUE,
-        "
-        0s    pve1 beats load15=7.9
-        1m    pve1 beats load15=9
-        => 1m HighLoadAverage pve1 none -> pending: condition_began
-        => 11m HighLoadAverage pve1 pending -> firing: condition_lasted, told
-        12m   pve1 beats load15=10
-        13m   pve1 beats load15=8
-        => 13m HighLoadAverage pve1 firing -> resolved: condition_ended, told
-        ",
-    );
-    let fired = stage.transitions.iter().find_map(|t| t.notice()).unwrap();
-    assert_eq!(fired.title, "Warning: The load of pve1 is 2.25 per processor");
-}
-
-#[test]
 fn a_node_whose_connection_is_lost_is_down_after_two_minutes() {
     let stage = tell(
         CATALOGUE,
@@ -136,10 +191,10 @@ fn a_node_whose_connection_is_lost_is_down_after_two_minutes() {
         => 1h HostDown pve1 firing -> resolved: condition_ended, told
         ",
     );
-    let fired = stage.transitions.iter().find_map(|t| t.notice()).unwrap();
-    assert_eq!(fired.title, "Critical: pve1 is down");
+    let (title, text) = first_notice(&stage);
+    assert_eq!(title, "Critical: pve1 is down");
     assert_eq!(
-        fired.text,
+        text,
         "Its connection ended without a goodbye. The last sign of life was at \
          2026-11-21 03:05:00 UTC.\nSince 2026-11-21 03:05:00 UTC, for 2 min."
     );
@@ -160,105 +215,8 @@ fn a_node_without_heartbeats_is_down_though_its_connection_stands() {
         => 6m HostDown pve1 firing -> resolved: condition_ended, told
         ",
     );
-    let fired = stage.transitions.iter().find_map(|t| t.notice()).unwrap();
-    assert!(fired.text.contains("It sends no heartbeats since"), "{}", fired.text);
-}
-
-#[test]
-fn an_announced_shutdown_is_nobodys_trouble() {
-    tell(
-        CATALOGUE,
-        "
-        0s    pve1 online
-        0s    pve1 beats
-        1m    pve1 hushes
-        1m1s  pve1 stopping reason=shutdown
-        1m2s  pve1 offline reason=shutdown
-        10h
-        ",
-    );
-}
-
-#[test]
-fn an_announced_shutdown_counts_even_if_the_last_will_speaks_after_it() {
-    tell(
-        CATALOGUE,
-        "
-        0s    pve1 online
-        0s    pve1 beats
-        1m    pve1 hushes
-        1m1s  pve1 stopping reason=shutdown
-        1m2s  pve1 offline reason=lost
-        10h
-        ",
-    );
-}
-
-#[test]
-fn an_announced_reboot_has_ten_minutes_to_come_back() {
-    let in_time = "
-        0s    pve1 online
-        0s    pve1 beats
-        1m    pve1 hushes
-        1m    pve1 offline reason=reboot
-        10m   pve1 online boot=boot-2
-        10m   pve1 beats
-        20m
-        ";
-    tell(CATALOGUE, in_time);
-    let stage = tell(
-        CATALOGUE,
-        "
-        0s    pve1 online
-        0s    pve1 beats
-        1m    pve1 hushes
-        1m    pve1 offline reason=reboot
-        => 11m HostDown pve1 none -> pending: condition_began
-        => 13m HostDown pve1 pending -> firing: condition_lasted, told
-        20m
-        ",
-    );
-    let fired = stage.transitions.iter().find_map(|t| t.notice()).unwrap();
-    assert_eq!(fired.title, "Critical: pve1 has not come back from its reboot");
-}
-
-#[test]
-fn an_agent_that_was_stopped_leaves_its_node_unwatched_and_the_alert_says_so() {
-    let stage = tell(
-        CATALOGUE,
-        "
-        0s    pve1 online
-        0s    pve1 beats
-        1m    pve1 hushes
-        1m    pve1 stopping reason=stopped
-        1m    pve1 offline reason=stopped
-        => 1m HostDown pve1 none -> pending: condition_began
-        => 3m HostDown pve1 pending -> firing: condition_lasted, told
-        5m
-        ",
-    );
-    let fired = stage.transitions.iter().find_map(|t| t.notice()).unwrap();
-    assert_eq!(fired.title, "Critical: pve1 is not watched: its agent was stopped");
-}
-
-#[test]
-fn an_agent_that_is_restarted_is_no_trouble() {
-    tell(
-        CATALOGUE,
-        "
-        0s    pve1 online
-        0s    pve1 beats
-        1m    pve1 hushes
-        1m    pve1 stopping reason=stopped
-        1m    pve1 offline reason=stopped
-        => 1m HostDown pve1 none -> pending: condition_began
-        1m3s  pve1 online
-        => 1m3s HostDown pve1 pending -> none: condition_did_not_last
-        1m3s  pve1 started
-        1m3s  pve1 beats
-        10m
-        ",
-    );
+    let (_, text) = first_notice(&stage);
+    assert!(text.contains("It sends no heartbeats since"), "{text}");
 }
 
 #[test]
@@ -314,4 +272,10 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "EventsDelayed node warning 600",
     ];
     assert_eq!(seen, promised);
+}
+
+/// Title and text of the first notice that was told.
+fn first_notice(stage: &Stage) -> (String, String) {
+    let fired = stage.transitions.iter().find_map(|it| it.notice()).unwrap();
+    (fired.title.clone(), fired.text.clone())
 }

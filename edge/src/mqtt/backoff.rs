@@ -47,6 +47,8 @@ fn builder() -> ExponentialBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{DELAY_MAX, DELAY_MIN, backoff};
 
     #[test]
@@ -58,6 +60,22 @@ mod tests {
         assert!(seen[20] >= DELAY_MAX / 2);
         delays.reset();
         assert!(delays.next_delay() < DELAY_MIN * 2);
+    }
+
+    #[test]
+    fn an_hour_without_a_broker_is_some_hundred_attempts() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        for _ in 0..100 {
+            let (mut delays, mut waited, mut attempts) = (backoff(), Duration::ZERO, 0);
+            while waited < HOUR {
+                let delay = delays.next_delay();
+                assert!(delay <= DELAY_MAX, "{delay:?}");
+                waited += delay;
+                attempts += 1;
+            }
+            // Between 30 s and 60 s each, but for the first few.
+            assert!((60..=130).contains(&attempts), "{attempts}");
+        }
     }
 
     #[test]

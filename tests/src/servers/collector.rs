@@ -1,7 +1,8 @@
 //! The collector of this workspace as a child process, with a store of its own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use super::{free_port, get, get_json, wait_until_up};
 use crate::deadline::{GENEROUS, eventually};
 use crate::places::program;
-use crate::process::Process;
+use crate::process::Service;
 use crate::subscriber::Access;
 
 /// A rule file in which a failed unit is an alert at once, so that a story need not wait.
@@ -32,10 +33,16 @@ severity = "critical"
 summary = "{{ name }} is down"
 "#;
 
+/// The data folder's name.
+const DATA: &str = "data";
+
+/// Puts a file system of `$0` bytes at `$1`, and becomes the rest of the arguments.
+const ON_A_DISK: &str = r#"mount -t tmpfs -o "size=$0" tmpfs "$1" && shift && exec "$@""#;
+
 /// A running collector; it can be restarted with its store and its addresses.
 #[derive(Debug)]
 pub struct Collector {
-    process: Option<Process>,
+    service: Service,
     http: u16,
     access: Access,
     directory: TempDir,
@@ -50,7 +57,7 @@ impl Collector {
     pub fn with_embedded_broker() -> Self {
         let port = free_port();
         let broker = format!("[embedded_broker]\nlisten = \"127.0.0.1:{port}\"\n");
-        Self::start(Access::plain(port), &broker)
+        Self::start(Access::plain(port), &broker, None)
     }
 
     /// Starts one on a broker that runs elsewhere, and waits until it is ready.
@@ -59,23 +66,44 @@ impl Collector {
     /// When it does not become ready.
     #[track_caller]
     pub fn on(broker: &Access) -> Self {
-        let mut text = format!("[broker]\nurl = \"{}\"\n", broker.url());
-        if let Some(tls) = &broker.tls {
-            text += &format!("ca = \"{}\"\n", tls.authority.display());
-            if let Some(identity) = &tls.identity {
-                text += &format!("cert = \"{}\"\n", identity.certificate.display());
-                text += &format!("key = \"{}\"\n", identity.key.display());
-            }
-        }
-        Self::start(broker.clone(), &text)
+        let mut this = Self::prepare_on(broker);
+        this.start_again();
+        this
+    }
+
+    /// One on a broker that runs elsewhere, which is started by [`Collector::start_again`], or by
+    /// [`Collector::start_without_waiting`] where it is not going to be ready.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    #[track_caller]
+    pub fn prepare_on(broker: &Access) -> Self {
+        Self::prepare(broker.clone(), &broker_section(broker), None)
+    }
+
+    /// As [`Collector::on`], with a disk of so many bytes of its own for its data, which is gone
+    /// with the process. Needs root.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn on_a_small_disk(broker: &Access, bytes: u64) -> Self {
+        Self::start(broker.clone(), &broker_section(broker), Some(bytes))
     }
 
     #[track_caller]
-    fn start(access: Access, broker: &str) -> Self {
+    fn start(access: Access, broker: &str, disk_bytes: Option<u64>) -> Self {
+        let mut this = Self::prepare(access, broker, disk_bytes);
+        this.start_again();
+        this
+    }
+
+    #[track_caller]
+    fn prepare(access: Access, broker: &str, disk_bytes: Option<u64>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
         let http = free_port();
-        let (data, rules) = (path("data"), path("rules.toml"));
+        let (data, rules) = (path(DATA), path("rules.toml"));
         let text = format!(
             "data = \"{data}\"\n{broker}[http]\nlisten = \"127.0.0.1:{http}\"\n\
              [rules]\nfiles = [\"{rules}\"]\n"
@@ -83,9 +111,20 @@ impl Collector {
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text);
         write("rules.toml", AT_ONCE).expect("a temporary directory can be written");
         write("collector.toml", &text).expect("a temporary directory can be written");
-        let mut this = Self { process: None, http, access, directory };
-        this.start_again();
-        this
+        let mut command = match disk_bytes {
+            None => Command::new(program("pvewatch-collector")),
+            Some(bytes) => {
+                fs::create_dir(&data).expect("a temporary directory can be written");
+                // The mount is in a namespace of the collector alone: nothing to clean up.
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c", ON_A_DISK, &bytes.to_string(), &data]);
+                command.arg(program("pvewatch-collector"));
+                command
+            }
+        };
+        command.arg("--config").arg(path("collector.toml"));
+        let service = Service::new("collector", &directory.path().join("collector.log"), command);
+        Self { service, http, access, directory }
     }
 
     /// How to reach its broker.
@@ -109,10 +148,7 @@ impl Collector {
     /// When it does not exit.
     #[track_caller]
     pub fn stop(&mut self, signal: Signal) {
-        if let Some(mut process) = self.process.take() {
-            process.signal(signal);
-            process.exits_within(GENEROUS);
-        }
+        self.service.stop(signal);
     }
 
     /// Starts it again with its store, and waits until it is ready.
@@ -121,14 +157,43 @@ impl Collector {
     /// When it does not become ready.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let log = self.directory.path().join("collector.log");
-        let configuration = self.directory.path().join("collector.toml").display().to_string();
-        let collector = program("pvewatch-collector");
-        let arguments = ["--config", configuration.as_str()];
-        let mut process = Process::start("collector", &log, &collector, &arguments);
         let ready = self.url("/readyz");
-        wait_until_up(&mut process, || get(&ready).is_some_and(|(status, _)| status == 200));
-        self.process = Some(process);
+        wait_until_up(self.service.start(), || {
+            get(&ready).is_some_and(|(status, _)| status == 200)
+        });
+    }
+
+    /// Starts it where it is not going to be ready.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn start_without_waiting(&mut self) {
+        self.service.start();
+    }
+
+    /// Its data folder as it sees it itself; another one for everybody else if it has a disk of
+    /// its own.
+    pub fn data_as_it_sees_it(&self) -> PathBuf {
+        let data = self.directory.path().join(DATA);
+        let inner = data.strip_prefix("/").expect("a temporary directory has an absolute path");
+        Path::new("/proc").join(self.service.process().id().to_string()).join("root").join(inner)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.service.log()
+    }
+
+    /// Waits until it has logged that.
+    ///
+    /// # Panics
+    /// When it does not within the usual time.
+    #[track_caller]
+    pub fn says(&self, text: &str) {
+        eventually(&format!("the collector to say {text:?}"), GENEROUS, || {
+            self.log().contains(text).then_some(())
+        });
     }
 
     /// The address of a path of its.
@@ -173,4 +238,16 @@ impl Collector {
                 .then_some(())
         });
     }
+}
+
+fn broker_section(broker: &Access) -> String {
+    let mut text = format!("[broker]\nurl = \"{}\"\n", broker.url());
+    if let Some(tls) = &broker.tls {
+        text += &format!("ca = \"{}\"\n", tls.authority.display());
+        if let Some(identity) = &tls.identity {
+            text += &format!("cert = \"{}\"\n", identity.certificate.display());
+            text += &format!("key = \"{}\"\n", identity.key.display());
+        }
+    }
+    text
 }

@@ -1,6 +1,7 @@
 //! Servers as child processes, on free ports of the loopback, each with a directory of its own:
-//! Mosquitto, Prometheus, Alertmanager, and this workspace's collector.
+//! Mosquitto, Prometheus, Alertmanager, and this workspace's collector and agent.
 
+pub mod agent;
 pub mod alertmanager;
 pub mod collector;
 pub mod mosquitto;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use agent::Agent;
 pub use alertmanager::Alertmanager;
 pub use collector::Collector;
 pub use mosquitto::{Mosquitto, Security};
@@ -74,7 +76,7 @@ fn wait_until_up(process: &mut Process, is_up: impl Fn() -> bool) {
 }
 
 /// A program of the distribution; it may lie where a user's `PATH` does not look.
-fn system_program(name: &str) -> io::Result<PathBuf> {
+pub(crate) fn system_program(name: &str) -> io::Result<PathBuf> {
     ["/usr/sbin", "/usr/bin", "/usr/local/bin"]
         .iter()
         .map(|directory| PathBuf::from(directory).join(name))

@@ -9,8 +9,7 @@ use tempfile::TempDir;
 
 use super::{free_port, listens, system_program, wait_until_up};
 use crate::certificates::{Authority, Identity};
-use crate::deadline::GENEROUS;
-use crate::process::Process;
+use crate::process::Service;
 use crate::subscriber::{Access, Tls};
 
 /// Who may connect.
@@ -45,7 +44,7 @@ impl Security {
 /// A running Mosquitto; it can be restarted on the same port.
 #[derive(Debug)]
 pub struct Mosquitto {
-    process: Option<Process>,
+    service: Service,
     port: u16,
     security: Security,
     directory: TempDir,
@@ -59,7 +58,11 @@ impl Mosquitto {
     #[track_caller]
     pub fn start(security: Security) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut this = Self { process: None, port: free_port(), security, directory };
+        let configuration = directory.path().join("mosquitto.conf");
+        let mut command = Command::new(system_program("mosquitto").expect("mosquitto"));
+        command.arg("-c").arg(configuration);
+        let service = Service::new("mosquitto", &directory.path().join("mosquitto.log"), command);
+        let mut this = Self { service, port: free_port(), security, directory };
         this.write_configuration();
         this.start_again();
         this
@@ -91,10 +94,7 @@ impl Mosquitto {
     /// When it does not exit.
     #[track_caller]
     pub fn stop(&mut self, signal: Signal) {
-        if let Some(mut process) = self.process.take() {
-            process.signal(signal);
-            process.exits_within(GENEROUS);
-        }
+        self.service.stop(signal);
     }
 
     /// Starts it again on the same port.
@@ -103,13 +103,8 @@ impl Mosquitto {
     /// When it does not start.
     #[track_caller]
     pub fn start_again(&mut self) {
-        let log = self.directory.path().join("mosquitto.log");
-        let configuration = self.file("mosquitto.conf");
-        let program = system_program("mosquitto").expect("mosquitto");
-        let mut process = Process::start("mosquitto", &log, &program, &["-c", &configuration]);
         let port = self.port;
-        wait_until_up(&mut process, || listens(port));
-        self.process = Some(process);
+        wait_until_up(self.service.start(), || listens(port));
     }
 
     fn file(&self, name: &str) -> String {

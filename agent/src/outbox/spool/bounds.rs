@@ -15,6 +15,11 @@ impl Spool {
                 return dropped;
             }
             match self.segments.front() {
+                // What is on a disk that takes no writes stays there: no note could be made of it.
+                _ if self.retry.is_some() => match self.drop_unwritten() {
+                    Some(lost) => dropped.push(lost),
+                    None => return dropped,
+                },
                 Some(oldest) if self.is_appended_to(oldest.number) => return dropped,
                 Some(_) => dropped.extend(self.remove_oldest()),
                 None if self.tail.len() > 1 => dropped.extend(self.drop_tail_front()),
@@ -29,6 +34,14 @@ impl Spool {
             dropped.extend(self.drop_tail_front());
         }
         dropped
+    }
+
+    /// Lets the oldest event go that is in memory alone, but never the newest.
+    fn drop_unwritten(&mut self) -> Option<Dropped> {
+        while self.tail.front().is_some_and(|record| record.sequence <= self.written) {
+            self.drop_tail_front();
+        }
+        if self.tail.len() > 1 { self.drop_tail_front() } else { None }
     }
 
     /// Lets the oldest event in memory go; that is a loss if it is nowhere else.
@@ -65,8 +78,12 @@ impl Spool {
 
     pub(super) fn remove_oldest(&mut self) -> Option<Dropped> {
         let segment = self.segments.pop_front()?;
-        // A file that cannot be deleted is found at the next start, and goes then.
-        let _ = self.storage.as_mut().map(|storage| storage.remove(segment.number));
+        if self.is_acked(&segment) {
+            // A file that cannot be deleted is found at the next start, and goes then.
+            let _ = self.storage.as_mut().map(|storage| storage.remove(segment.number));
+        } else {
+            self.doomed.push(segment.number);
+        }
         if self.loaded.as_ref().is_some_and(|(number, _)| *number == segment.number) {
             self.loaded = None;
         }

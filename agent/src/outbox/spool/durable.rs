@@ -21,10 +21,11 @@ impl Spool {
             return None;
         }
         let numbers: Vec<u64> = dirty.iter().map(|(number, _)| *number).collect();
+        let ticket = SyncTicket { segments: dirty, doomed: std::mem::take(&mut self.noted) };
         match self.storage.as_mut()?.sync(&numbers) {
-            Ok(job) => Some((SyncTicket(dirty), job)),
+            Ok(job) => Some((ticket, job)),
             Err(error) => {
-                self.on_synced(now, &SyncTicket(dirty), Err(error));
+                self.on_synced(now, &ticket, Err(error));
                 None
             }
         }
@@ -35,10 +36,13 @@ impl Spool {
     pub fn on_synced(&mut self, now: Instant, ticket: &SyncTicket, result: io::Result<()>) {
         match result {
             Ok(()) => {
-                for (number, extent) in &ticket.0 {
+                for (number, extent) in &ticket.segments {
                     if let Some(segment) = self.segment_mut(*number) {
                         segment.synced = *extent;
                     }
+                }
+                for number in &ticket.doomed {
+                    let _ = self.storage.as_mut().map(|storage| storage.remove(*number));
                 }
                 self.forget_durable_tail();
                 self.trouble = None;
@@ -46,7 +50,8 @@ impl Spool {
             }
             Err(error) => {
                 self.note_trouble(now, "made durable", &error);
-                for (number, _) in &ticket.0 {
+                self.doomed.extend(&ticket.doomed);
+                for (number, _) in &ticket.segments {
                     self.fall_back(*number);
                 }
                 self.is_open = false;

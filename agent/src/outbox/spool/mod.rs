@@ -111,7 +111,11 @@ pub struct Dropped {
 
 /// What a [`SyncJob`] covers.
 #[derive(Debug)]
-pub struct SyncTicket(Vec<(u64, Extent)>);
+pub struct SyncTicket {
+    segments: Vec<(u64, Extent)>,
+    /// Segments that may be deleted once this is durable.
+    doomed: Vec<u64>,
+}
 
 /// The log of one node.
 pub struct Spool {
@@ -133,6 +137,11 @@ pub struct Spool {
     acked: BTreeMap<StreamId, Sequence>,
     /// Repeated at the start of every segment, so that no segment is needed for it.
     note: Option<Bytes>,
+    /// Segments that went before every collector had them. Their files are deleted when the note
+    /// of that is durable: a loss that nobody knew of would be worse than the loss.
+    doomed: Vec<u64>,
+    /// Of these, those of which a note is written.
+    noted: Vec<u64>,
     /// The segment that is being read.
     loaded: Option<(u64, Vec<Record>)>,
     trouble: Option<String>,
@@ -164,6 +173,8 @@ impl Spool {
             written: Sequence(0),
             acked: BTreeMap::new(),
             note: None,
+            doomed: Vec::new(),
+            noted: Vec::new(),
             loaded: None,
             trouble: None,
             retry: None,
@@ -328,8 +339,9 @@ impl Spool {
             return;
         }
         let record = note_record(payload, self.newest_ms());
-        if let Err(error) = self.write(&[record]) {
-            self.note_trouble(now, "written", &error);
+        match self.write(&[record]) {
+            Ok(()) => self.noted.append(&mut self.doomed),
+            Err(error) => self.note_trouble(now, "written", &error),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One segment: whose it is, which events it holds, and how much of it is durable.
 
 use bytes::Bytes;
-use pvewatch_protocol::{NodeName, Sequence, Site, StreamId};
+use pvewatch_protocol::{NodeName, Sequence, Site, StreamId, codec};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Record, Step, Tag, Walk};
@@ -108,9 +108,22 @@ impl Contents {
                 Step::End { torn } => {
                     contents.torn = torn;
                     contents.extent.bytes = walk.offset() as u64;
+                    contents.rescue_header();
                     return contents;
                 }
             }
+        }
+    }
+
+    /// If the header is what was damaged, the first event says the same.
+    fn rescue_header(&mut self) {
+        if self.header.is_none()
+            && self.damages > 0
+            && let Some(first) = self.events.first()
+            && let Ok(event) = codec::decode_event(&first.payload)
+        {
+            let header = Header::new(event.site, event.node, event.position.stream);
+            self.header = Some((header, first.sequence));
         }
     }
 

@@ -70,12 +70,17 @@ impl Spool {
         let Owner { site, node } = self.owner.clone();
         let mut begin = vec![Header::new(site, node, self.stream).record(first, at_ms)];
         begin.extend(self.note.clone().map(|payload| note_record(payload, at_ms)));
-        self.write(&begin).inspect_err(|_| {
+        if let Err(error) = self.write(&begin) {
             self.segments.pop_back();
             self.is_open = false;
             // Whatever was left of it is no segment.
             let _ = self.storage.as_mut().map(|storage| storage.remove(number));
-        })
+            return Err(error);
+        }
+        if self.note.is_some() {
+            self.noted.append(&mut self.doomed);
+        }
+        Ok(())
     }
 
     /// Appends to the newest segment; after an error it is as before, or closed.

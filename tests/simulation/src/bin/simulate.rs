@@ -1,0 +1,120 @@
+//! Tries the delivery promise with many seeds; prints what was tried, and the first that fails.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use pvewatch_simulation::collector::rules;
+use pvewatch_simulation::judge::judge;
+use pvewatch_simulation::tally::Tally;
+use pvewatch_simulation::world::World;
+
+/// Tries the delivery promise under every fault.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many seeds.
+    #[arg(long, default_value_t = 20_000, conflicts_with_all = ["hours", "seed"])]
+    seeds: u64,
+    /// For how long instead.
+    #[arg(long, conflicts_with = "seed")]
+    hours: Option<f64>,
+    /// Only this seed, with its trace.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(seed) = arguments.seed {
+        return one(seed);
+    }
+    let begun = now();
+    let last = match arguments.hours {
+        Some(_) => u64::MAX,
+        None => arguments.first.saturating_add(arguments.seeds),
+    };
+    let until = arguments.hours.map(|hours| begun + Duration::from_secs_f64(hours * 3600.0));
+    let next = AtomicU64::new(arguments.first);
+    let failed = AtomicBool::new(false);
+    let found = Mutex::new((Tally::default(), Vec::<u64>::new()));
+    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let mut tally = Tally::default();
+                let mut bad = None;
+                while !failed.load(Ordering::Relaxed) && until.is_none_or(|until| now() < until) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= last {
+                        break;
+                    }
+                    let (of_seed, wrong) = run(seed, false).1;
+                    tally.add(&of_seed);
+                    if !wrong.is_empty() {
+                        failed.store(true, Ordering::Relaxed);
+                        bad = Some(seed);
+                    }
+                }
+                if let Ok(mut found) = found.lock() {
+                    found.0.add(&tally);
+                    found.1.extend(bad);
+                }
+            });
+        }
+    });
+    let (tally, mut bad) = found.into_inner().unwrap_or_default();
+    bad.sort_unstable();
+    let tried = next.into_inner().min(last) - arguments.first;
+    println!("{tally}");
+    println!("{tried} seeds in {:.1} s", begun.elapsed().as_secs_f64());
+    match bad.first() {
+        Some(seed) => {
+            println!("seed {seed} FAILS, after {} seeds:", seed - arguments.first + 1);
+            one(*seed)
+        }
+        None => {
+            println!("every event was applied once and in order, or its loss was declared");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run(seed: u64, with_trace: bool) -> (World, (Tally, Vec<String>)) {
+    let mut world = World::new(seed, &rules(), now(), with_trace);
+    world.run_schedule();
+    let mut wrong = Vec::new();
+    if !world.settle() {
+        wrong.push("it never comes to rest".to_owned());
+        wrong.extend(world.nodes.iter().map(|node| node.unfinished()));
+    }
+    wrong.extend(judge(&mut world));
+    let tally = world.tally.clone();
+    (world, (tally, wrong))
+}
+
+fn one(seed: u64) -> ExitCode {
+    let (world, (_, wrong)) = run(seed, true);
+    for line in world.trace.iter().flatten() {
+        println!("{line}");
+    }
+    if wrong.is_empty() {
+        println!("seed {seed}: all holds");
+        return ExitCode::SUCCESS;
+    }
+    println!("seed {seed} fails:");
+    for line in wrong.iter().take(20) {
+        println!("  {line}");
+    }
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::disallowed_methods, reason = "the world's clock begins somewhere")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,227 @@
+//! A disk that forgets what was not synced, tears, fails and fills up.
+//!
+//! It knows at every moment what a loss of power would leave: the judge reads that, not the code
+//! under test.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fastrand::Rng;
+use pvewatch_agent::outbox::spool::{Storage, SyncJob};
+
+/// What is wrong with the disk now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Every write fails.
+    pub writes_fail: bool,
+    /// Every sync fails.
+    pub syncs_fail: bool,
+    /// There is no room for more; a write leaves a part of its bytes.
+    pub full: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Segment {
+    bytes: Vec<u8>,
+    /// How many of them survive a loss of power.
+    durable: usize,
+    /// How many of them a sync made so; the rest survived by luck, and may end torn.
+    promised: usize,
+    /// Whether the name does.
+    is_named: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    segments: BTreeMap<u64, Segment>,
+    /// Deleted, but back after a loss of power.
+    ghosts: BTreeMap<u64, Segment>,
+    faults: Faults,
+}
+
+/// The disk of one node.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+/// What a disk held at one moment.
+#[derive(Debug, Clone)]
+pub struct Image(BTreeMap<u64, Segment>);
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what is wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().faults = faults;
+    }
+
+    /// What is wrong now.
+    pub fn faults(&self) -> Faults {
+        self.state().faults
+    }
+
+    /// The power is lost: what is not durable is gone, in part, or garbage.
+    pub fn lose_power(&self, rng: &mut Rng) {
+        let mut state = self.state();
+        let ghosts = std::mem::take(&mut state.ghosts);
+        for (number, ghost) in ghosts {
+            if ghost.is_named && rng.bool() {
+                state.segments.entry(number).or_insert(ghost);
+            }
+        }
+        state.segments.retain(|_, segment| segment.is_named || rng.bool());
+        for segment in state.segments.values_mut() {
+            let kept = rng.usize(segment.durable..=segment.bytes.len());
+            segment.bytes.truncate(kept);
+            if kept > segment.durable && rng.u8(0..3) == 0 {
+                let from = rng.usize(segment.durable..kept);
+                segment.bytes[from..].fill(if rng.bool() { 0 } else { 0x5a });
+            }
+            segment.durable = segment.bytes.len();
+            segment.is_named = true;
+        }
+    }
+
+    /// One byte of what is durable goes bad, with at least one whole record behind it: damage at
+    /// the very end cannot be told from a write that was cut off. Returns whether there was one.
+    pub fn rot(&self, rng: &mut Rng) -> bool {
+        let mut state = self.state();
+        let Some(segment) = state.segments.values_mut().find(|segment| segment.durable > 0) else {
+            return false;
+        };
+        let bytes = &segment.bytes[..segment.promised];
+        let mut last_event = 0;
+        while let Some(at) = position(&bytes[last_event + 1..], EVENT_MARK) {
+            last_event += at + 1;
+        }
+        // The mark is in the event's envelope; the record's own head is before it.
+        let Some(end) = last_event.checked_sub(200).filter(|end| *end > 0) else { return false };
+        let at = rng.usize(0..end);
+        segment.bytes[at] ^= 1 << rng.u8(0..8);
+        true
+    }
+
+    /// Everything as it is now.
+    pub fn image(&self) -> Image {
+        Image(self.state().segments.clone())
+    }
+
+    /// Everything as it was.
+    pub fn restore(&self, image: &Image) {
+        let mut state = self.state();
+        state.segments.clone_from(&image.0);
+        state.ghosts.clear();
+    }
+
+    /// Calls `found` with the id of every event that would survive a loss of power.
+    pub fn durable_ids(&self, mut found: impl FnMut(&str)) {
+        let mark = EVENT_MARK;
+        for segment in self.state().segments.values().filter(|segment| segment.is_named) {
+            let bytes = &segment.bytes[..segment.promised];
+            let mut from = 0;
+            while let Some(at) = position(&bytes[from..], mark) {
+                from += at + mark.len();
+                let rest = &bytes[from..];
+                let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(0);
+                found(std::str::from_utf8(&rest[..end]).unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// How the id of an event begins in its envelope.
+pub const EVENT_MARK: &[u8] = br#""id":""#;
+
+fn position(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = bytes[from..].iter().position(|byte| *byte == mark[0]) {
+        if bytes[from + at..].starts_with(mark) {
+            return Some(from + at);
+        }
+        from += at + 1;
+    }
+    None
+}
+
+fn broken() -> io::Error {
+    io::Error::other("the disk is broken")
+}
+
+fn unknown() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Storage for Disk {
+    fn segments(&mut self) -> io::Result<Vec<u64>> {
+        Ok(self.state().segments.keys().copied().collect())
+    }
+
+    fn read(&mut self, segment: u64) -> io::Result<Vec<u8>> {
+        self.state().segments.get(&segment).map(|it| it.bytes.clone()).ok_or_else(unknown)
+    }
+
+    fn append(&mut self, segment: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let faults = state.faults;
+        let file = state.segments.entry(segment).or_default();
+        if faults.writes_fail || faults.full {
+            file.bytes.extend_from_slice(&bytes[..bytes.len() / 2]);
+            return Err(if faults.full { io::ErrorKind::StorageFull.into() } else { broken() });
+        }
+        file.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn truncate(&mut self, segment: u64, length: u64) -> io::Result<()> {
+        let mut state = self.state();
+        if state.faults.writes_fail {
+            return Err(broken());
+        }
+        let file = state.segments.get_mut(&segment).ok_or_else(unknown)?;
+        file.bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        file.durable = file.durable.min(file.bytes.len());
+        file.promised = file.promised.min(file.bytes.len());
+        Ok(())
+    }
+
+    fn sync(&mut self, segments: &[u64]) -> io::Result<SyncJob> {
+        let disk = self.clone();
+        let now: Vec<(u64, usize)> = {
+            let state = self.state();
+            let length = |number: &u64| Some((*number, state.segments.get(number)?.bytes.len()));
+            segments.iter().filter_map(length).collect()
+        };
+        Ok(Box::new(move || {
+            let mut state = disk.state();
+            if state.faults.syncs_fail {
+                return Err(broken());
+            }
+            for (number, length) in now {
+                if let Some(file) = state.segments.get_mut(&number) {
+                    file.durable = file.durable.max(length.min(file.bytes.len()));
+                    file.promised = file.durable;
+                    file.is_named = true;
+                }
+            }
+            Ok(())
+        }))
+    }
+
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let file = state.segments.remove(&segment).ok_or_else(unknown)?;
+        state.ghosts.insert(segment, file);
+        Ok(())
+    }
+
+    fn set_aside(&mut self, segment: u64) -> io::Result<String> {
+        Ok(format!("{segment}.damaged"))
+    }
+
+    fn place(&self) -> String {
+        "the simulated disk".to_owned()
+    }
+}
