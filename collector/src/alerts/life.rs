@@ -133,6 +133,17 @@ impl Alert {
         }
     }
 
+    /// What was noted after `now` was noted by a clock that was ahead.
+    pub(crate) fn hold_until(&mut self, now: Timestamp) {
+        let noted = match &self.phase {
+            Phase::Firing { ending: Some(ending), .. } => ending.since.judged,
+            _ => self.judged_since,
+        };
+        if noted > now {
+            self.clock_jumped(now.duration_since(noted));
+        }
+    }
+
     /// The collector's clock was set ahead by as much.
     pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
         let moved = |at: Timestamp| Moment::both(at).after(by).judged;

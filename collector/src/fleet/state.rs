@@ -74,6 +74,8 @@ pub struct FleetCounters {
     pub future_times: u64,
     /// Events that came from a backlog.
     pub late_events: u64,
+    /// Events from before this store that agents no longer hold.
+    pub events_before: u64,
     /// Last wills of connections that had been taken over.
     pub superseded_wills: u64,
     /// Events and checkpoints of a kind that this version does not know.
@@ -96,6 +98,8 @@ pub struct NodeView {
 pub struct Fleet {
     site: Site,
     pub(super) listening_since: Timestamp,
+    /// When the store behind the fleet began.
+    pub(super) began_at: Timestamp,
     pub(super) nodes: HashMap<NodeName, Slot>,
     pub(super) units_count: usize,
     pub(super) counters: FleetCounters,
@@ -109,7 +113,14 @@ impl Fleet {
     pub fn new(site: Site, listening_since: Timestamp) -> Self {
         let (nodes, counters) = (HashMap::new(), FleetCounters::default());
         let created = Vec::new();
-        Self { site, listening_since, nodes, units_count: 0, counters, created }
+        let began_at = Timestamp::MIN;
+        Self { site, listening_since, began_at, nodes, units_count: 0, counters, created }
+    }
+
+    /// The store behind the fleet began at this time: what agents no longer hold of streams that
+    /// are older is no loss to it.
+    pub fn begin_at(&mut self, began_at: Timestamp) {
+        self.began_at = began_at;
     }
 
     /// The collector was away until now: silence is counted from here.

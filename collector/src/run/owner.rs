@@ -5,15 +5,16 @@
 //! It never waits for an output: acks that cannot be handed on are merged and kept.
 
 mod intake;
+mod upkeep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pvewatch_protocol::{Ack, AckMessage, NodeName, StreamId};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::counters::Counters;
 use super::pace::Pace;
@@ -21,7 +22,7 @@ use super::standing::{Standing, Step};
 use super::told::{Acks, Asked, ReadyOn, Told};
 use crate::core::{Core, Input, Record, Snapshot, Urgency};
 use crate::ingest::{Applicable, DueAck, Ingest};
-use crate::store::{Batch, NewRecord, Pruned, Retention, Store, StoreError, TRANSITIONS_MAX};
+use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -32,10 +33,6 @@ const LAZY_EVERY: Duration = Duration::from_secs(30);
 
 /// How often a step of retention is due when there is little to delete.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
-
-/// The pause between two steps while there is more to delete: 2,000 rows each is more than any
-/// broker brings.
-const PRUNE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The longest sleep until a deadline: a wall clock that jumped is noticed after it.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
@@ -68,6 +65,8 @@ pub(super) struct Owner {
     unsent: BTreeMap<(NodeName, u64), AckMessage>,
     /// Samples of this batch that are answered when it is stored: their send times.
     heard: Vec<(NodeName, StreamId, Timestamp)>,
+    /// Nodes whose last sample that was kept could not be answered yet.
+    unanswered: HashSet<NodeName>,
     samples_kept: HashMap<NodeName, Timestamp>,
     applicable: Vec<Applicable>,
     /// What the output's position is in the store.
@@ -92,6 +91,7 @@ impl Owner {
             lazy: BTreeMap::new(),
             unsent: BTreeMap::new(),
             heard: Vec::new(),
+            unanswered: HashSet::new(),
             samples_kept: HashMap::new(),
             applicable: Vec::new(),
             mqtt_stored,
@@ -280,51 +280,6 @@ impl Owner {
         self.parts.counters.ready.set(ready);
         let ready = ready.then_some(self.connection);
         self.parts.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready);
-    }
-
-    /// The present time; if the clock was set meanwhile, what is under way is moved along.
-    fn look_at_clock(&mut self) -> Timestamp {
-        let now = wall_clock();
-        if let Some(by) = self.pace.look(now, self.begun.elapsed()) {
-            let direction = if by.is_positive() { "ahead" } else { "back" };
-            log::warn!(
-                "this machine's clock was set {direction} by {}, or it slept for so long",
-                crate::rules::human::duration(by.abs().as_secs_f64())
-            );
-            self.parts.core.clock_jumped(by);
-        }
-        now
-    }
-
-    /// Does one step; while there is more to delete the next one is due at once, after whatever
-    /// else waits.
-    fn prune(&mut self, tick: &mut Interval) -> Result<(), StoreError> {
-        let elapsed = std::mem::replace(&mut self.pruned_at, Instant::now()).elapsed();
-        let pruned = self.parts.store.prune(&self.parts.retention, wall_clock(), elapsed)?;
-        let Pruned { size, transitions_untold, clock_doubt, .. } = pruned;
-        let counters = &self.parts.counters;
-        counters.store_file_bytes.set(usize::try_from(size.file).unwrap_or(usize::MAX));
-        counters.store_used_bytes.set(usize::try_from(size.used).unwrap_or(usize::MAX));
-        if transitions_untold > 0 {
-            counters.transitions_untold.add(transitions_untold as u64);
-            log::error!(
-                "{transitions_untold} steps of alerts were deleted before an output took them: \
-                 it was away for more than {TRANSITIONS_MAX} of them"
-            );
-        }
-        let doubts = clock_doubt.is_some();
-        if let Some(ahead) = clock_doubt.filter(|_| !self.doubts_clock) {
-            log::warn!(
-                "this machine's clock jumped by {}: history does not grow old by it until the \
-                 clock has stood by it for three days; set the clock right if it is wrong",
-                crate::rules::human::duration(ahead.abs().as_secs_f64())
-            );
-        }
-        self.doubts_clock = doubts;
-        if pruned.more {
-            tick.reset_after(PRUNE_AGAIN_AFTER);
-        }
-        Ok(())
     }
 
     fn answer(&mut self, question: Asked) {

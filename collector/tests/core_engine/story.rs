@@ -179,7 +179,8 @@ impl Stage {
     pub fn check_records(&mut self) {
         self.store();
         let records = self.records.values().cloned();
-        let mut rebuilt = Core::restore(Site::default(), RuleSet::empty(), self.now, records);
+        let now = self.core.snapshot().at.max(self.now);
+        let mut rebuilt = Core::restore(Site::default(), RuleSet::empty(), now, records);
         let (live, rebuilt) = (self.core.snapshot(), rebuilt.snapshot());
         assert_eq!(live.nodes, rebuilt.nodes);
         assert_eq!(live.alerts, rebuilt.alerts);
