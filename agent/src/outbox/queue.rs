@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use pvewatch_protocol::{Ack, CollectorName, Position, Sequence, StreamId};
 use serde::{Deserialize, Serialize};
@@ -33,19 +32,6 @@ const LANES_MAX: usize = 4_000;
 /// Acks between two notes while there is always more to send.
 const ACKS_PER_NOTE: u32 = 256;
 
-/// An event that is due, and whether it was sent before.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outgoing {
-    /// Its place.
-    pub position: Position,
-    /// Its kind, for the topic.
-    pub kind: String,
-    /// The envelope.
-    pub payload: Bytes,
-    /// Whether this agent start sent it before.
-    pub again: bool,
-}
-
 /// What is written down for the next start: hints, without which more is sent than needed, and
 /// the streams that are gone before all collectors had them, so that their loss is declared.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -56,18 +42,18 @@ struct Note {
 
 /// The outbox of one agent start.
 pub struct Outbox {
-    owner: Owner,
-    spool: Spool,
+    pub(super) owner: Owner,
+    pub(super) spool: Spool,
     /// In the order in which they began; the last one is current.
-    lanes: Vec<Lane>,
-    collectors: Collectors,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) collectors: Collectors,
     /// An event that is sent again by itself, to learn whether a collector is there.
-    probe: Option<(StreamId, Sequence)>,
+    pub(super) probe: Option<(StreamId, Sequence)>,
     acks_since_note: u32,
     resend_began: Option<Instant>,
-    awaiting_puback: usize,
-    dropped: u64,
-    resent: u64,
+    pub(super) awaiting_puback: usize,
+    pub(super) dropped: u64,
+    pub(super) resent: u64,
 }
 
 impl Outbox {
@@ -136,6 +122,16 @@ impl Outbox {
         self.spool.held_bytes()
     }
 
+    /// Events that are held, acked ones among them.
+    pub fn held_events(&self) -> u64 {
+        self.spool.held_events() as u64
+    }
+
+    /// Events that would be lost with this process.
+    pub fn unsaved_events(&self) -> u64 {
+        self.spool.unsaved_events() as u64
+    }
+
     /// Events dropped since the start because the outbox was full.
     pub fn dropped_events(&self) -> u64 {
         self.dropped
@@ -169,40 +165,6 @@ impl Outbox {
             current.last = sequence;
         }
         Ok(self.on_dropped(now, &dropped))
-    }
-
-    /// The next event to publish; none while the window is full or everything was sent.
-    ///
-    /// `today` dates the declaration of a loss; events carry their own times.
-    pub fn next_to_publish(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
-        if self.awaiting_puback >= WINDOW {
-            return None;
-        }
-        if let Some(probe) = self.take_probe(now) {
-            return Some(probe);
-        }
-        let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
-        let Lane { stream, cursor, last, sent } = self.lanes[index];
-        let event = match self.spool.read(now, stream, cursor) {
-            Read::Event(event) => event,
-            Read::Gone { through } => {
-                let is_rest = through >= self.spool.last_of(stream);
-                let through = if is_rest { last } else { through };
-                let place = Position { stream, sequence: through };
-                let reason = self.why_gone(place);
-                envelope::loss(&self.owner, cursor, place, reason, today).ok()?
-            }
-            Read::Later => return None,
-        };
-        let again = event.sequence <= sent;
-        let lane = &mut self.lanes[index];
-        lane.cursor = event.sequence.next();
-        lane.sent = sent.max(event.sequence);
-        self.resent += u64::from(again);
-        self.awaiting_puback += 1;
-        self.collectors.on_sent(now, &self.lanes);
-        let position = Position { stream, sequence: event.sequence };
-        Some(Outgoing { position, kind: event.kind, payload: event.payload, again })
     }
 
     /// A new connection: nothing is under way, and what was not acked is sent again.
@@ -358,32 +320,6 @@ impl Outbox {
         self.resend_began = Some(now);
     }
 
-    fn first_lacked_by(&self, name: &CollectorName) -> Option<(StreamId, Sequence)> {
-        let lacked = |lane: &Lane| {
-            let first = self.collectors.stored_by(name, lane.stream).next();
-            (first <= lane.last).then_some((lane.stream, first))
-        };
-        self.lanes.iter().find_map(lacked)
-    }
-
-    /// The event that is sent again by itself. One that is gone is declared in its turn.
-    fn take_probe(&mut self, now: Instant) -> Option<Outgoing> {
-        let (stream, sequence) = self.probe.take()?;
-        let event = match self.spool.read(now, stream, sequence) {
-            Read::Event(event) => event,
-            Read::Gone { .. } => {
-                let lane = self.lanes.iter_mut().find(|lane| lane.stream == stream)?;
-                lane.cursor = lane.cursor.min(sequence);
-                return None;
-            }
-            Read::Later => return None,
-        };
-        self.resent += 1;
-        self.awaiting_puback += 1;
-        let Stored { sequence, kind, payload, .. } = event;
-        Some(Outgoing { position: Position { stream, sequence }, kind, payload, again: true })
-    }
-
     fn resend_is_under_way(&self, now: Instant) -> bool {
         self.resend_began.is_some_and(|began| now.duration_since(began) < RESEND_PAUSE)
     }
@@ -415,16 +351,6 @@ impl Outbox {
         };
         if let Ok(payload) = serde_json::to_vec(&note) {
             self.spool.note(now, payload.into());
-        }
-    }
-
-    fn why_gone(&self, place: Position) -> &'static str {
-        if place.sequence <= self.collectors.stored_by_all(place.stream) {
-            "no longer held: every collector had acked it"
-        } else if self.dropped > 0 {
-            "outbox full: the oldest events were dropped"
-        } else {
-            "no longer held: it cannot be read from the agent's disk"
         }
     }
 

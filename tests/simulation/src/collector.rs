@@ -9,19 +9,17 @@ use bytes::Bytes;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::core::{Core, Input, Record};
-use pvewatch_collector::fleet::{Backlog, Version};
-use pvewatch_collector::ingest::{
-    Applicable, Arrival, Decoded, DueAck, Ingest, Lack, Outcome, StreamNews, decode,
-};
+use pvewatch_collector::ingest::{DueAck, Ingest};
 use pvewatch_collector::rules::{RuleSet, Source};
 use pvewatch_collector::store::StreamRow;
 use pvewatch_protocol::{
-    Ack, AlertState, CollectorName, CollectorPresence, Epoch, EventData, NodeName, Position,
-    PresenceState, Sequence, Site, StreamId, Topic, codec,
+    Ack, AlertState, CollectorName, CollectorPresence, Epoch, NodeName, Position, PresenceState,
+    Site, StreamId, Topic, codec,
 };
 use uuid::Uuid;
 
 use crate::broker::{Broker, Client, Delivery, Message};
+use crate::intake::Batch;
 use crate::node::Now;
 
 const RULES: &str = r#"
@@ -74,9 +72,9 @@ pub struct Durable {
     pub told: usize,
 }
 
-struct Memory {
-    ingest: Ingest,
-    core: Core,
+pub(crate) struct Memory {
+    pub ingest: Ingest,
+    pub core: Core,
     connection: Option<u64>,
     inbox: VecDeque<(Message, Timestamp)>,
     acks: Vec<(NodeName, Ack)>,
@@ -387,103 +385,4 @@ impl Collector {
             .filter(|alert| is_steady || *alert.rule == *"UnitFailed");
         fires.map(|alert| format!("{} {}", alert.fingerprint, alert.summary())).collect()
     }
-}
-
-#[derive(Default)]
-struct Batch {
-    log: Vec<Logged>,
-    transitions: Vec<String>,
-}
-
-impl Batch {
-    fn tell(&mut self, core: &mut Core, now: Now, input: Input) {
-        for transition in core.handle(now.wall, input) {
-            self.transitions.push(format!(
-                "{} {:?} -> {:?} at {}",
-                transition.fingerprint, transition.from, transition.to, transition.at
-            ));
-        }
-    }
-}
-
-impl Memory {
-    fn core_takes(
-        &mut self,
-        now: Now,
-        message: Message,
-        received_at: Timestamp,
-        batch: &mut Batch,
-        duplicates: &mut u64,
-    ) {
-        let site = Site::default();
-        let Ok(decoded) = decode(&site, &message.topic, &message.payload) else { return };
-        match decoded {
-            Decoded::Event { event, .. } => {
-                let payload = message.payload;
-                let arrival = Arrival { event, payload, received_at };
-                let mut applicable = Vec::new();
-                let outcome = self.ingest.event(arrival, &mut applicable);
-                *duplicates += u64::from(outcome == Outcome::Duplicate);
-                self.apply(now, applicable, batch);
-            }
-            Decoded::Checkpoint { node, checkpoint } => {
-                let as_of = checkpoint.as_of;
-                let ordinal = self.ingest.checkpoint(&node, as_of, message.retain, received_at);
-                let Some(stream_ordinal) = ordinal else { return };
-                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
-                let checkpoint = *checkpoint;
-                batch.tell(
-                    &mut self.core,
-                    now,
-                    Input::Checkpoint { node, checkpoint, version, received_at },
-                );
-            }
-            Decoded::Sample { node, sample } => {
-                let mut applicable = Vec::new();
-                let as_of = sample.as_of;
-                let Lack { events, since } =
-                    self.ingest.sample(&node, as_of, received_at, &mut applicable);
-                self.apply(now, applicable, batch);
-                let (sample, backlog) = (*sample, Backlog { events, since });
-                batch.tell(
-                    &mut self.core,
-                    now,
-                    Input::Sample { node, sample, backlog, received_at },
-                );
-            }
-            Decoded::NodePresence { node, presence } => {
-                batch.tell(
-                    &mut self.core,
-                    now,
-                    Input::NodePresence { node, presence, received_at },
-                );
-            }
-            _ => {}
-        }
-    }
-
-    fn apply(&mut self, now: Now, applicable: Vec<Applicable>, batch: &mut Batch) {
-        for Applicable { arrival, ordinal } in applicable {
-            let Arrival { event, received_at, .. } = arrival;
-            let Position { stream, sequence: Sequence(sequence) } = event.position;
-            let from = match &event.data {
-                EventData::OutboxDropped(dropped) => dropped.from.0,
-                _ => sequence,
-            };
-            batch.log.push(Logged { node: number(&event.node), stream, from, sequence });
-            let version = Version { stream_ordinal: ordinal, sequence };
-            let event = *event;
-            batch.tell(&mut self.core, now, Input::Event { event, version, received_at });
-        }
-        for news in self.ingest.take_news() {
-            if let StreamNews::Lost { node, stream, from, through } = news {
-                let row = Logged { node: number(&node), stream, from: from.0, sequence: through.0 };
-                batch.log.push(row);
-            }
-        }
-    }
-}
-
-fn number(node: &NodeName) -> usize {
-    node.as_str().trim_start_matches("pve").parse().unwrap_or(usize::MAX)
 }
