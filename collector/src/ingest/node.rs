@@ -21,6 +21,10 @@ const STREAMS_MAX: usize = 10_000;
 /// still held it would have sent it long before.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long nothing must have been heard of later streams for an earlier one to be the present
+/// one, as its agent says.
+const PRESENT_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
 /// Room between the places of two streams: older streams that one agent can still hold.
 const ORDINAL_STEP: u64 = 1 << 20;
 
@@ -112,6 +116,31 @@ impl Node {
         let forgotten = (self.streams.len() >= STREAMS_MAX).then(|| self.forget_oldest()).flatten();
         self.streams.insert(id, Stream::new(ordinal, 0, 0));
         Ordinal::New { ordinal, forgotten }
+    }
+
+    /// Puts a stream behind all others: its agent says that it is its present one, whatever the
+    /// order of their ids, which a clock that was set back confuses. One that has begun has to
+    /// wait until the others are quiet: two agents of one name would take the place from each
+    /// other for ever. Returns whether that changed its place.
+    pub(super) fn make_newest(&mut self, id: StreamId, now: Timestamp) -> bool {
+        let Some((own, has_begun)) =
+            self.streams.get(&id).map(|stream| (stream.ordinal(), stream.through() > 0))
+        else {
+            return false;
+        };
+        let mut highest = own;
+        for (_, other) in self.streams.iter_mut().filter(|(_, other)| other.ordinal() > own) {
+            if has_begun && other.quiet_for(now) < PRESENT_AFTER {
+                return false;
+            }
+            highest = highest.max(other.ordinal());
+        }
+        if highest > own
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.set_ordinal(highest + ORDINAL_STEP);
+        }
+        highest > own
     }
 
     /// Takes an event in; see [`Stream::offer`]. The stream must have a place.

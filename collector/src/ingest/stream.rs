@@ -87,6 +87,10 @@ impl Stream {
         }
     }
 
+    pub(super) fn set_ordinal(&mut self, ordinal: u64) {
+        self.ordinal = ordinal;
+    }
+
     pub(super) fn ordinal(&self) -> u64 {
         self.ordinal
     }

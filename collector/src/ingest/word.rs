@@ -66,7 +66,10 @@ impl Ingest {
         retained: bool,
         now: Timestamp,
     ) -> Option<u64> {
-        let ordinal = self.ordinal(node, as_of.stream)?;
+        let mut ordinal = self.ordinal(node, as_of.stream)?;
+        if !retained {
+            ordinal = self.present_ordinal(node, as_of.stream, now)?;
+        }
         self.hear(node, as_of, now);
         self.repeat_if(node, as_of, now, |stream| !retained || stream.through() == 0);
         Some(ordinal)
@@ -83,7 +86,9 @@ impl Ingest {
         now: Timestamp,
         applicable: &mut Vec<Applicable>,
     ) -> Lack {
-        if self.ordinal(name, as_of.stream).is_none() {
+        if self.ordinal(name, as_of.stream).is_none()
+            || self.present_ordinal(name, as_of.stream, now).is_none()
+        {
             return Lack::default();
         }
         self.hear(name, as_of, now);
@@ -104,6 +109,17 @@ impl Ingest {
     /// What became of streams since the last call.
     pub fn take_news(&mut self) -> Vec<StreamNews> {
         std::mem::take(&mut self.news)
+    }
+
+    /// The place of a stream of which its agent says, just now, that it is its present one.
+    fn present_ordinal(&mut self, name: &NodeName, id: StreamId, now: Timestamp) -> Option<u64> {
+        let node = self.nodes.get_mut(name)?;
+        let is_moved = node.make_newest(id, now);
+        let stream = node.stream_mut(id)?;
+        if is_moved && stream.note_change() {
+            self.changed.push((name.clone(), id));
+        }
+        Some(stream.ordinal())
     }
 
     fn hear(&mut self, name: &NodeName, as_of: Position, now: Timestamp) {

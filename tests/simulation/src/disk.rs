@@ -125,6 +125,11 @@ impl Disk {
             while let Some(at) = position(&bytes[from..], mark) {
                 from += at + mark.len();
                 let rest = &bytes[from..];
+                // A write that failed can leave a part of an event at the end.
+                let is_last = position(rest, mark).is_none();
+                if is_last && position(rest, b"}}").is_none() {
+                    break;
+                }
                 let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(0);
                 found(std::str::from_utf8(&rest[..end]).unwrap_or_default());
             }
