@@ -80,7 +80,7 @@ pub fn run(agent: &Path, collector: &Path) -> Report {
         .map(|(drained, connected)| drained.duration_since(connected).as_secs_f64());
     let draining = memory(agent.id()).ok();
     let spent = processor(agent.id()).ok();
-    let duplicates = site.metric("pvewatch_duplicate_events");
+    let duplicates = site.metric("pvewatch_duplicate_events_total");
     let setting = format!(
         "Mosquitto, no TLS, agent of {UNITS} units' events, load average {}",
         load_average()

@@ -64,7 +64,8 @@ pub fn run(program: &Path, via: Via) -> Report {
         written.extend(bytes.map(|bytes| bytes / events_per_round()));
     }
     let commits = site.metric("pvewatch_store_commit_duration_seconds_count");
-    let duplicates = site.metric("pvewatch_duplicate_events");
+    let commit_seconds = site.metric("pvewatch_store_commit_duration_seconds_sum");
+    let duplicates = site.metric("pvewatch_duplicate_events_total");
     let setting = setting(via);
     let store = site.stop();
     let applied = store.applied(&positions);
@@ -84,6 +85,11 @@ pub fn run(program: &Path, via: Via) -> Report {
         Figure::new("stored twice", applied.twice as f64, "").within(Budget::Exactly(0.0)),
         Figure::new("came twice", duplicates, ""),
         Figure::new("events a commit", commits.map(|commits| sent / commits), ""),
+        Figure::new(
+            "a commit, mean",
+            commit_seconds.zip(commits).map(|(seconds, commits)| seconds * 1e3 / commits),
+            "ms",
+        ),
         Figure::new("store, bytes an event", store.bytes() as f64 / sent, "B"),
         Figure::new(
             "written to disk, bytes an event, median",
