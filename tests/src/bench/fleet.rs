@@ -62,10 +62,13 @@ pub fn run(program: &Path, many: usize) -> Report {
     let mut few_nodes = Fleet::start(program, FEW);
     let mut many_nodes = Fleet::start(program, many);
     let (mut few_cost, mut many_cost) = (Vec::new(), Vec::new());
+    let commits_before = many_nodes.commits();
     for _ in 0..ROUNDS {
         few_cost.extend(few_nodes.round());
         many_cost.extend(many_nodes.round());
     }
+    let commits = many_nodes.commits().zip(commits_before).map(|(after, before)| after - before);
+    let events_per_commit = commits.map(|commits| (ROUNDS * EVENTS_PER_ROUND) as f64 / commits);
     let cost = |of: Vec<f64>| Distribution::new(of).quantile(0.5);
     let (few_cost, many_cost) = (cost(few_cost), cost(many_cost));
     let ratio = few_cost.zip(many_cost).map(|(few, many)| many / few);
@@ -88,6 +91,7 @@ pub fn run(program: &Path, many: usize) -> Report {
         Figure::new(format!("processor time an event, {FEW} nodes"), few_cost, "us"),
         Figure::new(format!("processor time an event, {many} nodes"), many_cost, "us"),
         Figure::new("the second as a multiple of the first", ratio, ""),
+        Figure::new(format!("events a commit, {many} nodes"), events_per_commit, ""),
         Figure::new(format!("processor time a sample, {FEW} nodes"), sample_costs.0, "us"),
         Figure::new(format!("processor time a sample, {many} nodes"), sample_costs.1, "us"),
     ];
@@ -173,6 +177,10 @@ impl Fleet {
         self.sender.finish();
         acks.wait_for(&[self.nodes[0].position()], STEP_MAX)?;
         Some((self.processor_seconds()? - before) * 1e6 / EVENTS_PER_ROUND as f64)
+    }
+
+    fn commits(&self) -> Option<f64> {
+        self.site.metric("pvewatch_store_commit_duration_seconds_count")
     }
 
     fn processor_seconds(&self) -> Option<f64> {
