@@ -34,6 +34,8 @@ pub fn complete(
             outbox_bytes: outbox.held_bytes(),
             dropped_events: outbox.dropped_events(),
             resent_events: outbox.resent_events(),
+            held_events: Some(outbox.held_events()),
+            unsaved_events: Some(outbox.unsaved_events()),
             ..AgentHealth::default()
         },
     }

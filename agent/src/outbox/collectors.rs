@@ -1,7 +1,8 @@
 //! What each collector has acked of each stream, and what an ack means for sending.
 //!
-//! A collector that never spoke is not waited for as soon as another one has; one that said that
-//! it is going away is not sent anything again until it is back.
+//! A collector that never spoke is not waited for as soon as another one has. One that is said to
+//! be away is sent nothing again until it is back, but for a single event now and then: a last
+//! will can come late, and speak of a connection that is long replaced.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -64,6 +65,14 @@ pub(super) struct Known {
 pub(super) struct Position {
     epoch: Epoch,
     through: BTreeMap<StreamId, Sequence>,
+}
+
+/// A collector whose time is up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Overdue {
+    pub name: CollectorName,
+    /// Whether it is said to be away.
+    pub is_away: bool,
 }
 
 /// The collectors that the configuration names.
@@ -147,6 +156,8 @@ impl Collectors {
         let Some(collector) = self.by_name.get_mut(name) else {
             return AckOutcome::NotConfigured;
         };
+        // Whoever speaks is there, whatever its last will said.
+        collector.is_away &= retained;
         let known_epoch = collector.epoch.replace(ack.collector_epoch);
         let is_new = known_epoch.is_some_and(|epoch| epoch != ack.collector_epoch);
         if is_new {
@@ -209,7 +220,7 @@ impl Collectors {
     }
 
     /// The collectors whose time is up and that still lack something.
-    pub(super) fn on_deadline(&mut self, now: Instant, lanes: &[Lane]) -> Vec<CollectorName> {
+    pub(super) fn on_deadline(&mut self, now: Instant, lanes: &[Lane]) -> Vec<Overdue> {
         let any_spoke = self.any_spoke();
         let mut overdue = Vec::new();
         for (name, collector) in &mut self.by_name {
@@ -217,8 +228,8 @@ impl Collectors {
                 continue;
             };
             collector.wait_for_ack(now, lanes, (resend.delay * 2).min(RESEND_DELAY_MAX));
-            if collector.resend.is_some() && collector.is_waited_for(any_spoke) {
-                overdue.push(name.clone());
+            if collector.resend.is_some() && (collector.epoch.is_some() || !any_spoke) {
+                overdue.push(Overdue { name: name.clone(), is_away: collector.is_away });
             }
         }
         overdue

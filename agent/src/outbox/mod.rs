@@ -1,15 +1,17 @@
 //! The queue of events between the sources and the broker.
 //!
-//! `spool` is the log on disk, `queue` numbers events and says what to send next, `collectors`
-//! knows who has what. `run` alone joins them with the connection. Absent: any knowledge of what
-//! an event means.
+//! `spool` is the log on disk, `queue` numbers events and hears acks, `sending` says what is next,
+//! `collectors` knows who has what. `run` alone joins them with the connection. Absent: any
+//! knowledge of what an event means.
 
 mod collectors;
 mod envelope;
 mod queue;
 pub mod run;
+mod sending;
 pub mod spool;
 
 pub use collectors::{AckOutcome, RESEND_DELAY_MAX, RESEND_DELAY_MIN};
 pub use envelope::AppendError;
-pub use queue::{Outbox, Outgoing, RESEND_PAUSE, WINDOW};
+pub use queue::{Outbox, RESEND_PAUSE, WINDOW};
+pub use sending::Outgoing;

@@ -9,12 +9,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use pvewatch_protocol::{Ack, CollectorName, Position, Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
-use super::collectors::{self, AckOutcome, Collectors, Known, Lane};
+use super::collectors::{self, AckOutcome, Collectors, Known, Lane, Overdue};
 use super::envelope::{self, AppendError};
 use super::spool::{Dropped, Opened, Owner, Read, Spool, Stored, SyncJob, SyncTicket};
 use crate::source::Fact;
@@ -33,19 +32,6 @@ const LANES_MAX: usize = 4_000;
 /// Acks between two notes while there is always more to send.
 const ACKS_PER_NOTE: u32 = 256;
 
-/// An event that is due, and whether it was sent before.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outgoing {
-    /// Its place.
-    pub position: Position,
-    /// Its kind, for the topic.
-    pub kind: String,
-    /// The envelope.
-    pub payload: Bytes,
-    /// Whether this agent start sent it before.
-    pub again: bool,
-}
-
 /// What is written down for the next start: hints, without which more is sent than needed, and
 /// the streams that are gone before all collectors had them, so that their loss is declared.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -56,16 +42,18 @@ struct Note {
 
 /// The outbox of one agent start.
 pub struct Outbox {
-    owner: Owner,
-    spool: Spool,
+    pub(super) owner: Owner,
+    pub(super) spool: Spool,
     /// In the order in which they began; the last one is current.
-    lanes: Vec<Lane>,
-    collectors: Collectors,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) collectors: Collectors,
+    /// An event that is sent again by itself, to learn whether a collector is there.
+    pub(super) probe: Option<(StreamId, Sequence)>,
     acks_since_note: u32,
     resend_began: Option<Instant>,
-    awaiting_puback: usize,
-    dropped: u64,
-    resent: u64,
+    pub(super) awaiting_puback: usize,
+    pub(super) dropped: u64,
+    pub(super) resent: u64,
 }
 
 impl Outbox {
@@ -76,10 +64,14 @@ impl Outbox {
         let note: Note =
             opened.note.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
         collectors.restore(note.collectors);
-        let gone = note.gone.into_iter().filter(|(stream, _)| !spool.holds(*stream));
-        let mut lanes: Vec<Lane> = gone
+        let gone: BTreeMap<StreamId, Sequence> = note.gone.iter().copied().collect();
+        let not_held = note.gone.into_iter().filter(|(stream, _)| !spool.holds(*stream));
+        let mut lanes: Vec<Lane> = not_held
             .chain(opened.streams)
             .map(|(stream, last)| {
+                // Of a stream that is gone a part can be back: a file whose deletion a loss of
+                // power undid.
+                let last = gone.get(&stream).map_or(last, |whole| last.max(*whole));
                 let sent = collectors.stored_by_furthest(stream);
                 Lane { stream, last, cursor: sent.next(), sent }
             })
@@ -90,6 +82,7 @@ impl Outbox {
             spool,
             lanes,
             collectors,
+            probe: None,
             acks_since_note: 0,
             resend_began: None,
             awaiting_puback: 0,
@@ -129,6 +122,16 @@ impl Outbox {
         self.spool.held_bytes()
     }
 
+    /// Events that are held, acked ones among them.
+    pub fn held_events(&self) -> u64 {
+        self.spool.held_events() as u64
+    }
+
+    /// Events that would be lost with this process.
+    pub fn unsaved_events(&self) -> u64 {
+        self.spool.unsaved_events() as u64
+    }
+
     /// Events dropped since the start because the outbox was full.
     pub fn dropped_events(&self) -> u64 {
         self.dropped
@@ -162,35 +165,6 @@ impl Outbox {
             current.last = sequence;
         }
         Ok(self.on_dropped(now, &dropped))
-    }
-
-    /// The next event to publish; none while the window is full or everything was sent.
-    ///
-    /// `today` dates the declaration of a loss; events carry their own times.
-    pub fn next_to_publish(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
-        if self.awaiting_puback >= WINDOW {
-            return None;
-        }
-        let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
-        let Lane { stream, cursor, last, sent } = self.lanes[index];
-        let event = match self.spool.read(now, stream, cursor) {
-            Read::Event(event) => event,
-            Read::Gone { through } => {
-                let place = Position { stream, sequence: through.min(last) };
-                let reason = self.why_gone(place);
-                envelope::loss(&self.owner, cursor, place, reason, today).ok()?
-            }
-            Read::Later => return None,
-        };
-        let again = event.sequence <= sent;
-        let lane = &mut self.lanes[index];
-        lane.cursor = event.sequence.next();
-        lane.sent = sent.max(event.sequence);
-        self.resent += u64::from(again);
-        self.awaiting_puback += 1;
-        self.collectors.on_sent(now, &self.lanes);
-        let position = Position { stream, sequence: event.sequence };
-        Some(Outgoing { position, kind: event.kind, payload: event.payload, again })
     }
 
     /// A new connection: nothing is under way, and what was not acked is sent again.
@@ -283,8 +257,12 @@ impl Outbox {
         let dropped = self.spool.on_deadline(now);
         self.on_dropped(now, &dropped);
         let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
-        for name in self.collectors.on_deadline(now, &self.lanes) {
-            self.resend_to(now, &name);
+        for Overdue { name, is_away } in self.collectors.on_deadline(now, &self.lanes) {
+            if is_away {
+                self.probe = self.first_lacked_by(&name);
+            } else {
+                self.resend_to(now, &name);
+            }
         }
         self.lanes.iter().zip(before).any(|(lane, before)| lane.cursor < before)
     }
@@ -373,16 +351,6 @@ impl Outbox {
         };
         if let Ok(payload) = serde_json::to_vec(&note) {
             self.spool.note(now, payload.into());
-        }
-    }
-
-    fn why_gone(&self, place: Position) -> &'static str {
-        if place.sequence <= self.collectors.stored_by_all(place.stream) {
-            "no longer held: every collector had acked it"
-        } else if self.dropped > 0 {
-            "outbox full: the oldest events were dropped"
-        } else {
-            "no longer held: it cannot be read from the agent's disk"
         }
     }
 

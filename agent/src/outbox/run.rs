@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use pvewatch_edge::mqtt::{Broker, Incoming, Message, PublishReason, Ticket};
 use pvewatch_edge::service;
 use pvewatch_protocol::event::{AgentFacts, AgentStarted, AgentStopping};
@@ -87,6 +88,10 @@ pub struct Runner {
     parts: VecDeque<Message>,
     /// The presence that each collector last had, as far as this connection heard of it.
     collectors_seen: BTreeMap<CollectorName, CollectorPresence>,
+    /// The last samples of this connection: what they say of their time, and when they were sent.
+    samples_sent: VecDeque<(Timestamp, std::time::Instant)>,
+    /// How long the whole way took, from a sample to the ack that answers it.
+    round_trip: Option<Duration>,
     /// A refusal is said once a connection, not once an event.
     refusal_was_logged: bool,
 }
@@ -119,6 +124,8 @@ impl Runner {
             awaiting_puback: BTreeMap::new(),
             parts: VecDeque::new(),
             collectors_seen: BTreeMap::new(),
+            samples_sent: VecDeque::new(),
+            round_trip: None,
             refusal_was_logged: false,
         }
     }
@@ -207,6 +214,8 @@ impl Runner {
         self.awaiting_puback.clear();
         self.parts.clear();
         self.collectors_seen.clear();
+        self.samples_sent.clear();
+        self.round_trip = None;
         self.refusal_was_logged = false;
         self.outbox.on_connected(clock::now());
         self.publish_presence(None).await;

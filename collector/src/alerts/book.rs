@@ -221,6 +221,15 @@ impl Book {
         transitions
     }
 
+    /// The collector's clock was set ahead by as much: what lasts has lasted for as long as before.
+    pub fn clock_jumped(&mut self, by: SignedDuration) {
+        for alert in self.active.values_mut().flat_map(BTreeMap::values_mut) {
+            let alert = Arc::make_mut(alert);
+            alert.clock_jumped(by);
+            self.touched.push((alert.fingerprint, Touched::State));
+        }
+    }
+
     /// Removes resolved alerts whose time has come.
     pub fn forget(&mut self, now: Timestamp) {
         while let Some((leaves, fingerprint)) = self.leaving.first().copied() {

@@ -133,6 +133,31 @@ impl Alert {
         }
     }
 
+    /// What was noted after `now` was noted by a clock that was ahead.
+    pub(crate) fn hold_until(&mut self, now: Timestamp) {
+        let noted = match &self.phase {
+            Phase::Firing { ending: Some(ending), .. } => ending.since.judged,
+            _ => self.judged_since,
+        };
+        if noted > now {
+            self.clock_jumped(now.duration_since(noted));
+        }
+    }
+
+    /// The collector's clock was set ahead by as much.
+    pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
+        let moved = |at: Timestamp| Moment::both(at).after(by).judged;
+        self.judged_since = moved(self.judged_since);
+        match &mut self.phase {
+            Phase::Pending { due } => *due = moved(*due),
+            Phase::Firing { ending: Some(ending), .. } => {
+                ending.since.judged = moved(ending.since.judged);
+                ending.due = moved(ending.due);
+            }
+            Phase::Firing { ending: None, .. } | Phase::Resolved { .. } => {}
+        }
+    }
+
     /// It is over, whatever its condition says.
     pub(super) fn end(&mut self, at: Timestamp, why: Why) -> Step {
         match self.phase {

@@ -66,7 +66,9 @@ impl Dirty {
         let urgent = std::mem::take(&mut self.now);
         let mut taken: Vec<_> = urgent.into_iter().map(|piece| (piece, Urgency::Now)).collect();
         while let Some((since, _)) = self.queue.front() {
-            if !all && now.duration_since(*since) < LAZY_INTERVAL {
+            // What was noted after now was noted before the clock was set back.
+            let waited = now.duration_since(*since);
+            if !all && !waited.is_negative() && waited < LAZY_INTERVAL {
                 break;
             }
             let Some((since, piece)) = self.queue.pop_front() else { break };

@@ -1,10 +1,18 @@
 //! The collector can hear the nodes again, after it could not.
 
 use jiff::Timestamp;
+use pvewatch_protocol::Epoch;
 
 use super::Core;
+use crate::fleet::epoch_time;
 
 impl Core {
+    /// The store behind this core began with this epoch. An agent that no longer holds what came
+    /// before has lost nothing that was meant for it.
+    pub fn begin_with(&mut self, epoch: Epoch) {
+        self.fleet.begin_at(epoch_time(epoch));
+    }
+
     /// The connection to the broker is new: what was not heard before `now` proves nothing, and
     /// heartbeats count from here, as after a start.
     pub fn listen(&mut self, now: Timestamp) {
@@ -22,7 +30,7 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
-    use pvewatch_protocol::{Epoch, NodePresence, PresenceState, Site};
+    use pvewatch_protocol::{NodePresence, PresenceState, Site};
     use uuid::Uuid;
 
     use super::*;

@@ -8,6 +8,7 @@
 mod dirty;
 mod evaluate;
 mod input;
+mod jump;
 mod listen;
 mod record;
 mod restore;
@@ -216,6 +217,9 @@ impl Core {
     fn begin_to_settle(&mut self, node: &NodeName) {
         let now = self.now;
         let until = Moment::both(now).after(SETTLE_FOR).judged;
+        if !self.is_settling(node) {
+            self.settling.remove(node);
+        }
         let settling = self.settling.entry(node.clone()).or_insert(Settling { since: now, until });
         let latest = Moment::both(settling.since).after(SETTLE_MAX).judged;
         settling.until = until.min(latest).max(settling.until);

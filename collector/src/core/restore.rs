@@ -14,7 +14,8 @@ use crate::rules::RuleSet;
 
 impl Core {
     /// The core as its records describe it. Pending alerts keep their age. All rules are evaluated
-    /// with the first input or deadline, as they can be others than before.
+    /// with the first input or deadline, as they can be others than before. What was noted after
+    /// `started_at` was noted by a clock that was ahead, and counts from there.
     pub fn restore(
         site: Site,
         rules: RuleSet,
@@ -24,9 +25,18 @@ impl Core {
         let mut core = Self::new(site, rules, started_at);
         for record in records {
             let read = match record.kind {
-                RecordKind::Node => read(record).map(|node: Node| core.fleet.restore_node(node)),
-                RecordKind::Unit => read(record).map(|unit: Unit| core.fleet.restore_unit(unit)),
-                RecordKind::Alert => read(record).map(|alert: Alert| core.book.restore(alert)),
+                RecordKind::Node => read(record).map(|mut node: Node| {
+                    node.hold_until(started_at);
+                    core.fleet.restore_node(node);
+                }),
+                RecordKind::Unit => read(record).map(|mut unit: Unit| {
+                    unit.since.judged = unit.since.judged.min(started_at);
+                    core.fleet.restore_unit(unit);
+                }),
+                RecordKind::Alert => read(record).map(|mut alert: Alert| {
+                    alert.hold_until(started_at);
+                    core.book.restore(alert);
+                }),
             };
             core.counters.records_unreadable += u64::from(read.is_none());
         }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::NodeName;
 
 use crate::alerts::AlertKey;
-use crate::fleet::EntityKind;
+use crate::fleet::{EntityKind, Moment};
 
 /// What must be looked at when its time has come.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +75,14 @@ impl Timers {
         let (at, timer) = self.order.pop_first()?;
         self.times.remove(&timer);
         Some((at, timer))
+    }
+
+    /// Moves all timers by as much.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        for at in self.times.values_mut() {
+            *at = Moment::both(*at).after(by).judged;
+        }
+        self.order = self.times.iter().map(|(timer, at)| (*at, timer.clone())).collect();
     }
 
     /// Stops all timers of rules.

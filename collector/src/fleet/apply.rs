@@ -67,6 +67,7 @@ impl Fleet {
         at: (Version, Position),
         (moment, received_at): (Moment, Timestamp),
     ) -> Vec<Change> {
+        let began_at = self.began_at;
         let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
         let newer = at.0 > slot.node.facts_version;
         let node = slot.node_mut();
@@ -74,7 +75,12 @@ impl Fleet {
             // A goodbye is judged by its own time, and a loss is a loss: neither grows old.
             EventData::AgentStopping(stopping) => node.say_goodbye(stopping, time),
             EventData::OutboxDropped(dropped) => {
-                node.lose(Loss::declared(at.1.stream, dropped, moment));
+                let loss = Loss::declared(at.1.stream, dropped, moment);
+                if loss.is_before(began_at) {
+                    self.counters.events_before += loss.events();
+                } else {
+                    node.lose(loss);
+                }
             }
             EventData::AgentStarted(started) if newer => node.learn(&started.facts, at, time),
             _ => {

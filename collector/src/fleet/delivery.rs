@@ -2,10 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::OutboxDropped;
-use pvewatch_protocol::{Sequence, StreamId};
+use pvewatch_protocol::{Epoch, Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
+use super::silence::epoch_time;
 
 /// What a node's agent has and this collector has not, as of the node's newest sample.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,12 @@ impl Loss {
     pub(crate) fn declared(stream: StreamId, dropped: &OutboxDropped, at: Moment) -> Self {
         let OutboxDropped { from, through, reason } = dropped;
         Self { stream, from: *from, through: *through, reason: reason.clone(), at }
+    }
+
+    /// Whether these are the first events of a stream that is older than a store that began at
+    /// `began_at`: to a new store that is the past, which nobody owes it.
+    pub(crate) fn is_before(&self, began_at: Timestamp) -> bool {
+        self.from == Sequence(1) && epoch_time(Epoch(self.stream.0)) < began_at
     }
 
     /// How many events it is.

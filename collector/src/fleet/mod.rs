@@ -26,6 +26,7 @@ pub use entity::{EntityKey, EntityKind, Version};
 pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};
 pub use node::{Node, Reading};
 pub use parts::{PARTS_MAX, Parts};
+pub(crate) use silence::epoch_time;
 pub use silence::{HEARTBEATS_MISSED_MAX, Presence, Stop};
 pub use skew::{STEP_SAMPLES, Skew};
 pub use state::{Change, Fleet, FleetCounters, NODES_MAX, NodeView, Origin, UNITS_PER_NODE_MAX};

@@ -326,6 +326,34 @@ impl Node {
         Some(self.backlog.age(self.reading.as_ref()?.received_at))
     }
 
+    /// What was noted by the collector's clock after `now` was noted by a clock that was ahead.
+    pub(crate) fn hold_until(&mut self, now: Timestamp) {
+        self.first_seen = self.first_seen.min(now);
+        for seen in [&mut self.last_seen, &mut self.silent].into_iter().flatten() {
+            seen.judged = seen.judged.min(now);
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.received_at = reading.received_at.min(now);
+        }
+        self.backlog.since = self.backlog.since.map(|since| since.min(now));
+    }
+
+    /// The collector's clock was set ahead by as much.
+    pub(crate) fn clock_jumped(&mut self, by: SignedDuration) {
+        self.first_seen = shift(self.first_seen, by);
+        for seen in [&mut self.last_seen, &mut self.silent].into_iter().flatten() {
+            seen.judged = shift(seen.judged, by);
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.received_at = shift(reading.received_at, by);
+        }
+        if let Some(since) = &mut self.backlog.since {
+            *since = shift(*since, by);
+        }
+        self.skew.clock_jumped(by);
+        self.clock_skew_seconds = self.skew.seconds();
+    }
+
     /// When its newest reading was taken, by both clocks.
     pub fn read_at(&self) -> Option<Moment> {
         let reading = self.reading.as_ref()?;

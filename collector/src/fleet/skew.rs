@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::moment::shift;
+
 /// Half of the window: the least of the present half and of the one before it counts.
 const HALF_WINDOW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -64,6 +66,14 @@ impl Skew {
             self.least_before = None;
             self.since = Some(received_at);
         }
+    }
+
+    /// The collector's clock was set ahead by as much.
+    pub(crate) fn clock_jumped(&mut self, by: SignedDuration) {
+        self.since = self.since.map(|since| shift(since, by));
+        let seconds = by.as_secs_f64();
+        let differences = self.least.iter_mut().chain(&mut self.least_before);
+        differences.chain(&mut self.newest).for_each(|difference| *difference += seconds);
     }
 
     /// How far the collector's clock is ahead of the node's, in seconds; none before a sample.

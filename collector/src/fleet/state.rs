@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{NodeName, Site};
 use serde::Serialize;
 
 use super::entity::EntityKind;
-use super::moment::Moment;
+use super::moment::{Moment, shift};
 use super::node::Node;
 use super::slot::Slot;
 use super::unit::Unit;
@@ -74,6 +74,8 @@ pub struct FleetCounters {
     pub future_times: u64,
     /// Events that came from a backlog.
     pub late_events: u64,
+    /// Events from before this store that agents no longer hold.
+    pub events_before: u64,
     /// Last wills of connections that had been taken over.
     pub superseded_wills: u64,
     /// Events and checkpoints of a kind that this version does not know.
@@ -96,6 +98,8 @@ pub struct NodeView {
 pub struct Fleet {
     site: Site,
     pub(super) listening_since: Timestamp,
+    /// When the store behind the fleet began.
+    pub(super) began_at: Timestamp,
     pub(super) nodes: HashMap<NodeName, Slot>,
     pub(super) units_count: usize,
     pub(super) counters: FleetCounters,
@@ -109,12 +113,38 @@ impl Fleet {
     pub fn new(site: Site, listening_since: Timestamp) -> Self {
         let (nodes, counters) = (HashMap::new(), FleetCounters::default());
         let created = Vec::new();
-        Self { site, listening_since, nodes, units_count: 0, counters, created }
+        let began_at = Timestamp::MIN;
+        Self { site, listening_since, began_at, nodes, units_count: 0, counters, created }
+    }
+
+    /// The store behind the fleet began at this time: what agents no longer hold of streams that
+    /// are older is no loss to it.
+    pub fn begin_at(&mut self, began_at: Timestamp) {
+        self.began_at = began_at;
     }
 
     /// The collector was away until now: silence is counted from here.
     pub fn listen_from(&mut self, now: Timestamp) {
         self.listening_since = now;
+    }
+
+    /// The collector's clock was set ahead by as much: what was noted by it moves along. Of units,
+    /// those that are in a state that should not last; the others stay as they are recorded,
+    /// which is too much to write anew. Returns the units that changed.
+    pub fn clock_jumped(&mut self, by: SignedDuration) -> Vec<Arc<Unit>> {
+        let mut changed = Vec::new();
+        self.listening_since = shift(self.listening_since, by);
+        for slot in self.nodes.values_mut() {
+            slot.node_mut().clock_jumped(by);
+            let is_passing =
+                |unit: &Unit| !matches!(&*unit.state.active_state, "active" | "inactive");
+            for unit in slot.units.values_mut().filter(|unit| is_passing(unit)) {
+                let moved = Arc::make_mut(unit);
+                moved.since.judged = shift(moved.since.judged, by);
+                changed.push(unit.clone());
+            }
+        }
+        changed
     }
 
     /// The site.

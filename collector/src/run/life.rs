@@ -165,7 +165,9 @@ impl Keeper {
     fn restore(&self, store: &Store) -> Result<Core, Failure> {
         let rules = load_rules(&self.setup.rules)?;
         let records = store.records()?.into_iter().filter_map(as_record);
-        Ok(Core::restore(self.setup.site.clone(), rules, wall_clock(), records))
+        let mut core = Core::restore(self.setup.site.clone(), rules, wall_clock(), records);
+        core.begin_with(store.epoch());
+        Ok(core)
     }
 }
 

@@ -11,6 +11,7 @@ mod counters;
 mod life;
 mod link;
 mod owner;
+mod pace;
 mod queries;
 mod standing;
 mod told;

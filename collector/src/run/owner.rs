@@ -5,22 +5,24 @@
 //! It never waits for an output: acks that cannot be handed on are merged and kept.
 
 mod intake;
+mod upkeep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pvewatch_protocol::{Ack, AckMessage, NodeName, StreamId};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::counters::Counters;
+use super::pace::Pace;
 use super::standing::{Standing, Step};
 use super::told::{Acks, Asked, ReadyOn, Told};
 use crate::core::{Core, Input, Record, Snapshot, Urgency};
 use crate::ingest::{Applicable, DueAck, Ingest};
-use crate::store::{Batch, NewRecord, Pruned, Retention, Store, StoreError, TRANSITIONS_MAX};
+use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -31,10 +33,6 @@ const LAZY_EVERY: Duration = Duration::from_secs(30);
 
 /// How often a step of retention is due when there is little to delete.
 const PRUNE_EVERY: Duration = Duration::from_secs(1);
-
-/// The pause between two steps while there is more to delete: 2,000 rows each is more than any
-/// broker brings.
-const PRUNE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The longest sleep until a deadline: a wall clock that jumped is noticed after it.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
@@ -67,12 +65,17 @@ pub(super) struct Owner {
     unsent: BTreeMap<(NodeName, u64), AckMessage>,
     /// Samples of this batch that are answered when it is stored: their send times.
     heard: Vec<(NodeName, StreamId, Timestamp)>,
+    /// Nodes whose last sample that was kept could not be answered yet.
+    unanswered: HashSet<NodeName>,
     samples_kept: HashMap<NodeName, Timestamp>,
     applicable: Vec<Applicable>,
     /// What the output's position is in the store.
     mqtt_stored: i64,
     /// The newest connection that the link told of.
     connection: u64,
+    /// When this owner began, and how the clocks have gone since.
+    begun: Instant,
+    pace: Pace,
     /// When a step of retention was done last.
     pruned_at: Instant,
     /// Whether the log has said that the wall clock jumped.
@@ -88,10 +91,13 @@ impl Owner {
             lazy: BTreeMap::new(),
             unsent: BTreeMap::new(),
             heard: Vec::new(),
+            unanswered: HashSet::new(),
             samples_kept: HashMap::new(),
             applicable: Vec::new(),
             mqtt_stored,
             connection: 0,
+            begun: Instant::now(),
+            pace: Pace::new(wall_clock(), Duration::ZERO),
             pruned_at: Instant::now(),
             doubts_clock: false,
         }
@@ -133,7 +139,10 @@ impl Owner {
                 }
                 Next::Readings => self.store_batch(Batch::default(), 0, Flush::Lazy)?,
                 Next::Position => self.store_batch(Batch::default(), 0, Flush::Urgent)?,
-                Next::Prune => self.prune(&mut prune_tick)?,
+                Next::Prune => {
+                    self.look_at_clock();
+                    self.prune(&mut prune_tick)?;
+                }
                 Next::Batch => self.take(&mut told)?,
                 Next::End => return self.finish(),
             }
@@ -144,7 +153,7 @@ impl Owner {
     fn take(&mut self, told: &mut Vec<Told>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         let messages = told.len();
-        let now = wall_clock();
+        let now = self.look_at_clock();
         for told in told.drain(..) {
             match told {
                 Told::Message(arrived) => self.take_message(*arrived, now, &mut batch),
@@ -271,37 +280,6 @@ impl Owner {
         self.parts.counters.ready.set(ready);
         let ready = ready.then_some(self.connection);
         self.parts.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready);
-    }
-
-    /// Does one step; while there is more to delete the next one is due at once, after whatever
-    /// else waits.
-    fn prune(&mut self, tick: &mut Interval) -> Result<(), StoreError> {
-        let elapsed = std::mem::replace(&mut self.pruned_at, Instant::now()).elapsed();
-        let pruned = self.parts.store.prune(&self.parts.retention, wall_clock(), elapsed)?;
-        let Pruned { size, transitions_untold, clock_doubt, .. } = pruned;
-        let counters = &self.parts.counters;
-        counters.store_file_bytes.set(usize::try_from(size.file).unwrap_or(usize::MAX));
-        counters.store_used_bytes.set(usize::try_from(size.used).unwrap_or(usize::MAX));
-        if transitions_untold > 0 {
-            counters.transitions_untold.add(transitions_untold as u64);
-            log::error!(
-                "{transitions_untold} steps of alerts were deleted before an output took them: \
-                 it was away for more than {TRANSITIONS_MAX} of them"
-            );
-        }
-        let doubts = clock_doubt.is_some();
-        if let Some(ahead) = clock_doubt.filter(|_| !self.doubts_clock) {
-            log::warn!(
-                "this machine's clock jumped by {}: history does not grow old by it until the \
-                 clock has stood by it for three days; set the clock right if it is wrong",
-                crate::rules::human::duration(ahead.abs().as_secs_f64())
-            );
-        }
-        self.doubts_clock = doubts;
-        if pruned.more {
-            tick.reset_after(PRUNE_AGAIN_AFTER);
-        }
-        Ok(())
     }
 
     fn answer(&mut self, question: Asked) {

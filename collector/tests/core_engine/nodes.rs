@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use pvewatch_collector::core::Input;
 use pvewatch_collector::fleet::{Loss, Node};
-use pvewatch_protocol::Sequence;
+use pvewatch_protocol::{Epoch, Sequence};
 
 use super::story::{CATALOGUE, Stage, at, tell};
+use super::teller::uuid;
 
 fn node(stage: &mut Stage, name: &str) -> Arc<Node> {
     let snapshot = stage.core.snapshot();
@@ -261,4 +262,19 @@ fn events_that_this_collector_found_to_be_lost_are_counted_with_those_that_were_
     stage.check_records();
     let after = node(&mut stage, "pve1");
     assert_eq!((after.dropped_events, after.last_loss.clone()), (4, Some(found)));
+}
+
+#[test]
+fn what_agents_no_longer_hold_from_before_a_new_store_is_no_loss() {
+    // (when the store began, the range that is declared lost) -> events that count as lost
+    for (began, range, lost) in [("0s", "1 9", 9), ("1h", "1 9", 0), ("1h", "5 9", 5)] {
+        let mut stage = Stage::new(CATALOGUE);
+        let epoch = Epoch(uuid(at(began), 1));
+        stage.core.begin_with(epoch);
+        stage.play("2h pve1 online");
+        stage.play(&format!("2h pve1 dropped {range}"));
+        assert_eq!(node(&mut stage, "pve1").dropped_events, lost, "{began} {range}");
+        let before = stage.core.snapshot().counters.fleet.events_before;
+        assert_eq!(before, if lost == 0 { 9 } else { 0 });
+    }
 }

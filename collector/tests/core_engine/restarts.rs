@@ -1,5 +1,6 @@
 //! The collector restarts, or its rules are replaced: nothing is lost, nothing cries wolf.
 
+use pvewatch_collector::core::Input;
 use pvewatch_protocol::AlertState;
 
 use super::story::{CATALOGUE, Stage, at, rules, tell};
@@ -136,4 +137,21 @@ fn records_that_cannot_be_read_are_counted_and_the_rest_is_kept() {
     let snapshot = core.snapshot();
     assert_eq!(snapshot.counters.records_unreadable, 1);
     assert_eq!((snapshot.nodes.len(), snapshot.alerts.len()), (1, 1));
+}
+
+#[test]
+fn a_clock_that_was_set_back_while_the_collector_was_away_blinds_nobody() {
+    let mut stage = Stage::new(CATALOGUE);
+    stage.play("2h pve1 online");
+    stage.play("2h pve1 beats");
+    stage.play("2h1m pve1 unit a.service failed");
+    stage.play("2h2m pve1 hushes");
+    stage.store();
+    // An hour earlier by the clock that is right now; the node is dead.
+    let mut core = stage.rebuilt(at("1h"));
+    core.listen(at("1h"));
+    let alerts = core.snapshot().alerts.clone();
+    assert_eq!(alerts[0].due(), Some(at("1h5m")), "it waits for as long as ever, not for more");
+    core.handle(at("1h31s"), Input::Deadline);
+    assert!(core.snapshot().nodes[0].node.silent.is_some());
 }

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::alerts::{News, Transition};
 use pvewatch_collector::core::{Core, Input, Record, RecordKind};
 use pvewatch_collector::rules::{RuleSet, Source, parse_duration};
-use pvewatch_protocol::{AlertState, Event, Site};
+use pvewatch_protocol::{AlertState, Event, Sample, Site};
 
 use super::teller::Teller;
 
@@ -146,6 +146,15 @@ impl Stage {
         }
     }
 
+    /// The sample that a node would send now, told to nobody.
+    pub fn sample(&mut self, node: &str) -> Sample {
+        let now = self.now;
+        match self.teller(node).input(now, node, "sample", &[]) {
+            Input::Sample { sample, .. } => sample,
+            input => panic!("no sample: {input:?}"),
+        }
+    }
+
     fn teller(&mut self, node: &str) -> &mut Teller {
         self.tellers.entry(node.to_owned()).or_insert_with(Teller::booted)
     }
@@ -170,7 +179,8 @@ impl Stage {
     pub fn check_records(&mut self) {
         self.store();
         let records = self.records.values().cloned();
-        let mut rebuilt = Core::restore(Site::default(), RuleSet::empty(), self.now, records);
+        let now = self.core.snapshot().at.max(self.now);
+        let mut rebuilt = Core::restore(Site::default(), RuleSet::empty(), now, records);
         let (live, rebuilt) = (self.core.snapshot(), rebuilt.snapshot());
         assert_eq!(live.nodes, rebuilt.nodes);
         assert_eq!(live.alerts, rebuilt.alerts);

@@ -33,7 +33,7 @@ pub struct Teller {
 }
 
 /// A number in a UUIDv7 whose time is that of the story.
-fn uuid(at: Timestamp, number: u64) -> Uuid {
+pub fn uuid(at: Timestamp, number: u64) -> Uuid {
     let millis = u128::try_from(at.as_millisecond()).unwrap();
     Uuid::from_u128(millis << 80 | 7 << 76 | 2 << 62 | u128::from(number))
 }

@@ -1,9 +1,10 @@
 //! Time: `for`, `keep_firing_for`, `older()`, late events, wrong clocks, a collector that was away.
 
+use jiff::SignedDuration;
 use pvewatch_collector::core::Input;
 use pvewatch_protocol::AlertState;
 
-use super::story::{CATALOGUE, Stage, at, tell};
+use super::story::{CATALOGUE, Stage, at, tell, written};
 
 /// A rule over units with these durations.
 fn rule(wait: &str, keep: &str) -> String {
@@ -177,4 +178,43 @@ fn resolved_alerts_are_to_be_seen_for_an_hour() {
     assert_eq!(stage.core.snapshot().alerts.len(), 0);
     stage.store();
     assert!(stage.records.keys().all(|(kind, _)| kind.as_str() != "alert"));
+}
+
+/// What a story tells, with the collector's clock set in the middle of it; the node's is right.
+fn with_clock_set_by(hours: i64) -> Vec<String> {
+    let by = SignedDuration::from_hours(hours);
+    let mut stage = Stage::new(&rule("5m", "0s"));
+    stage.play("2h pve1 sample");
+    stage.play("2h10s pve1 sample");
+    stage.play("2h10s pve1 unit a.service failed");
+    stage.core.clock_jumped(by);
+    stage.check_records();
+    let mut told = Vec::new();
+    for second in (20..330).step_by(10) {
+        let said_at = at("2h") + SignedDuration::from_secs(second);
+        let node = "pve1".parse().unwrap();
+        let mut sample = stage.sample("pve1");
+        sample.at = said_at;
+        let received_at = said_at + by;
+        let backlog = Default::default();
+        let input = Input::Sample { node, sample, backlog, received_at };
+        let transitions = stage.core.handle(received_at, input);
+        told.extend(transitions.iter().map(|step| format!("{second} s {}", written(step))));
+    }
+    assert!(stage.core.snapshot().nodes[0].node.silent.is_none());
+    let skew = stage.core.snapshot().nodes[0].node.clock_skew_seconds.unwrap();
+    assert!((skew - by.as_secs_f64()).abs() < 1.0, "{skew}");
+    // From here on nothing is heard: silence is noticed as fast as ever.
+    let silent_at = at("2h") + SignedDuration::from_secs(320 + 31) + by;
+    stage.core.handle(silent_at, Input::Deadline);
+    assert!(stage.core.snapshot().nodes[0].node.silent.is_some());
+    told
+}
+
+#[test]
+fn a_clock_that_is_set_makes_nothing_last_longer_or_shorter() {
+    let fired = "310 s => 2h5m10s Failed pve1/a.service pending -> firing: condition_lasted, told";
+    for hours in [0, 1, -1, 24 * 365] {
+        assert_eq!(with_clock_set_by(hours), [fired], "{hours} h");
+    }
 }

@@ -5,6 +5,7 @@
 
 mod copies;
 mod kept;
+mod killed;
 mod upkeep;
 
 use jiff::Timestamp;

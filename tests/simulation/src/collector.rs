@@ -7,20 +7,19 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use jiff::Timestamp;
-use pvewatch_collector::alerts::Alert;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::core::{Core, Input, Record};
-use pvewatch_collector::fleet::Version;
-use pvewatch_collector::ingest::{Applicable, Arrival, Decoded, DueAck, Ingest, decode};
+use pvewatch_collector::ingest::{DueAck, Ingest};
 use pvewatch_collector::rules::{RuleSet, Source};
 use pvewatch_collector::store::StreamRow;
 use pvewatch_protocol::{
-    Ack, AlertState, CollectorName, CollectorPresence, Epoch, EventData, NodeName, Position,
-    PresenceState, Site, StreamId, Topic, codec,
+    Ack, AlertState, CollectorName, CollectorPresence, Epoch, NodeName, Position, PresenceState,
+    Site, StreamId, Topic, codec,
 };
 use uuid::Uuid;
 
 use crate::broker::{Broker, Client, Delivery, Message};
+use crate::intake::Batch;
 use crate::node::Now;
 
 const RULES: &str = r#"
@@ -73,9 +72,9 @@ pub struct Durable {
     pub told: usize,
 }
 
-struct Memory {
-    ingest: Ingest,
-    core: Core,
+pub(crate) struct Memory {
+    pub ingest: Ingest,
+    pub core: Core,
     connection: Option<u64>,
     inbox: VecDeque<(Message, Timestamp)>,
     acks: Vec<(NodeName, Ack)>,
@@ -267,6 +266,13 @@ impl Collector {
         }
     }
 
+    /// The wall clock was set, which a collector notices by the clock that only goes on.
+    pub fn clock_jumped(&mut self, by: SignedDuration) {
+        if let Some(memory) = &mut self.memory {
+            memory.core.clock_jumped(by);
+        }
+    }
+
     /// Something came.
     pub fn deliver(&mut self, now: Now, delivery: Delivery) {
         if let (Some(memory), Delivery::Message(message)) = (&mut self.memory, delivery) {
@@ -358,114 +364,25 @@ impl Collector {
         Some(found.state.is_failed())
     }
 
-    /// Whether it says that a node is there.
-    pub fn says_online(&mut self, node: &NodeName) -> bool {
-        let Some(memory) = &mut self.memory else { return false };
-        let snapshot = memory.core.snapshot();
-        let view = snapshot.nodes.iter().find(|view| view.node.name == *node);
-        view.is_some_and(|view| view.node.silent.is_none())
+    /// Why it says that a node is silent, if it does.
+    pub fn says_silent(&mut self, node: &NodeName) -> Option<String> {
+        let snapshot = self.memory.as_mut()?.core.snapshot();
+        let node = &snapshot.nodes.iter().find(|view| view.node.name == *node)?.node;
+        let since = node.silent?;
+        Some(format!("since {since:?}, {:?}, heard {:?}", node.presence, node.last_seen))
     }
 
-    /// The alerts that fire, as they would be told. Where clocks jumped, beginnings are left out,
-    /// and with them the alerts that wait for a time.
-    pub fn firing(&mut self, with_times: bool) -> Vec<String> {
+    /// The alerts that fire. When they began is left out: a collector that saw a picture between
+    /// two failures, and one that did not, date the same alert differently. Where clocks jump, so
+    /// are the alerts that wait for a time.
+    pub fn firing(&mut self, is_steady: bool) -> Vec<String> {
         let Some(memory) = &mut self.memory else { return Vec::new() };
         let snapshot = memory.core.snapshot();
         let fires = snapshot
             .alerts
             .iter()
             .filter(|alert| alert.state() == AlertState::Firing)
-            .filter(|alert| with_times || *alert.rule == *"UnitFailed");
-        let said = |alert: &std::sync::Arc<Alert>| {
-            let since = if with_times { alert.starts_at.to_string() } else { String::new() };
-            format!("{} {} {since}", alert.fingerprint, alert.summary())
-        };
-        fires.map(said).collect()
-    }
-}
-
-#[derive(Default)]
-struct Batch {
-    log: Vec<Logged>,
-    transitions: Vec<String>,
-}
-
-impl Batch {
-    fn tell(&mut self, core: &mut Core, now: Now, input: Input) {
-        for transition in core.handle(now.wall, input) {
-            self.transitions.push(format!(
-                "{} {:?} -> {:?} at {}",
-                transition.fingerprint, transition.from, transition.to, transition.at
-            ));
-        }
-    }
-}
-
-impl Memory {
-    fn core_takes(
-        &mut self,
-        now: Now,
-        message: Message,
-        received_at: Timestamp,
-        batch: &mut Batch,
-        duplicates: &mut u64,
-    ) {
-        let site = Site::default();
-        let Ok(decoded) = decode(&site, &message.topic, &message.payload) else { return };
-        match decoded {
-            Decoded::Event { event, .. } => {
-                let payload = message.payload;
-                let arrival = Arrival { event, payload, received_at };
-                let mut applicable = Vec::new();
-                let outcome = self.ingest.event(arrival, &mut applicable);
-                *duplicates += u64::from(outcome == pvewatch_collector::ingest::Outcome::Duplicate);
-                for Applicable { arrival, ordinal } in applicable {
-                    let event = arrival.event;
-                    let sequence = event.position.sequence.0;
-                    let from = match &event.data {
-                        EventData::OutboxDropped(dropped) => dropped.from.0,
-                        _ => sequence,
-                    };
-                    let node = event.node.as_str().trim_start_matches("pve").parse();
-                    let stream = event.position.stream;
-                    batch.log.push(Logged { node: node.unwrap_or(0), stream, from, sequence });
-                    let version = Version { stream_ordinal: ordinal, sequence };
-                    let received_at = arrival.received_at;
-                    batch.tell(
-                        &mut self.core,
-                        now,
-                        Input::Event { event: *event, version, received_at },
-                    );
-                }
-            }
-            Decoded::Checkpoint { node, checkpoint } => {
-                let as_of = checkpoint.as_of;
-                let ordinal = self.ingest.checkpoint(&node, as_of, message.retain, received_at);
-                let Some(stream_ordinal) = ordinal else { return };
-                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
-                let checkpoint = *checkpoint;
-                batch.tell(
-                    &mut self.core,
-                    now,
-                    Input::Checkpoint { node, checkpoint, version, received_at },
-                );
-            }
-            Decoded::Sample { node, sample } => {
-                self.ingest.sample(&node, sample.as_of, received_at);
-                batch.tell(
-                    &mut self.core,
-                    now,
-                    Input::Sample { node, sample: *sample, received_at },
-                );
-            }
-            Decoded::NodePresence { node, presence } => {
-                batch.tell(
-                    &mut self.core,
-                    now,
-                    Input::NodePresence { node, presence, received_at },
-                );
-            }
-            _ => {}
-        }
+            .filter(|alert| is_steady || *alert.rule == *"UnitFailed");
+        fires.map(|alert| format!("{} {}", alert.fingerprint, alert.summary())).collect()
     }
 }

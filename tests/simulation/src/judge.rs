@@ -20,10 +20,11 @@ pub fn judge(world: &mut World) -> Vec<String> {
         wrong.extend(collector.false_acks.iter().map(|ack| format!("ack beyond disk: {ack}")));
         let logs = by_stream(collector);
         for ((node, stream), log) in &logs {
-            let ordered = log.windows(2).all(|pair| pair[0].sequence < pair[1].sequence);
-            if !ordered {
-                wrong
-                    .push(format!("{}: pve{node} {stream}: twice or out of order", collector.name));
+            for pair in log.windows(2).filter(|pair| pair[0].sequence >= pair[1].sequence) {
+                wrong.push(format!(
+                    "{}: pve{node} {stream}: {} after {}: twice or out of order",
+                    collector.name, pair[1].sequence, pair[0].sequence
+                ));
             }
         }
         for (index, node) in world.nodes.iter().enumerate() {
@@ -100,8 +101,9 @@ fn believed(world: &mut World) -> Vec<String> {
                     ));
                 }
             }
-            if !collector.says_online(&node.name) {
-                wrong.push(format!("{}: {} is said to be away", collector.name, node.name));
+            if let Some(why) = collector.says_silent(&node.name) {
+                wrong
+                    .push(format!("{}: {} is said to be silent: {why}", collector.name, node.name));
             }
         }
         let seen = seen(collector);

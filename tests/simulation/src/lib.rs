@@ -5,9 +5,12 @@
 //! Real: the agent's outbox and spool, the collector's ingest and core. Simulated: the disk, the
 //! broker, the clocks, and the glue that joins them. One thread, one seed, no sleeping.
 
+mod agent;
 pub mod broker;
 pub mod collector;
 pub mod disk;
+mod faults;
+mod intake;
 pub mod judge;
 pub mod node;
 pub mod tally;

@@ -8,18 +8,17 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jiff::Timestamp;
+use pvewatch_agent::outbox::Outbox;
 use pvewatch_agent::outbox::spool::{Limits, Owner, Spool, SyncJob, SyncTicket};
-use pvewatch_agent::outbox::{AckOutcome, Outbox};
 use pvewatch_agent::source::Fact;
 use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::{
-    Ack, Checkpoint, CheckpointContent, CollectorName, CollectorPresence, Epoch, EventData,
-    NodeName, NodePresence, Position, PresenceState, Sequence, Site, StopReason, StreamId, Topic,
-    codec,
+    CollectorName, CollectorPresence, Epoch, EventData, NodeName, Position, Sequence, Site,
+    StreamId,
 };
 use uuid::Uuid;
 
-use crate::broker::{Broker, Client, Delivery, Message};
+use crate::broker::Broker;
 use crate::disk::{Disk, Image};
 
 /// Units of a node.
@@ -35,19 +34,16 @@ pub struct Now {
 }
 
 /// An agent that runs.
-struct Agent {
-    outbox: Outbox,
-    sync: Option<(SyncTicket, SyncJob)>,
-    connection: Option<(u64, Epoch)>,
-    seen: BTreeMap<CollectorName, CollectorPresence>,
+pub(crate) struct Agent {
+    pub outbox: Outbox,
+    pub sync: Option<(SyncTicket, SyncJob)>,
+    pub connection: Option<(u64, Epoch)>,
+    pub seen: BTreeMap<CollectorName, CollectorPresence>,
     /// Whether a picture is wanted.
-    wants_picture: bool,
-    next_sample: Instant,
-    next_picture: Instant,
+    pub wants_picture: bool,
+    pub next_sample: Instant,
+    pub next_picture: Instant,
 }
-
-/// From one sample to the next.
-const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 
 /// From one picture to the next, whatever happens.
 pub const PICTURE_EVERY: Duration = Duration::from_mins(15);
@@ -61,13 +57,13 @@ pub struct Saved {
 
 /// A node.
 pub struct Node {
-    index: usize,
-    site: Site,
+    pub(crate) index: usize,
+    pub(crate) site: Site,
     /// Its name.
     pub name: NodeName,
     /// Its disk.
     pub disk: Disk,
-    agent: Option<Agent>,
+    pub(crate) agent: Option<Agent>,
     collectors: Vec<CollectorName>,
     limits: Limits,
     /// Whether each unit is failed: the truth.
@@ -78,7 +74,7 @@ pub struct Node {
     /// Events that the disk had when its power was lost, or that a running agent has.
     pub committed: BTreeSet<(StreamId, u64)>,
     saved: Option<Saved>,
-    streams: u64,
+    pub(crate) streams: u64,
 }
 
 impl Node {
@@ -160,7 +156,9 @@ impl Node {
         let owner = Owner { site: self.site.clone(), node: self.name.clone() };
         let stream = self.stream_id(now);
         let disk = Box::new(self.disk.clone());
-        let (spool, opened) = Spool::open(disk, owner.clone(), self.limits, stream, now.instant);
+        let (mut spool, opened) =
+            Spool::open(disk, owner.clone(), self.limits, stream, now.instant);
+        spool.begin_stream(now.instant, opened.stream_behind(stream));
         let outbox = Outbox::new(owner, &self.collectors, spool, opened);
         let seen = BTreeMap::new();
         self.agent = Some(Agent {
@@ -176,7 +174,7 @@ impl Node {
     }
 
     /// An id like a UUIDv7, but from the world's own clock and count.
-    fn stream_id(&self, now: Now) -> StreamId {
+    pub(crate) fn stream_id(&self, now: Now) -> StreamId {
         let millis = u128::from(now.wall.as_millisecond().unsigned_abs());
         let count = u128::from(self.streams) << 8 | self.index as u128;
         StreamId(Uuid::from_u128(millis << 80 | 0x7 << 76 | 0x2 << 62 | count))
@@ -265,7 +263,7 @@ impl Node {
         self.made.insert(place(&agent.outbox));
     }
 
-    fn unit_state(&self, unit: usize) -> UnitState {
+    pub(crate) fn unit_state(&self, unit: usize) -> UnitState {
         let failed = self.units[unit];
         let word = |is: &str, is_not: &str| if failed { is } else { is_not }.to_owned();
         UnitState {
@@ -280,212 +278,6 @@ impl Node {
             invocation_id: None,
             changed_at: Some(self.changed_at[unit]),
             crash_loop: None,
-        }
-    }
-
-    /// Connects, if the broker takes it.
-    pub fn connect(&mut self, now: Now, broker: &mut Broker, rng: &mut Rng) -> bool {
-        let epoch = Epoch(Uuid::from_u128(
-            u128::from(now.wall.as_millisecond().unsigned_abs()) << 80
-                | 0x7 << 76
-                | 0x2 << 62
-                | u128::from(rng.u32(..)),
-        ));
-        let will = self.presence(epoch, Some(StopReason::Lost), now.wall);
-        let topics = |leaf: &str| format!("pvewatch/v1/{}/{leaf}", self.site);
-        let filters =
-            vec![topics(&format!("node/{}/ack/+", self.name)), topics("collector/+/presence")];
-        let Some(agent) = &mut self.agent else { return false };
-        if agent.connection.is_some() {
-            return false;
-        }
-        let Some(connection) = broker.connect(Client::Node(self.index), will, filters) else {
-            return false;
-        };
-        agent.connection = Some((connection, epoch));
-        agent.seen.clear();
-        agent.outbox.on_connected(now.instant);
-        let birth = self.presence(epoch, None, now.wall);
-        broker.publish(connection, birth);
-        self.send_picture(now, broker);
-        true
-    }
-
-    fn presence(&self, epoch: Epoch, reason: Option<StopReason>, at: Timestamp) -> Message {
-        let presence = NodePresence {
-            state: if reason.is_some() { PresenceState::Offline } else { PresenceState::Online },
-            epoch,
-            reason,
-            boot_id: "boot".to_owned(),
-            cluster: None,
-            at,
-        };
-        let topic = Topic::NodePresence { node: self.name.clone() }.at(&self.site);
-        let payload = codec::encode(&presence).unwrap_or_default().into();
-        Message { topic, payload, retain: true }
-    }
-
-    fn send_picture(&mut self, now: Now, broker: &mut Broker) {
-        let units = (0..UNITS).map(|unit| self.unit_state(unit)).collect();
-        let Some(agent) = &self.agent else { return };
-        let Some((connection, _)) = agent.connection else { return };
-        let checkpoint = Checkpoint {
-            as_of: agent.outbox.position(),
-            part: 1,
-            of: 1,
-            at: now.wall,
-            content: CheckpointContent::Units(units),
-        };
-        let (node, source) = (self.name.clone(), "units".to_owned());
-        let topic = Topic::Checkpoint { node, source, part: 1 }.at(&self.site);
-        let payload = codec::encode(&checkpoint).unwrap_or_default().into();
-        broker.publish(connection, Message { topic, payload, retain: true });
-    }
-
-    fn send_sample(&mut self, now: Now, broker: &mut Broker) {
-        let Some(agent) = &mut self.agent else { return };
-        let Some((connection, epoch)) = agent.connection else { return };
-        if agent.next_sample > now.instant {
-            return;
-        }
-        agent.next_sample = now.instant + SAMPLE_EVERY;
-        let sample = serde_json::json!({
-            "at": now.wall, "epoch": epoch, "as_of": agent.outbox.position(),
-            "interval_seconds": 10.0, "uptime_seconds": 100.0,
-            "load": { "one": 0.0, "five": 0.0, "fifteen": 0.0 },
-            "cpu": { "count": 2 },
-            "memory": { "total_bytes": 1, "available_bytes": 1 },
-            "swap": { "total_bytes": 0, "free_bytes": 0 },
-            "agent": {
-                "rss_bytes": 1, "outbox_events": agent.outbox.unacked_events(),
-                "outbox_bytes": 0, "dropped_events": 0, "resent_events": 0,
-            },
-        });
-        let topic = Topic::Sample { node: self.name.clone() }.at(&self.site);
-        let payload = codec::encode(&sample).unwrap_or_default().into();
-        broker.publish(connection, Message { topic, payload, retain: false });
-    }
-
-    /// Its connection is gone without its doing.
-    pub fn notice_loss(&mut self, broker: &Broker) {
-        if let Some(agent) = &mut self.agent
-            && let Some((connection, _)) = agent.connection
-            && !broker.is_connected(connection)
-        {
-            agent.connection = None;
-        }
-    }
-
-    /// Ends its connection.
-    pub fn disconnect(&mut self, broker: &mut Broker, rng: &mut Rng) {
-        if let Some(agent) = &mut self.agent
-            && let Some((connection, _)) = agent.connection.take()
-        {
-            broker.disconnect(connection, rng);
-        }
-    }
-
-    /// Publishes what is due, and does what time brings. Returns how many events went out.
-    pub fn work(&mut self, now: Now, broker: &mut Broker) -> usize {
-        let Some(agent) = &mut self.agent else { return 0 };
-        if agent.outbox.next_deadline().is_some_and(|due| due <= now.instant) {
-            agent.wants_picture |= agent.outbox.on_deadline(now.instant);
-        }
-        if agent.next_picture <= now.instant {
-            agent.next_picture = now.instant + PICTURE_EVERY;
-            agent.wants_picture = true;
-        }
-        let mut sent = 0;
-        let Some((connection, _)) = agent.connection else { return 0 };
-        while let Some(outgoing) = agent.outbox.next_to_publish(now.instant, now.wall) {
-            let (node, kind) = (self.name.clone(), outgoing.kind);
-            let topic = Topic::Event { node, kind }.at(&self.site);
-            broker.publish(connection, Message { topic, payload: outgoing.payload, retain: false });
-            sent += 1;
-        }
-        if std::mem::take(&mut agent.wants_picture) {
-            self.send_picture(now, broker);
-        }
-        self.send_sample(now, broker);
-        sent
-    }
-
-    /// Begins to make durable what is not, or ends that.
-    pub fn sync(&mut self, now: Now) {
-        let Some(agent) = &mut self.agent else { return };
-        match agent.sync.take() {
-            Some((ticket, job)) => agent.outbox.on_synced(now.instant, &ticket, job()),
-            None => agent.sync = agent.outbox.begin_sync(now.instant),
-        }
-    }
-
-    /// When the agent wants to be called, if ever.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.agent.as_ref()?.outbox.next_deadline()
-    }
-
-    /// Something came.
-    pub fn deliver(&mut self, now: Now, delivery: Delivery) {
-        let Some(agent) = &mut self.agent else { return };
-        match delivery {
-            Delivery::PubAck { is_event: true } => agent.outbox.on_puback(),
-            Delivery::PubAck { is_event: false } | Delivery::RetainedRead => {}
-            Delivery::Message(message) => match Topic::parse(&message.topic) {
-                Ok((_, Topic::Ack { collector, .. })) => {
-                    if let Ok(ack) = codec::decode::<Ack>(&message.payload) {
-                        self.on_ack(now, &collector, ack, message.retain);
-                    }
-                }
-                Ok((_, Topic::CollectorPresence { collector })) => {
-                    if let Ok(presence) = codec::decode(&message.payload) {
-                        self.on_collector(now, collector, presence, message.retain);
-                    }
-                }
-                _ => {}
-            },
-        }
-    }
-
-    fn on_ack(&mut self, now: Now, collector: &CollectorName, ack: Ack, retained: bool) {
-        let Some(agent) = &mut self.agent else { return };
-        match agent.outbox.on_ack(now.instant, now.wall, collector, ack, retained) {
-            AckOutcome::NewEpoch => agent.wants_picture = true,
-            AckOutcome::BeyondSent => {
-                self.streams += 1;
-                let before = agent.outbox.position();
-                let stream = self.stream_id(now);
-                if let Some(agent) = &mut self.agent {
-                    agent.outbox.begin_stream(now.instant, stream);
-                    let last = agent.outbox.position().sequence;
-                    // What was carried over goes by its new name; the old one is nobody's.
-                    self.made.extend((1..=last.0).map(|number| (stream, number)));
-                    self.made.retain(|(of, number)| *of != before.stream || *number == 0);
-                    self.committed.retain(|(of, _)| *of != before.stream);
-                    agent.wants_picture = true;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn on_collector(
-        &mut self,
-        now: Now,
-        name: CollectorName,
-        presence: CollectorPresence,
-        retained: bool,
-    ) {
-        let Some(agent) = &mut self.agent else { return };
-        let is_online = presence.state == PresenceState::Online;
-        agent.outbox.on_collector_presence(&name, is_online);
-        let before = agent.seen.insert(name.clone(), presence.clone());
-        let was_there = before.is_some_and(|before| {
-            before.state == PresenceState::Online
-                && before.epoch == presence.epoch
-                && (presence.ready || !before.ready)
-        });
-        if is_online && !was_there && !retained {
-            agent.outbox.on_collector_online(now.instant, &name);
         }
     }
 }

@@ -40,7 +40,9 @@ pub(super) fn open(
             return in_memory(&error.to_string());
         }
     };
-    let (spool, opened) = Spool::open(Box::new(files), owner.clone(), limits, stream, clock::now());
+    let now = clock::now();
+    let (mut spool, opened) = Spool::open(Box::new(files), owner.clone(), limits, stream, now);
+    spool.begin_stream(now, opened.stream_behind(stream));
     for finding in &opened.findings {
         match finding {
             Finding::Torn(text) => log::info!("{text}"),

@@ -1,9 +1,11 @@
 //! What comes in on the link: acks, the collectors' presence, and this node's own as the broker
 //! kept it.
 
+use jiff::Timestamp;
 use pvewatch_edge::mqtt::Received;
 use pvewatch_protocol::{
-    Ack, CollectorName, CollectorPresence, NodePresence, PresenceState, StreamId, Topic, codec,
+    Ack, AckMessage, CollectorName, CollectorPresence, NodePresence, PresenceState, StreamId,
+    Topic, codec,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -18,8 +20,10 @@ impl Runner {
             Ok((site, Topic::Ack { node, collector }))
                 if site == self.site && node == self.node =>
             {
-                if let Some(ack) = decoded(message) {
-                    self.on_ack(&collector, ack, message.retained);
+                if let Some(AckMessage { ack, heard_at }) = decoded(message) {
+                    self.on_heard(heard_at);
+                    // One that answers a sample asks for nothing, like one that the broker kept.
+                    self.on_ack(&collector, ack, message.retained || heard_at.is_some());
                 }
             }
             Ok((site, Topic::CollectorPresence { collector })) if site == self.site => {
@@ -33,6 +37,14 @@ impl Runner {
                 }
             }
             _ => log::debug!("{}: not for this agent", message.topic),
+        }
+    }
+
+    /// The answer to a sample of this connection tells how long the whole way takes.
+    fn on_heard(&mut self, heard_at: Option<Timestamp>) {
+        let sent = self.samples_sent.iter().find(|(at, _)| Some(*at) == heard_at);
+        if let Some((_, sent)) = sent {
+            self.round_trip = Some(clock::now().saturating_duration_since(*sent));
         }
     }
 

@@ -11,6 +11,9 @@ use crate::{clock, pictures, samples};
 /// Publishes of parts of pictures that may wait for their PUBACK, apart from the events' window.
 const PARTS_WINDOW: usize = 4;
 
+/// Samples that are remembered, to know how long one took that is answered.
+const SAMPLES_REMEMBERED: usize = 8;
+
 impl Runner {
     pub(super) fn queue_picture(&mut self, content: CheckpointContent) {
         if self.epoch.is_none() {
@@ -46,7 +49,16 @@ impl Runner {
             return;
         };
         let interval = self.inputs.sample_interval;
-        let sample = samples::complete(reading, clock::today(), epoch, interval, &self.outbox);
+        let (now, today) = (clock::now(), clock::today());
+        let oldest = self.outbox.oldest_unacked(now).map(|since| today.duration_since(since));
+        let mut sample = samples::complete(reading, today, epoch, interval, &self.outbox);
+        let oldest = oldest.map_or(0.0, |age| age.as_secs_f64().max(0.0));
+        sample.agent.oldest_unacked_seconds = Some(oldest);
+        sample.agent.ack_round_trip_seconds = self.round_trip.map(|time| time.as_secs_f64());
+        self.samples_sent.push_back((today, now));
+        if self.samples_sent.len() > SAMPLES_REMEMBERED {
+            self.samples_sent.pop_front();
+        }
         let topic = samples::topic(&self.site, &self.node);
         if let (Some(message), Some(client)) = (message(topic, &sample), self.link.client()) {
             // A sample that cannot be sent is made up for by the next one.

@@ -7,9 +7,8 @@ impl Spool {
     pub(super) fn enforce_limits(&mut self) -> Vec<Dropped> {
         let mut dropped = Vec::new();
         loop {
-            let events: usize = self.segments.iter().map(|segment| segment.written.events).sum();
             let over = self.held_bytes() > self.limits.bytes_max
-                || events + self.unwritten().count() > self.limits.events_max
+                || self.held_events() > self.limits.events_max
                 || self.segments.len() > SEGMENTS_MAX;
             if !over {
                 return dropped;

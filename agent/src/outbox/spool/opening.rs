@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use pvewatch_protocol::{Sequence, StreamId};
+use uuid::Uuid;
 
 use super::segment::{Contents, Segment};
 use super::{Limits, Owner, Spool, Storage};
@@ -30,6 +31,17 @@ pub struct Opened {
     pub note: Option<Bytes>,
     /// What somebody should know of.
     pub findings: Vec<Finding>,
+}
+
+impl Opened {
+    /// The id of a stream that begins behind these: a fresh one, or if the clock was set back the
+    /// next after theirs, since a collector takes the greater id for the later stream.
+    pub fn stream_behind(&self, fresh: StreamId) -> StreamId {
+        match self.streams.iter().map(|(stream, _)| *stream).max() {
+            Some(newest) if newest >= fresh => StreamId(Uuid::from_u128(newest.0.as_u128() + 1)),
+            _ => fresh,
+        }
+    }
 }
 
 impl Spool {

@@ -52,15 +52,21 @@ impl Owner {
                     self.parts.ingest.sample(&node, as_of, received_at, applicable);
                 self.apply(now, batch);
                 self.take_news(now, batch);
-                if self.should_keep_sample(&node, received_at) {
+                // One that came while events were missing has no answer: the next one gets it.
+                let is_complete = events == 0;
+                if self.should_keep_sample(&node, received_at)
+                    || (is_complete && self.unanswered.remove(&node))
+                {
                     let body = String::from_utf8_lossy(&payload).into_owned();
                     batch.samples.push(NewSample {
                         node: node.clone(),
                         received: received_at,
                         body,
                     });
-                    if events == 0 {
-                        self.heard.push((node.clone(), sample.as_of.stream, sample.at));
+                    if is_complete {
+                        self.heard.push((node.clone(), as_of.stream, sample.at));
+                    } else {
+                        self.unanswered.insert(node.clone());
                     }
                 }
                 let backlog = Backlog { events, since };

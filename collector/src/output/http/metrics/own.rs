@@ -48,7 +48,7 @@ const TOTALS: [Total; 15] = [
 ];
 
 /// What the core left out or doubted.
-const CORE_TOTALS: [CoreTotal; 8] = [
+const CORE_TOTALS: [CoreTotal; 9] = [
     ("pvewatch_alert_transitions", "Steps that alerts took.", |c| c.transitions),
     ("pvewatch_alerts_refused", "Alerts beyond what is kept.", |c| c.alerts_refused),
     ("pvewatch_entities_refused", "Nodes and units beyond what is kept.", |c| {
@@ -58,6 +58,11 @@ const CORE_TOTALS: [CoreTotal; 8] = [
     ("pvewatch_older_descriptions", "Events and checkpoints that brought nothing newer.", |c| {
         c.fleet.not_newer
     }),
+    (
+        "pvewatch_events_before_store",
+        "Events from before this store that agents no longer hold.",
+        |c| c.fleet.events_before,
+    ),
     ("pvewatch_superseded_wills", "Last wills of connections that were taken over.", |c| {
         c.fleet.superseded_wills
     }),

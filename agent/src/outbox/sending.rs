@@ -1,0 +1,97 @@
+//! What is published next: the oldest stream first, each in order, and what is gone declared.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use pvewatch_protocol::{CollectorName, Position, Sequence, StreamId};
+
+use super::collectors::Lane;
+use super::envelope;
+use super::queue::{Outbox, WINDOW};
+use super::spool::{Read, Stored};
+
+/// An event that is due, and whether it was sent before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// Its place.
+    pub position: Position,
+    /// Its kind, for the topic.
+    pub kind: String,
+    /// The envelope.
+    pub payload: Bytes,
+    /// Whether this agent start sent it before.
+    pub again: bool,
+}
+
+impl Outbox {
+    /// The next event to publish; none while the window is full or everything was sent.
+    ///
+    /// `today` dates the declaration of a loss; events carry their own times.
+    pub fn next_to_publish(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
+        if self.awaiting_puback >= WINDOW {
+            return None;
+        }
+        if let Some(probe) = self.take_probe(now) {
+            return Some(probe);
+        }
+        let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
+        let Lane { stream, cursor, last, sent } = self.lanes[index];
+        let event = match self.spool.read(now, stream, cursor) {
+            Read::Event(event) => event,
+            Read::Gone { through } => {
+                let is_rest = through >= self.spool.last_of(stream);
+                let through = if is_rest { last } else { through };
+                let place = Position { stream, sequence: through };
+                let reason = self.why_gone(place);
+                envelope::loss(&self.owner, cursor, place, reason, today).ok()?
+            }
+            Read::Later => return None,
+        };
+        let again = event.sequence <= sent;
+        let lane = &mut self.lanes[index];
+        lane.cursor = event.sequence.next();
+        lane.sent = sent.max(event.sequence);
+        self.resent += u64::from(again);
+        self.awaiting_puback += 1;
+        self.collectors.on_sent(now, &self.lanes);
+        let position = Position { stream, sequence: event.sequence };
+        Some(Outgoing { position, kind: event.kind, payload: event.payload, again })
+    }
+
+    pub(super) fn first_lacked_by(&self, name: &CollectorName) -> Option<(StreamId, Sequence)> {
+        let lacked = |lane: &Lane| {
+            let first = self.collectors.stored_by(name, lane.stream).next();
+            (first <= lane.last).then_some((lane.stream, first))
+        };
+        self.lanes.iter().find_map(lacked)
+    }
+
+    /// The event that is sent again by itself. One that is gone is declared in its turn.
+    fn take_probe(&mut self, now: Instant) -> Option<Outgoing> {
+        let (stream, sequence) = self.probe.take()?;
+        let event = match self.spool.read(now, stream, sequence) {
+            Read::Event(event) => event,
+            Read::Gone { .. } => {
+                let lane = self.lanes.iter_mut().find(|lane| lane.stream == stream)?;
+                lane.cursor = lane.cursor.min(sequence);
+                return None;
+            }
+            Read::Later => return None,
+        };
+        self.resent += 1;
+        self.awaiting_puback += 1;
+        let Stored { sequence, kind, payload, .. } = event;
+        Some(Outgoing { position: Position { stream, sequence }, kind, payload, again: true })
+    }
+
+    fn why_gone(&self, place: Position) -> &'static str {
+        if place.sequence <= self.collectors.stored_by_all(place.stream) {
+            "no longer held: every collector had acked it"
+        } else if self.dropped > 0 {
+            "outbox full: the oldest events were dropped"
+        } else {
+            "no longer held: it cannot be read from the agent's disk"
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a collector makes of a message: a place in its stream, inputs of the core, rows.
+
+use jiff::Timestamp;
+use pvewatch_collector::core::{Core, Input};
+use pvewatch_collector::fleet::{Backlog, Version};
+use pvewatch_collector::ingest::{Applicable, Arrival, Decoded, Lack, Outcome, StreamNews, decode};
+use pvewatch_protocol::{EventData, NodeName, Position, Sequence, Site};
+
+use crate::broker::Message;
+use crate::collector::{Logged, Memory};
+use crate::node::Now;
+
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub log: Vec<Logged>,
+    pub transitions: Vec<String>,
+}
+
+impl Batch {
+    pub fn tell(&mut self, core: &mut Core, now: Now, input: Input) {
+        for transition in core.handle(now.wall, input) {
+            self.transitions.push(format!(
+                "{} {:?} -> {:?} at {}",
+                transition.fingerprint, transition.from, transition.to, transition.at
+            ));
+        }
+    }
+}
+
+impl Memory {
+    pub(crate) fn core_takes(
+        &mut self,
+        now: Now,
+        message: Message,
+        received_at: Timestamp,
+        batch: &mut Batch,
+        duplicates: &mut u64,
+    ) {
+        let site = Site::default();
+        let Ok(decoded) = decode(&site, &message.topic, &message.payload) else { return };
+        match decoded {
+            Decoded::Event { event, .. } => {
+                let payload = message.payload;
+                let arrival = Arrival { event, payload, received_at };
+                let mut applicable = Vec::new();
+                let outcome = self.ingest.event(arrival, &mut applicable);
+                *duplicates += u64::from(outcome == Outcome::Duplicate);
+                self.apply(now, applicable, batch);
+            }
+            Decoded::Checkpoint { node, checkpoint } => {
+                let as_of = checkpoint.as_of;
+                let ordinal = self.ingest.checkpoint(&node, as_of, message.retain, received_at);
+                let Some(stream_ordinal) = ordinal else { return };
+                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
+                let checkpoint = *checkpoint;
+                batch.tell(
+                    &mut self.core,
+                    now,
+                    Input::Checkpoint { node, checkpoint, version, received_at },
+                );
+            }
+            Decoded::Sample { node, sample } => {
+                let mut applicable = Vec::new();
+                let as_of = sample.as_of;
+                let Lack { events, since } =
+                    self.ingest.sample(&node, as_of, received_at, &mut applicable);
+                self.apply(now, applicable, batch);
+                let (sample, backlog) = (*sample, Backlog { events, since });
+                batch.tell(
+                    &mut self.core,
+                    now,
+                    Input::Sample { node, sample, backlog, received_at },
+                );
+            }
+            Decoded::NodePresence { node, presence } => {
+                batch.tell(
+                    &mut self.core,
+                    now,
+                    Input::NodePresence { node, presence, received_at },
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, now: Now, applicable: Vec<Applicable>, batch: &mut Batch) {
+        for Applicable { arrival, ordinal } in applicable {
+            let Arrival { event, received_at, .. } = arrival;
+            let Position { stream, sequence: Sequence(sequence) } = event.position;
+            let from = match &event.data {
+                EventData::OutboxDropped(dropped) => dropped.from.0,
+                _ => sequence,
+            };
+            batch.log.push(Logged { node: number(&event.node), stream, from, sequence });
+            let version = Version { stream_ordinal: ordinal, sequence };
+            let event = *event;
+            batch.tell(&mut self.core, now, Input::Event { event, version, received_at });
+        }
+        for news in self.ingest.take_news() {
+            if let StreamNews::Lost { node, stream, from, through } = news {
+                let row = Logged { node: number(&node), stream, from: from.0, sequence: through.0 };
+                batch.log.push(row);
+            }
+        }
+    }
+}
+
+fn number(node: &NodeName) -> usize {
+    node.as_str().trim_start_matches("pve").parse().unwrap_or(usize::MAX)
+}
