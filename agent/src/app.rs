@@ -23,8 +23,9 @@ use crate::print;
 use crate::source::{REPORTS_MAX, Report, Reporter};
 use crate::units::{self, UnitsConfig};
 
-/// Most events in the outbox: with its bound in bytes, what an agent without a broker may hold.
-const OUTBOX_EVENTS_MAX: usize = 100_000;
+/// Most events in the outbox. Beyond what its bound in bytes lets in with events as they are: that
+/// one is in the configuration, and the one to be met. An event on disk takes no memory.
+const OUTBOX_EVENTS_MAX: usize = 1_000_000;
 
 /// What the command line says, over what the file says.
 #[derive(Debug, Default)]

@@ -60,6 +60,12 @@ pub fn eventually<T>(what: &str, within: Duration, look: impl FnMut() -> Option<
     }
 }
 
+/// A moment for code that takes time as an argument.
+#[expect(clippy::disallowed_methods, reason = "real code is run in real time")]
+pub fn moment() -> Instant {
+    Instant::now()
+}
+
 /// What `jiff` says the time is, for comparing with times that other processes write down.
 #[expect(clippy::disallowed_methods, reason = "arrival times of real messages")]
 pub fn now() -> jiff::Timestamp {

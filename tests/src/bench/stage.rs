@@ -132,12 +132,11 @@ impl Stage {
 
     /// On what the benchmarks run, and how busy the machine is beside them.
     pub fn setting(&self) -> String {
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         format!(
             "{}, {}, mutual TLS, load average {}",
             self.node.suite().name(),
             self.via.name(),
-            load.split(' ').next().unwrap_or_default()
+            load_average()
         )
     }
 
@@ -155,6 +154,12 @@ impl Stage {
         command.extend(units.iter().map(String::as_str));
         self.node.succeeds(&command);
     }
+}
+
+/// How busy the machine was in the last minute.
+pub fn load_average() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// The main process of a service, as the host numbers it.

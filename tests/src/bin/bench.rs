@@ -1,8 +1,8 @@
-//! `tests/bench`: measures pvewatch on real nodes and prints each figure beside its budget.
+//! `tests/bench`: measures pvewatch and prints each figure beside its budget.
 //!
 //! Always exits with 0 when it could measure: a figure over its budget is said, not punished.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use pvewatch_tests::bench::figure::Report;
 use pvewatch_tests::bench::middle::{Collector, Via};
 use pvewatch_tests::bench::stage::{AgentFrom, Plan};
-use pvewatch_tests::bench::{alert, footprint, latency, sizes};
+use pvewatch_tests::bench::{alert, backlog, fleet, footprint, ingest, latency, sizes};
 use pvewatch_tests::lab::Suite;
 use serde_json::Value;
 
@@ -30,8 +30,13 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     collector: Option<PathBuf>,
     /// The broker; the embedded one is a part of the collector
+    ///
+    /// Ingest goes through both, backlog and fleet through Mosquitto.
     #[arg(long, value_name = "BROKER", default_value = "mosquitto")]
     broker: Broker,
+    /// Nodes of the fleet
+    #[arg(long, value_name = "COUNT", default_value_t = fleet::NODES_BUDGETED)]
+    nodes: usize,
     /// Other files whose sizes are told
     #[arg(long, value_name = "FILE")]
     size_of: Vec<PathBuf>,
@@ -55,6 +60,15 @@ enum Benchmark {
     Alert,
     Footprint,
     Sizes,
+    Ingest,
+    Backlog,
+    Fleet,
+}
+
+impl Benchmark {
+    fn needs_collector(self) -> bool {
+        matches!(self, Self::Alert | Self::Ingest | Self::Backlog | Self::Fleet)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,18 +99,20 @@ fn main() -> ExitCode {
         some => some,
     };
     let embedded = arguments.broker == Broker::Embedded;
-    if arguments.collector.is_none() && (embedded || names.contains(&Benchmark::Alert)) {
-        eprintln!("bench: alerts and the embedded broker need a collector: use --collector FILE");
+    let needs_collector = embedded || names.iter().any(|name| name.needs_collector());
+    if arguments.collector.is_none() && needs_collector {
+        eprintln!("bench: what is asked for needs a collector: use --collector FILE");
         return ExitCode::from(2);
     }
     let mut reports = Vec::new();
     for name in names {
         eprintln!("measuring {name:?} ...");
-        let report = measure(*name, &arguments);
-        if !arguments.json {
-            println!("{}\n", report.table());
+        for report in measure(*name, &arguments) {
+            if !arguments.json {
+                println!("{}\n", report.table());
+            }
+            reports.push(report);
         }
-        reports.push(report);
     }
     if arguments.json {
         println!("{}", Value::from_iter(reports.iter().map(Report::json)));
@@ -108,7 +124,27 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure(name: Benchmark, arguments: &Arguments) -> Report {
+fn measure(name: Benchmark, arguments: &Arguments) -> Vec<Report> {
+    let collector = arguments.collector.as_deref().unwrap_or(Path::new("pvewatch-collector"));
+    let report = match name {
+        Benchmark::Alert => alert::run(&plan(name, arguments), arguments.failures),
+        Benchmark::Latency => latency::run(&plan(name, arguments), arguments.failures),
+        Benchmark::Footprint => {
+            let minutes = Duration::from_secs(arguments.minutes * 60);
+            footprint::run(&plan(name, arguments), minutes)
+        }
+        Benchmark::Sizes => sizes::run(&arguments.agent, &arguments.size_of),
+        Benchmark::Ingest => {
+            return [Via::Embedded, Via::Mosquitto].map(|via| ingest::run(collector, via)).into();
+        }
+        Benchmark::Backlog => backlog::run(&arguments.agent, collector),
+        Benchmark::Fleet => fleet::run(collector, arguments.nodes),
+    };
+    vec![report]
+}
+
+/// The stage of the benchmarks that play on a real node.
+fn plan(name: Benchmark, arguments: &Arguments) -> Plan {
     let agent = match &arguments.package {
         Some(package) => AgentFrom::Package(package.clone()),
         None => AgentFrom::Program(arguments.agent.clone()),
@@ -120,11 +156,5 @@ fn measure(name: Benchmark, arguments: &Arguments) -> Report {
     let needs_collector = via == Via::Embedded || name == Benchmark::Alert;
     let program = arguments.collector.clone().filter(|_| needs_collector);
     let collector = program.map(|program| Collector { program, rules: alert::RULES });
-    let plan = Plan { name: "bench", suite: arguments.suite.into(), agent, via, collector };
-    match name {
-        Benchmark::Alert => alert::run(&plan, arguments.failures),
-        Benchmark::Latency => latency::run(&plan, arguments.failures),
-        Benchmark::Footprint => footprint::run(&plan, Duration::from_secs(arguments.minutes * 60)),
-        Benchmark::Sizes => sizes::run(&arguments.agent, &arguments.size_of),
-    }
+    Plan { name: "bench", suite: arguments.suite.into(), agent, via, collector }
 }
