@@ -66,6 +66,8 @@ pub struct Durable {
     records: BTreeMap<(&'static str, String), Record>,
     /// The log of events, in the order in which they were applied.
     pub log: Vec<Logged>,
+    /// Ranges that the collector itself declared lost.
+    pub given_up: Vec<Logged>,
     /// Transitions of alerts, in order.
     pub transitions: Vec<String>,
     /// How far the channel has come in them.
@@ -122,6 +124,7 @@ impl Collector {
             streams: BTreeMap::new(),
             records: BTreeMap::new(),
             log: Vec::new(),
+            given_up: Vec::new(),
             transitions: Vec::new(),
             told: 0,
         };
@@ -313,6 +316,7 @@ impl Collector {
             };
         }
         durable.log.extend(batch.log);
+        durable.given_up.extend(batch.given_up);
         durable.transitions.extend(batch.transitions);
         if crash == Crash::AfterCommit {
             return self.kill(broker, rng);
@@ -357,11 +361,14 @@ impl Collector {
     }
 
     /// Whether it says that a unit is failed; none if it does not know the unit.
-    pub fn says_failed(&mut self, node: &NodeName, unit: usize) -> Option<bool> {
+    pub fn says_failed(&mut self, node: &NodeName, unit: usize) -> Option<(bool, String)> {
         let snapshot = self.memory.as_mut()?.core.snapshot();
         let id = format!("unit-{unit}.service");
         let found = snapshot.units().find(|it| it.node == *node && *it.id == *id)?;
-        Some(found.state.is_failed())
+        Some((
+            found.state.is_failed(),
+            format!("by {:?}, {}", found.position, found.state.active_state),
+        ))
     }
 
     /// Why it says that a node is silent, if it does.

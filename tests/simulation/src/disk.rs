@@ -94,7 +94,8 @@ impl Disk {
         };
         let bytes = &segment.bytes[..segment.promised];
         let mut last_event = 0;
-        while let Some(at) = position(&bytes[last_event + 1..], EVENT_MARK) {
+        while let Some(at) = bytes.get(last_event + 1..).and_then(|rest| position(rest, EVENT_MARK))
+        {
             last_event += at + 1;
         }
         // The mark is in the event's envelope; the record's own head is before it.

@@ -13,6 +13,8 @@ use crate::node::Now;
 #[derive(Default)]
 pub(crate) struct Batch {
     pub log: Vec<Logged>,
+    /// Ranges that nobody will bring any more.
+    pub given_up: Vec<Logged>,
     pub transitions: Vec<String>,
 }
 
@@ -99,7 +101,7 @@ impl Memory {
         for news in self.ingest.take_news() {
             if let StreamNews::Lost { node, stream, from, through } = news {
                 let row = Logged { node: number(&node), stream, from: from.0, sequence: through.0 };
-                batch.log.push(row);
+                batch.given_up.push(row);
             }
         }
     }

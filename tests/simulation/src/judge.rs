@@ -14,8 +14,9 @@ pub fn judge(world: &mut World) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in &mut world.nodes {
         node.commit_all_of_this_start();
+        node.note_held();
     }
-    let mut declared = 0;
+    let (mut declared, mut beyond) = (0, 0);
     for collector in &world.collectors {
         wrong.extend(collector.false_acks.iter().map(|ack| format!("ack beyond disk: {ack}")));
         let logs = by_stream(collector);
@@ -32,9 +33,16 @@ pub fn judge(world: &mut World) -> Vec<String> {
                 let log = logs.get(&(index, *stream)).map_or(&[][..], Vec::as_slice);
                 let has =
                     log.iter().any(|row| row.from == row.sequence && row.sequence == *sequence);
-                let told = log.iter().any(|row| row.from <= *sequence && *sequence <= row.sequence);
+                let covers = |row: &Logged| row.from <= *sequence && *sequence <= row.sequence;
+                let given_up = &collector.durable.given_up;
+                let told = log.iter().any(covers)
+                    || given_up.iter().any(|row| row.stream == *stream && covers(row));
                 declared += u64::from(!has && told);
-                if !told {
+                // What a collector had before it was set back to a backup is given again while it
+                // is held, and agents hold it for a time only.
+                let is_gone = collector.was_restored && !node.holds(*stream, *sequence);
+                beyond += u64::from(!told && is_gone);
+                if !told && !is_gone {
                     wrong.push(format!(
                         "{}: pve{index} {stream} {sequence} is lost",
                         collector.name
@@ -45,6 +53,7 @@ pub fn judge(world: &mut World) -> Vec<String> {
         wrong.extend(channel(collector));
     }
     world.tally.declared += declared;
+    world.tally.beyond += beyond;
     let committed: usize = world.nodes.iter().map(|node| node.committed.len()).sum();
     world.tally.committed += committed as u64;
     wrong.extend(believed(world));
@@ -94,7 +103,7 @@ fn believed(world: &mut World) -> Vec<String> {
         for node in nodes {
             for unit in 0..UNITS {
                 let says = collector.says_failed(&node.name, unit);
-                if says != Some(node.units[unit]) {
+                if says.as_ref().map(|(failed, _)| *failed) != Some(node.units[unit]) {
                     wrong.push(format!(
                         "{}: unit {unit} of {} is failed: {says:?}, in truth {}",
                         collector.name, node.name, node.units[unit]

@@ -73,6 +73,7 @@ pub struct Node {
     pub made: BTreeSet<(StreamId, u64)>,
     /// Events that the disk had when its power was lost, or that a running agent has.
     pub committed: BTreeSet<(StreamId, u64)>,
+    held: BTreeSet<(StreamId, u64)>,
     saved: Option<Saved>,
     pub(crate) streams: u64,
 }
@@ -93,6 +94,7 @@ impl Node {
             changed_at: [Timestamp::UNIX_EPOCH; UNITS],
             made: BTreeSet::new(),
             committed: BTreeSet::new(),
+            held: BTreeSet::new(),
             saved: None,
             streams: 0,
         }
@@ -224,15 +226,20 @@ impl Node {
     pub fn note_committed(&mut self) {
         let (committed, made) = (&mut self.committed, &self.made);
         self.disk.durable_ids(|id| {
-            let mut parts = id.split('/').skip(1);
-            let stream = parts.next().and_then(|stream| stream.parse().ok());
-            let sequence = parts.next().and_then(|sequence| sequence.parse().ok());
-            if let (Some(stream), Some(sequence)) = (stream, sequence)
-                && made.contains(&(StreamId(stream), sequence))
-            {
-                committed.insert((StreamId(stream), sequence));
-            }
+            committed.extend(place_in(id).filter(|place| made.contains(place)));
         });
+    }
+
+    /// Whether the disk has an event.
+    pub fn holds(&self, stream: StreamId, sequence: u64) -> bool {
+        self.held.contains(&(stream, sequence))
+    }
+
+    /// Notes what the disk has now.
+    pub fn note_held(&mut self) {
+        let held = &mut self.held;
+        held.clear();
+        self.disk.durable_ids(|id| held.extend(place_in(id)));
     }
 
     /// Everything that the running agent took in is to be delivered.
@@ -285,4 +292,12 @@ impl Node {
 fn place(outbox: &Outbox) -> (StreamId, u64) {
     let Position { stream, sequence: Sequence(sequence) } = outbox.position();
     (stream, sequence)
+}
+
+/// The place that an event's id names.
+fn place_in(id: &str) -> Option<(StreamId, u64)> {
+    let mut parts = id.split('/').skip(1);
+    let stream = parts.next()?.parse().ok()?;
+    let sequence = parts.next()?.parse().ok()?;
+    Some((StreamId(stream), sequence))
 }

@@ -19,6 +19,8 @@ pub struct Tally {
     pub committed: u64,
     /// Of them, those that were declared lost.
     pub declared: u64,
+    /// Of them, those that a collector lost when it was set back, and that nobody held any more.
+    pub beyond: u64,
     /// Events that collectors had already.
     pub duplicates: u64,
     /// Pairs of collectors that were compared in full, beginnings of alerts and all.
@@ -50,6 +52,7 @@ impl Tally {
         self.dropped += other.dropped;
         self.committed += other.committed;
         self.declared += other.declared;
+        self.beyond += other.beyond;
         self.duplicates += other.duplicates;
         self.transitions += other.transitions;
         self.compared += other.compared;
@@ -79,6 +82,7 @@ impl fmt::Display for Tally {
         }
         writeln!(f, "events committed, for each collector {:>12}", self.committed)?;
         writeln!(f, "  of them declared lost              {:>12}", self.declared)?;
+        writeln!(f, "  gone with a collector set back    {:>12}", self.beyond)?;
         writeln!(f, "events published                     {:>12}", self.sent)?;
         writeln!(f, "  of them sent again                 {:>12}", self.resent)?;
         writeln!(f, "events that a collector had already  {:>12}", self.duplicates)?;

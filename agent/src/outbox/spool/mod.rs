@@ -329,6 +329,13 @@ impl Spool {
             _ => return Vec::new(),
         }
         self.flush(now);
+        let is_dirty =
+            self.segments.iter().any(|segment| segment.written.bytes > segment.synced.bytes);
+        if self.unwritten().next().is_none() && !is_dirty {
+            // Nothing waits for the disk any more; the next write tells how it is.
+            self.retry = None;
+            self.trouble = None;
+        }
         self.enforce_limits()
     }
 

@@ -34,11 +34,18 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The id of a stream that begins behind these: a fresh one, or if the clock was set back the
-    /// next after theirs, since a collector takes the greater id for the later stream.
+    /// The id of a stream that begins behind these: a fresh one, or if the clock was set back one
+    /// that is a millisecond later than theirs, since a collector takes the greater id for the
+    /// later stream. It is as random as the fresh one: no two starts may share an id.
     pub fn stream_behind(&self, fresh: StreamId) -> StreamId {
+        /// A UUIDv7 begins with 48 bits of time; the rest is its version and what is random.
+        const TIME_SHIFT: u32 = 80;
         match self.streams.iter().map(|(stream, _)| *stream).max() {
-            Some(newest) if newest >= fresh => StreamId(Uuid::from_u128(newest.0.as_u128() + 1)),
+            Some(newest) if newest >= fresh => {
+                let time = (newest.0.as_u128() >> TIME_SHIFT) + 1;
+                let rest = fresh.0.as_u128() & ((1 << TIME_SHIFT) - 1);
+                StreamId(Uuid::from_u128(time << TIME_SHIFT | rest))
+            }
             _ => fresh,
         }
     }
