@@ -68,10 +68,16 @@ impl Spool {
         match storage.segments() {
             Ok(numbers) => {
                 spool.next_number = numbers.last().map_or(1, |newest| newest + 1);
-                for number in numbers {
-                    spool.take_in(&mut *storage, number, &mut opened);
+                for number in &numbers {
+                    spool.take_in(&mut *storage, *number, &mut opened);
                 }
+                // A start that was killed can have left what was written, but not made durable.
+                let kept: Vec<u64> = spool.segments.iter().map(|segment| segment.number).collect();
+                let synced = storage.sync(&kept).and_then(|job| job());
                 spool.storage = Some(storage);
+                if let Err(error) = synced {
+                    spool.note_trouble(now, "made durable", &error);
+                }
             }
             Err(error) => {
                 spool.storage = Some(storage);
