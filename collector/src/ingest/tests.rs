@@ -137,12 +137,14 @@ fn an_event_that_comes_again_is_acked_again_but_not_every_time() {
 fn a_declared_loss_closes_its_gap_and_keeps_what_came_inside_it() {
     let id = stream(1);
     // Offered in this order; sequences that are applied, in order.
-    let cases: [(Vec<Event>, &[u64]); 7] = [
+    let cases: [(Vec<Event>, &[u64]); 8] = [
         (vec![fact(id, 1), dropped(id, 2, 9), fact(id, 10)], &[1, 9, 10]),
         (vec![dropped(id, 1, 9), fact(id, 10)], &[9, 10]),
         (vec![fact(id, 1), fact(id, 5), fact(id, 10), dropped(id, 2, 9)], &[1, 5, 9, 10]),
         (vec![fact(id, 1), dropped(id, 3, 9), fact(id, 10), fact(id, 2)], &[1, 2, 9, 10]),
         (vec![fact(id, 1), fact(id, 9), dropped(id, 2, 9)], &[1, 9]),
+        // The agent learns only later that more is gone.
+        (vec![fact(id, 1), dropped(id, 5, 9), dropped(id, 2, 9), fact(id, 10)], &[1, 9, 10]),
         (vec![fact(id, 1), fact(id, 2), dropped(id, 1, 4), fact(id, 5)], &[1, 2, 4, 5]),
         (vec![fact(id, 1), fact(id, 2), fact(id, 3), dropped(id, 1, 2)], &[1, 2, 3]),
     ];
@@ -150,6 +152,27 @@ fn a_declared_loss_closes_its_gap_and_keeps_what_came_inside_it() {
         let (applied, _) = offer(&mut Ingest::default(), events.clone());
         let applied: Vec<u64> = applied.into_iter().map(|(_, sequence)| sequence).collect();
         assert_eq!(applied, expected, "{events:?}");
+    }
+}
+
+#[test]
+fn the_stream_of_which_its_agent_says_it_is_present_is_the_latest_whatever_its_id() {
+    // The clock was set back before the second start: its id is the smaller one.
+    let (before, after) = (stream(9), stream(5));
+    let mut ingest = Ingest::default();
+    let first = ingest.checkpoint(&node(), position(before, 3), false, at(0)).unwrap();
+    let retained = ingest.checkpoint(&node(), position(after, 1), true, at(1)).unwrap();
+    assert!(retained < first, "a picture that the broker kept proves nothing");
+    let live = ingest.checkpoint(&node(), position(after, 1), false, at(2)).unwrap();
+    assert!(live > first);
+
+    // One that has begun waits until the other is quiet: two agents could have one name.
+    let mut ingest = Ingest::default();
+    let first = ingest.checkpoint(&node(), position(before, 3), false, at(0)).unwrap();
+    offer(&mut ingest, vec![fact(after, 1)]);
+    for (ms, is_later) in [(1_000, false), (59_000, false), (62_000, true)] {
+        let live = ingest.checkpoint(&node(), position(after, 1), false, at(ms)).unwrap();
+        assert_eq!(live > first, is_later, "after {ms} ms");
     }
 }
 
