@@ -15,3 +15,32 @@ pub mod judge;
 pub mod node;
 pub mod tally;
 pub mod world;
+
+use std::time::Instant;
+
+use tally::Tally;
+use world::World;
+
+/// What became of a seed.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What was done.
+    pub tally: Tally,
+    /// What does not hold, in words; nothing if the promise was kept.
+    pub wrong: Vec<String>,
+    /// What happened, line by line, if it was asked for.
+    pub trace: Vec<String>,
+}
+
+/// Runs the world of a seed until nothing is left to do, and judges it. Clocks begin at `start`.
+pub fn try_seed(seed: u64, start: Instant, with_trace: bool) -> Verdict {
+    let mut world = World::new(seed, &collector::rules(), start, with_trace);
+    world.run_schedule();
+    let mut wrong = Vec::new();
+    if !world.settle() {
+        wrong.push("it never comes to rest".to_owned());
+        wrong.extend(world.nodes.iter().map(node::Node::unfinished));
+    }
+    wrong.extend(judge::judge(&mut world));
+    Verdict { wrong, trace: world.trace.take().unwrap_or_default(), tally: world.tally }
+}

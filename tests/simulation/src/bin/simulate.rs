@@ -7,10 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use pvewatch_simulation::collector::rules;
-use pvewatch_simulation::judge::judge;
 use pvewatch_simulation::tally::Tally;
-use pvewatch_simulation::world::World;
+use pvewatch_simulation::{Verdict, try_seed};
 
 /// Tries the delivery promise under every fault.
 #[derive(Debug, Parser)]
@@ -54,7 +52,7 @@ fn main() -> ExitCode {
                     if seed >= last {
                         break;
                     }
-                    let (of_seed, wrong) = run(seed, false).1;
+                    let Verdict { tally: of_seed, wrong, .. } = try_seed(seed, now(), false);
                     tally.add(&of_seed);
                     if !wrong.is_empty() {
                         failed.store(true, Ordering::Relaxed);
@@ -85,22 +83,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(seed: u64, with_trace: bool) -> (World, (Tally, Vec<String>)) {
-    let mut world = World::new(seed, &rules(), now(), with_trace);
-    world.run_schedule();
-    let mut wrong = Vec::new();
-    if !world.settle() {
-        wrong.push("it never comes to rest".to_owned());
-        wrong.extend(world.nodes.iter().map(|node| node.unfinished()));
-    }
-    wrong.extend(judge(&mut world));
-    let tally = world.tally.clone();
-    (world, (tally, wrong))
-}
-
 fn one(seed: u64) -> ExitCode {
-    let (world, (_, wrong)) = run(seed, true);
-    for line in world.trace.iter().flatten() {
+    let Verdict { trace, wrong, .. } = try_seed(seed, now(), true);
+    for line in &trace {
         println!("{line}");
     }
     if wrong.is_empty() {

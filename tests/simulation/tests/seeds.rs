@@ -1,0 +1,23 @@
+//! The first seeds, as a part of every run of the tests; `tests/simulate` tries as many as wanted.
+
+use std::time::Instant;
+
+use pvewatch_simulation::tally::Tally;
+use pvewatch_simulation::try_seed;
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the world's clock begins somewhere")]
+fn the_promise_is_kept_under_every_fault() {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    for seed in 1..=60 {
+        let verdict = try_seed(seed, start, false);
+        assert!(verdict.wrong.is_empty(), "seed {seed}: {:#?}", verdict.wrong);
+        tally.add(&verdict.tally);
+    }
+    // A simulation in which nothing goes wrong proves nothing.
+    let faults: std::collections::BTreeSet<_> = tally.faults.keys().map(|(it, _)| it).collect();
+    assert!(faults.len() >= 20, "{faults:?}");
+    assert!(tally.declared > 0 && tally.resent > 0 && tally.duplicates > 0, "{tally}");
+    assert!(tally.committed > 5_000, "{tally}");
+}
