@@ -1,5 +1,7 @@
 //! The spool on real files: what survives a restart, a torn end, damage, and a second agent.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up should fail at that place")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -156,27 +156,6 @@ fn a_declared_loss_closes_its_gap_and_keeps_what_came_inside_it() {
 }
 
 #[test]
-fn the_stream_of_which_its_agent_says_it_is_present_is_the_latest_whatever_its_id() {
-    // The clock was set back before the second start: its id is the smaller one.
-    let (before, after) = (stream(9), stream(5));
-    let mut ingest = Ingest::default();
-    let first = ingest.checkpoint(&node(), position(before, 3), false, at(0)).unwrap();
-    let retained = ingest.checkpoint(&node(), position(after, 1), true, at(1)).unwrap();
-    assert!(retained < first, "a picture that the broker kept proves nothing");
-    let live = ingest.checkpoint(&node(), position(after, 1), false, at(2)).unwrap();
-    assert!(live > first);
-
-    // One that has begun waits until the other is quiet: two agents could have one name.
-    let mut ingest = Ingest::default();
-    let first = ingest.checkpoint(&node(), position(before, 3), false, at(0)).unwrap();
-    offer(&mut ingest, vec![fact(after, 1)]);
-    for (ms, is_later) in [(1_000, false), (59_000, false), (62_000, true)] {
-        let live = ingest.checkpoint(&node(), position(after, 1), false, at(ms)).unwrap();
-        assert_eq!(live > first, is_later, "after {ms} ms");
-    }
-}
-
-#[test]
 fn an_impossible_declaration_is_refused() {
     let id = stream(1);
     let mut wrong_end = dropped(id, 2, 9);
