@@ -53,7 +53,7 @@ const SCRAPE_MS_MAX: f64 = 100.0;
 /// The promised cost of an event, as a multiple of its cost with few nodes.
 const COST_RATIO_MAX: f64 = 1.2;
 
-/// Measures a collector with `many` nodes beside one with [`FEW`].
+/// Measures a collector with `many` nodes beside one with a few.
 ///
 /// # Panics
 /// When a collector or broker does not start.
