@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::event::EventData;
@@ -91,8 +92,10 @@ pub(crate) struct Envelope {
     datacontenttype: Option<String>,
     stream: StreamId,
     sequence: Sequence,
+    // As it came: what it means depends on the kind.
     #[serde(default)]
-    data: Value,
+    #[cfg_attr(feature = "schema", schemars(with = "Value"))]
+    data: Box<RawValue>,
     #[serde(flatten)]
     extensions: Map<String, Value>,
 }
@@ -113,7 +116,7 @@ impl TryFrom<&Event> for Envelope {
             datacontenttype: Some("application/json".to_owned()),
             stream: event.position.stream,
             sequence: event.position.sequence,
-            data: event.data.to_value()?,
+            data: event.data.to_json()?,
             extensions: event.extensions.clone(),
         })
     }
@@ -134,7 +137,7 @@ impl TryFrom<Envelope> for Event {
         if envelope.sequence == Sequence(0) {
             return Err(EnvelopeError::SequenceZero);
         }
-        let data = EventData::from_value(kind, envelope.data).map_err(|error| {
+        let data = EventData::from_json(kind, envelope.data.get()).map_err(|error| {
             EnvelopeError::Data { kind: kind.to_owned(), message: error.to_string() }
         })?;
         let mut extensions = envelope.extensions;

@@ -47,7 +47,7 @@ pub struct Outbox {
     /// In the order in which they began; the last one is current.
     pub(super) lanes: Vec<Lane>,
     pub(super) collectors: Collectors,
-    /// An event that is sent again by itself, to learn whether a collector is there.
+    /// An event that is sent again by itself, to learn whether a collector is there, or still has it.
     pub(super) probe: Option<(StreamId, Sequence)>,
     acks_since_note: u32,
     resend_began: Option<Instant>,
@@ -173,6 +173,7 @@ impl Outbox {
         for lane in &mut self.lanes {
             lane.cursor = self.collectors.stored_by_furthest(lane.stream).next();
         }
+        self.probe = self.last_stored(|stream| self.collectors.stored_by_furthest(stream));
         self.resend_began = Some(now);
     }
 
@@ -216,6 +217,7 @@ impl Outbox {
     /// A collector came, or came back: what it lacks is sent again.
     pub fn on_collector_online(&mut self, now: Instant, name: &CollectorName) {
         self.collectors.on_presence(name, true);
+        self.probe = self.last_stored(|stream| self.collectors.stored_by(name, stream));
         self.resend_to(now, name);
     }
 

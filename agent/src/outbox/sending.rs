@@ -67,11 +67,25 @@ impl Outbox {
         self.lanes.iter().find_map(lacked)
     }
 
+    /// The last event of which an ack spoke, if nothing that is due would tell whether it is still
+    /// stored: a collector can have been set back to a copy meanwhile. Of the present stream
+    /// samples tell, and of one that is not stored to its end the next event.
+    pub(super) fn last_stored(
+        &self,
+        stored: impl Fn(StreamId) -> Sequence,
+    ) -> Option<(StreamId, Sequence)> {
+        let newest = self.lanes.iter().rev().find(|lane| stored(lane.stream) > Sequence(0))?;
+        let is_complete = stored(newest.stream) >= newest.last;
+        let is_older = newest.stream != self.spool.stream();
+        (is_complete && is_older).then_some((newest.stream, newest.last))
+    }
+
     /// The event that is sent again by itself. One that is gone is declared in its turn.
     fn take_probe(&mut self, now: Instant) -> Option<Outgoing> {
         let (stream, sequence) = self.probe.take()?;
         let event = match self.spool.read(now, stream, sequence) {
             Read::Event(event) => event,
+            Read::Gone { .. } if sequence <= self.collectors.stored_by_all(stream) => return None,
             Read::Gone { .. } => {
                 let lane = self.lanes.iter_mut().find(|lane| lane.stream == stream)?;
                 lane.cursor = lane.cursor.min(sequence);

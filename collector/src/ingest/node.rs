@@ -3,7 +3,9 @@
 //! Streams are ordered by when they began to be applied, because an agent sends older ones
 //! first. A picture can name a stream before its first event came (a collector with a new
 //! store reads retained checkpoints): such a stream gets a place with room below it. Among
-//! streams of which nothing is applied, the older UUIDv7 is the older stream.
+//! streams of which nothing is applied, the older UUIDv7 is the older stream; and so is one that
+//! is older than the latest: a collector that comes while an agent sends can see that one first.
+//! An agent whose clock was set back says which stream is its present one before it sends of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,11 +136,14 @@ impl Node {
             return false;
         };
         let mut highest = own;
+        let mut must_wait = false;
+        // All of them are asked: they are quiet from the first asking on.
         for (_, other) in self.streams.iter_mut().filter(|(_, other)| other.ordinal() > own) {
-            if has_begun && other.quiet_for(now) < PRESENT_AFTER {
-                return false;
-            }
+            must_wait |= has_begun && other.quiet_for(now) < PRESENT_AFTER;
             highest = highest.max(other.ordinal());
+        }
+        if must_wait {
+            return false;
         }
         if highest > own
             && let Some(stream) = self.streams.get_mut(&id)
@@ -176,11 +181,12 @@ impl Node {
 
     fn place_for(&self, id: StreamId) -> u64 {
         let highest = self.streams.values().map(Stream::ordinal).max().unwrap_or(0);
-        // Streams that have not begun and were made later: this one is sent before them.
+        // Streams that were made later, and have not begun or are the latest: this one comes before
+        // them.
         let younger = self
             .streams
             .range(id..)
-            .filter(|(_, stream)| stream.through() == 0)
+            .filter(|(_, stream)| stream.through() == 0 || stream.ordinal() == highest)
             .map(|(_, stream)| stream.ordinal())
             .min();
         let Some(younger) = younger else { return highest + ORDINAL_STEP };

@@ -5,9 +5,8 @@
 mod agent;
 mod unit;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, from_str};
 
 pub use agent::{AgentFacts, AgentStarted, AgentStopping, OutboxDropped, SourceStatus};
 pub use unit::{
@@ -62,33 +61,27 @@ impl EventData {
         }
     }
 
-    pub(crate) fn to_value(&self) -> serde_json::Result<Value> {
-        fn value<T: Serialize>(data: &T) -> serde_json::Result<Value> {
-            serde_json::to_value(data)
-        }
+    pub(crate) fn to_json(&self) -> serde_json::Result<Box<RawValue>> {
         match self {
-            Self::AgentStarted(data) => value(data),
-            Self::AgentStopping(data) => value(data),
-            Self::UnitChanged(data) => value(data),
-            Self::UnitRemoved(data) => value(data),
-            Self::UnitLog(data) => value(data),
-            Self::OutboxDropped(data) => value(data),
-            Self::Unknown { data, .. } => Ok(data.clone()),
+            Self::AgentStarted(data) => to_raw_value(data),
+            Self::AgentStopping(data) => to_raw_value(data),
+            Self::UnitChanged(data) => to_raw_value(data),
+            Self::UnitRemoved(data) => to_raw_value(data),
+            Self::UnitLog(data) => to_raw_value(data),
+            Self::OutboxDropped(data) => to_raw_value(data),
+            Self::Unknown { data, .. } => to_raw_value(data),
         }
     }
 
-    pub(crate) fn from_value(kind: &str, data: Value) -> serde_json::Result<Self> {
-        fn typed<T: DeserializeOwned>(data: Value) -> serde_json::Result<T> {
-            serde_json::from_value(data)
-        }
+    pub(crate) fn from_json(kind: &str, data: &str) -> serde_json::Result<Self> {
         Ok(match kind {
-            "agent.started" => Self::AgentStarted(typed(data)?),
-            "agent.stopping" => Self::AgentStopping(typed(data)?),
-            "unit.changed" => Self::UnitChanged(Box::new(typed(data)?)),
-            "unit.removed" => Self::UnitRemoved(typed(data)?),
-            "unit.log" => Self::UnitLog(typed(data)?),
-            "outbox.dropped" => Self::OutboxDropped(typed(data)?),
-            _ => Self::Unknown { kind: kind.to_owned(), data },
+            "agent.started" => Self::AgentStarted(from_str(data)?),
+            "agent.stopping" => Self::AgentStopping(from_str(data)?),
+            "unit.changed" => Self::UnitChanged(Box::new(from_str(data)?)),
+            "unit.removed" => Self::UnitRemoved(from_str(data)?),
+            "unit.log" => Self::UnitLog(from_str(data)?),
+            "outbox.dropped" => Self::OutboxDropped(from_str(data)?),
+            _ => Self::Unknown { kind: kind.to_owned(), data: from_str(data)? },
         })
     }
 }

@@ -217,8 +217,9 @@ impl Collector {
 
     /// Connects, if the broker takes it.
     pub fn connect(&mut self, now: Now, broker: &mut Broker) -> bool {
-        let will = self.presence(PresenceState::Offline, now.wall);
-        let birth = self.presence(PresenceState::Online, now.wall);
+        let will = self.presence(PresenceState::Offline, false, now.wall);
+        let birth = self.presence(PresenceState::Online, false, now.wall);
+        let ready = self.presence(PresenceState::Online, true, now.wall);
         let Some(memory) = &mut self.memory else { return false };
         if memory.connection.is_some() {
             return false;
@@ -234,14 +235,15 @@ impl Collector {
         memory.acks.clear();
         memory.core.listen(now.wall);
         broker.publish(connection, birth);
+        broker.publish(connection, ready);
         true
     }
 
-    fn presence(&self, state: PresenceState, at: Timestamp) -> Message {
+    fn presence(&self, state: PresenceState, ready: bool, at: Timestamp) -> Message {
         let presence = CollectorPresence {
             state,
             epoch: self.durable.epoch,
-            ready: state == PresenceState::Online,
+            ready,
             version: "simulation".to_owned(),
             at,
         };

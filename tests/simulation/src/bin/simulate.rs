@@ -1,5 +1,6 @@
 //! Tries the delivery promise with many seeds; prints what was tried, and the first that fails.
 
+use std::panic;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use pvewatch_simulation::tally::Tally;
 use pvewatch_simulation::{Verdict, try_seed};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Tries the delivery promise under every fault.
 #[derive(Debug, Parser)]
@@ -52,7 +56,7 @@ fn main() -> ExitCode {
                     if seed >= last {
                         break;
                     }
-                    let Verdict { tally: of_seed, wrong, .. } = try_seed(seed, now(), false);
+                    let Verdict { tally: of_seed, wrong, .. } = judge(seed, false);
                     tally.add(&of_seed);
                     if !wrong.is_empty() {
                         failed.store(true, Ordering::Relaxed);
@@ -84,7 +88,7 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64) -> ExitCode {
-    let Verdict { trace, wrong, .. } = try_seed(seed, now(), true);
+    let Verdict { trace, wrong, .. } = judge(seed, true);
     for line in &trace {
         println!("{line}");
     }
@@ -97,6 +101,15 @@ fn one(seed: u64) -> ExitCode {
         println!("  {line}");
     }
     ExitCode::FAILURE
+}
+
+/// Tries a seed; code that panics keeps no promise.
+fn judge(seed: u64, with_trace: bool) -> Verdict {
+    panic::catch_unwind(|| try_seed(seed, now(), with_trace)).unwrap_or_else(|_| Verdict {
+        tally: Tally::default(),
+        wrong: vec!["it panics".to_owned()],
+        trace: Vec::new(),
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the world's clock begins somewhere")]
