@@ -122,14 +122,14 @@ impl Host {
         self.bus.kill();
     }
 
-    /// Starts again what ended by itself.
+    /// Starts again what ended by itself, and says what just has.
     ///
     /// # Panics
     /// When it cannot be started.
     #[track_caller]
-    pub fn look_after(&mut self) {
-        self.bus.look_after();
-        self.agent.look_after();
+    pub fn look_after(&mut self) -> Option<String> {
+        let said = [self.bus.look_after(), self.agent.look_after()].into_iter().flatten().next();
+        said.map(|text| format!("{}: {text}", self.name))
     }
 
     /// From now on nothing changes on this node.

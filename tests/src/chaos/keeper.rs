@@ -16,6 +16,7 @@ const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// A program and whether it is to run.
 #[derive(Debug)]
 pub struct Keeper {
+    name: String,
     service: Service,
     state: State,
     ended_by_itself: u64,
@@ -35,7 +36,8 @@ impl Keeper {
     /// One that is off.
     pub fn new(name: &str, folder: &Path, command: Command) -> Self {
         let log = folder.join(format!("{name}.log"));
-        Self { service: Service::new(name, &log, command), state: State::Off, ended_by_itself: 0 }
+        let service = Service::new(name, &log, command);
+        Self { name: name.to_owned(), service, state: State::Off, ended_by_itself: 0 }
     }
 
     /// Starts it.
@@ -72,20 +74,25 @@ impl Keeper {
         matches!(self.state, State::On)
     }
 
-    /// Starts it again if it ended by itself a while ago.
+    /// Starts it again if it ended by itself a while ago. Says so, when it just has.
     ///
     /// # Panics
     /// When it cannot be started.
     #[track_caller]
-    pub fn look_after(&mut self) {
+    pub fn look_after(&mut self) -> Option<String> {
         match &self.state {
-            State::On if self.service.exited().is_some() => {
+            State::On => {
+                let status = self.service.exited()?;
                 self.ended_by_itself += 1;
                 self.state = State::Waits(Deadline::after(RESTART_DELAY));
+                let log = self.service.log();
+                let last = log.lines().next_back().unwrap_or_default();
+                return Some(format!("{} ended by itself: {status}: {last}", self.name));
             }
             State::Waits(until) if until.has_passed() => self.start(),
-            State::Off | State::On | State::Waits(_) => {}
+            State::Off | State::Waits(_) => {}
         }
+        None
     }
 
     /// How often it ended without being asked to.

@@ -22,6 +22,8 @@ mod report;
 mod world;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -85,21 +87,21 @@ impl Outcome {
 #[track_caller]
 pub fn run(plan: &Plan, seed: u64, duration: Duration, say: impl Fn(&str)) -> Outcome {
     image::tidy_up();
-    let folder = Folder::claim(plan.via);
-    let mut world = World::start(plan, &folder.0);
+    let mut folder = Folder::claim(plan.via);
+    let world = World::start(plan, &folder.path);
     let counting = Counting::begin();
     let faults = fault::schedule(seed, duration, plan.via == Via::Mosquitto);
-    let mut recoveries = Recoveries::default();
-    let clock = Stopwatch(moment());
-    break_things(&mut world, &faults, duration, &clock, &mut recoveries, &say);
-    world.fall_silent();
-    let mended = clock.elapsed();
-    say("everything is mended");
-    let came_to_rest = come_to_rest(&mut world, &clock, &mut recoveries, &say);
-    let rest = came_to_rest.map(|at| at.saturating_sub(mended));
+    let mut run = Run { world, began: moment(), recoveries: Recoveries::default(), say };
+    run.break_things(&faults, duration);
+    run.world.fall_silent();
+    let mended = run.elapsed();
+    (run.say)("everything is mended");
+    let rest = run.come_to_rest().map(|at| at.saturating_sub(mended));
     let sums = counting.end();
-    say("judging");
+    (run.say)("judging");
+    let mut world = run.world;
     let findings = world.judge();
+    folder.stays = !findings.is_kept();
     let mut kinds = BTreeMap::new();
     for fault in &faults {
         *kinds.entry(fault.kind).or_default() += 1;
@@ -112,105 +114,105 @@ pub fn run(plan: &Plan, seed: u64, duration: Duration, say: impl Fn(&str)) -> Ou
         told: world.told().values().map(|told| told.changes.len() as u64).sum(),
         findings,
         sums,
-        longest: recoveries.longest(),
+        longest: run.recoveries.longest(),
         rest,
         ended_by_themselves: world.ended_by_themselves(),
         panics: world.panics(),
     }
 }
 
-#[track_caller]
-fn break_things(
-    world: &mut World,
-    faults: &[Fault],
-    duration: Duration,
-    clock: &Stopwatch,
-    recoveries: &mut Recoveries,
-    say: impl Fn(&str),
-) {
-    let mut coming = faults.iter().peekable();
-    let mut going: Vec<&Fault> = Vec::new();
-    let mut look = Deadline::after(LOOK_EVERY);
-    while clock.elapsed() < duration || !going.is_empty() {
-        let now = clock.elapsed();
-        while let Some(fault) = coming.next_if(|fault| fault.at <= now) {
-            let lasts = (fault.until - fault.at).as_secs_f64();
-            let (kind, place) = (fault.kind.name(), fault.place);
-            say(&format!("{:6.1} s: {kind}, {place:?}, for {lasts:.1} s", now.as_secs_f64()));
-            world.strike(fault);
-            going.push(fault);
-        }
-        for fault in going.extract_if(.., |fault| fault.until <= now) {
-            world.mend(fault);
-            recoveries.mended(clock.elapsed(), fault.kind, world.committed());
-        }
-        world.look_after();
-        if look.has_passed() {
-            look = Deadline::after(LOOK_EVERY);
-            world.committed();
-            if let Some(stored) = world.stored() {
-                recoveries.stored(clock.elapsed(), &stored);
-            }
-        }
-        std::thread::sleep(STEP);
-    }
+/// A run that is under way.
+struct Run<S: Fn(&str)> {
+    world: World,
+    began: Instant,
+    recoveries: Recoveries,
+    say: S,
 }
 
-/// Waits until everything is stored, and ends the agents. Gives when that was.
-#[track_caller]
-fn come_to_rest(
-    world: &mut World,
-    clock: &Stopwatch,
-    recoveries: &mut Recoveries,
-    say: impl Fn(&str),
-) -> Option<Duration> {
-    let mut at_rest = None;
-    for _ in 0..LAST_LOOKS_MAX {
-        at_rest = look_until(REST_MAX, || {
-            world.look_after();
-            let committed = world.committed();
-            let stored = world.stored()?;
-            recoveries.stored(clock.elapsed(), &stored);
-            covers(&stored, &committed).then(|| clock.elapsed())
-        });
-        world.kill_agents();
-        let committed = world.committed();
-        let is_complete = world.stored().is_some_and(|stored| covers(&stored, &committed));
-        if at_rest.is_none() || is_complete {
-            break;
-        }
-        say("something was committed at the last moment: the agents start again");
-        at_rest = None;
-        world.start_agents();
-    }
-    at_rest
-}
-
-struct Stopwatch(Instant);
-
-impl Stopwatch {
+impl<S: Fn(&str)> Run<S> {
     fn elapsed(&self) -> Duration {
-        moment().saturating_duration_since(self.0)
+        moment().saturating_duration_since(self.began)
+    }
+
+    /// Lets every fault happen and end in its time.
+    #[track_caller]
+    fn break_things(&mut self, faults: &[Fault], duration: Duration) {
+        let mut coming = faults.iter().peekable();
+        let mut going: Vec<&Fault> = Vec::new();
+        let mut look = Deadline::after(LOOK_EVERY);
+        while self.elapsed() < duration || !going.is_empty() {
+            let now = self.elapsed();
+            while let Some(fault) = coming.next_if(|fault| fault.at <= now) {
+                let (at, lasts) = (now.as_secs_f64(), (fault.until - fault.at).as_secs_f64());
+                let (kind, place) = (fault.kind.name(), fault.place);
+                (self.say)(&format!("{at:6.1} s: {kind}, {place:?}, for {lasts:.1} s"));
+                self.world.strike(fault);
+                going.push(fault);
+            }
+            for fault in going.extract_if(.., |fault| fault.until <= now) {
+                self.world.mend(fault);
+                let committed = self.world.committed();
+                self.recoveries.mended(self.elapsed(), fault.kind, committed);
+            }
+            self.world.look_after(&self.say);
+            if look.has_passed() {
+                look = Deadline::after(LOOK_EVERY);
+                self.is_all_stored();
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+
+    /// Waits until everything is stored, and ends the agents. Gives when that was.
+    #[track_caller]
+    fn come_to_rest(&mut self) -> Option<Duration> {
+        for _ in 0..LAST_LOOKS_MAX {
+            let at_rest = look_until(REST_MAX, || {
+                self.world.look_after(&self.say);
+                self.is_all_stored().then(|| self.elapsed())
+            });
+            self.world.kill_agents();
+            if at_rest.is_none() || self.is_all_stored() {
+                return at_rest;
+            }
+            (self.say)("something was committed at the last moment: the agents start again");
+            self.world.start_agents();
+        }
+        self.world.kill_agents();
+        None
+    }
+
+    /// Looks at the spools and the store.
+    fn is_all_stored(&mut self) -> bool {
+        let committed = self.world.committed();
+        let Some(stored) = self.world.stored() else { return false };
+        self.recoveries.stored(self.elapsed(), &stored);
+        covers(&stored, &committed)
     }
 }
 
-/// The folder of a run. What a killed one left is removed by the next that needs the lab.
-struct Folder(std::path::PathBuf);
+/// The folder of a run; it stays if something is wrong. What stays, also by a kill, is removed by
+/// the next run that needs the lab.
+struct Folder {
+    path: PathBuf,
+    stays: bool,
+}
 
 impl Folder {
     #[track_caller]
     fn claim(via: Via) -> Self {
         let id = format!("chaos-{}-{}", process::id(), via.name().replace(' ', "-"));
-        Self(leftovers::claim(&image::lab_folder(), &id))
+        Self { path: leftovers::claim(&image::lab_folder(), &id), stays: false }
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("chaos: the logs stay in {} until the next run", self.0.display());
+        if self.stays || std::thread::panicking() {
+            eprintln!("chaos: logs, spools and store stay in {}", self.path.display());
         } else {
-            let _ = std::fs::remove_dir_all(&self.0);
+            // What cannot be removed is found by the next run.
+            let _ = fs::remove_dir_all(&self.path);
         }
     }
 }

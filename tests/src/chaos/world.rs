@@ -120,14 +120,14 @@ impl World {
         }
     }
 
-    /// Starts again what ended by itself.
+    /// Starts again what ended by itself, and says what just has.
     ///
     /// # Panics
     /// When it cannot be started.
     #[track_caller]
-    pub fn look_after(&mut self) {
-        self.keepers().for_each(Keeper::look_after);
-        self.hosts.iter_mut().for_each(Host::look_after);
+    pub fn look_after(&mut self, say: impl Fn(&str)) {
+        self.keepers().filter_map(Keeper::look_after).for_each(|text| say(&text));
+        self.hosts.iter_mut().filter_map(Host::look_after).for_each(|text| say(&text));
     }
 
     /// From now on nothing changes on any node.

@@ -35,6 +35,10 @@ pub struct Findings {
     pub ranges_declared: u64,
     /// Events in them that are not in the store.
     pub declared: u64,
+    /// Of these, the ones that were seen in a spool.
+    pub given_up: u64,
+    /// Events in the store that were seen in no spool: they were stored before the disk took them.
+    pub from_memory: u64,
     /// Streams of all nodes.
     pub streams: u64,
     /// The first of what is wrong, in words.
@@ -142,6 +146,7 @@ impl Judge {
         for sequence in (1..=last).filter(|sequence| !seen.rows.contains_key(sequence)) {
             if seen.dropped.iter().any(|(from, through)| (*from..=*through).contains(&sequence)) {
                 self.findings.declared += 1;
+                self.findings.given_up += u64::from(committed.contains_key(&sequence));
             } else {
                 missing.insert(sequence);
             }
@@ -151,6 +156,8 @@ impl Judge {
             self.findings.lost += count as u64;
             self.findings.note(format!("{name}: {count} of {first} to {last} are not applied"));
         }
+        let is_unseen = |sequence: &&u64| !committed.contains_key(sequence);
+        self.findings.from_memory += seen.rows.keys().filter(is_unseen).count() as u64;
         for (sequence, digest) in committed {
             let is_other = seen.rows.get(sequence).is_some_and(|applied| applied != digest);
             // A declaration takes the place of the last event that it is about.

@@ -83,6 +83,7 @@ fn a_kept_promise_is_said_to_be_kept() {
     let findings = judged(&good(1..=6));
     assert!(findings.is_kept() && findings.examples.is_empty(), "{findings:?}");
     assert_eq!((findings.committed, findings.applied, findings.streams), (6, 6, 1));
+    assert_eq!((findings.from_memory, findings.given_up), (0, 0));
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn a_declared_range_is_no_loss_but_only_as_far_as_it_goes() {
     ] {
         let findings = judged(&stored);
         assert_eq!((findings.lost, findings.declared), (lost, in_range), "{what}: {findings:?}");
-        assert_eq!(findings.ranges_declared, 1, "{what}");
+        assert_eq!((findings.ranges_declared, findings.given_up), (1, in_range), "{what}");
         assert_eq!(findings.is_kept(), lost == 0, "{what}: {findings:?}");
     }
     let late = [good(1..=4), vec![(6, 0, Some(2))]].concat();
