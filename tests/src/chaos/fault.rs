@@ -21,6 +21,10 @@ const PAUSE_MS: (u64, u64) = (500, 3_500);
 /// Part of the run that a fault takes at most.
 const SHARE_MAX: u32 = 4;
 
+/// Of each period things break for the first part, and are whole for the rest.
+const PERIOD: Duration = Duration::from_secs(60);
+const BURST: Duration = Duration::from_secs(45);
+
 /// Tries to find a place for a fault, before it is left out.
 const TRIES: usize = 8;
 
@@ -171,8 +175,14 @@ pub fn schedule(seed: u64, duration: Duration, with_mosquitto: bool) -> Vec<Faul
     let mut at = CALM;
     loop {
         at += Duration::from_millis(rng.u64(PAUSE_MS.0..PAUSE_MS.1));
+        let began = PERIOD * u32::try_from(at.as_millis() / PERIOD.as_millis()).unwrap_or(u32::MAX);
+        let ends = (began + BURST).min(duration);
         if at >= duration {
             return faults;
+        }
+        if at >= ends {
+            at = began + PERIOD;
+            continue;
         }
         if deck.is_empty() {
             deck = Kind::ALL.to_vec();
@@ -188,7 +198,7 @@ pub fn schedule(seed: u64, duration: Duration, with_mosquitto: bool) -> Vec<Faul
             (free < at).then_some(place)
         });
         let Some(place) = place else { continue };
-        let until = (at + lasts).min(duration);
+        let until = (at + lasts).min(ends);
         free_from.insert((place, kind.part()), until + CALM);
         faults.push(Fault { at, until, kind, place, percent });
     }
@@ -216,6 +226,14 @@ mod tests {
             }
             assert!(faults.iter().all(|fault| fault.at < fault.until && fault.until <= RUN));
             assert!(faults.is_sorted_by_key(|fault| fault.at));
+        }
+    }
+
+    #[test]
+    fn there_is_calm_between_bursts() {
+        for fault in (0..50).flat_map(|seed| schedule(seed, RUN, true)) {
+            let phase = |at: Duration| Duration::from_millis((at.as_millis() % 60_000) as u64);
+            assert!(phase(fault.at) < BURST && phase(fault.until) <= BURST, "{fault:?}");
         }
     }
 

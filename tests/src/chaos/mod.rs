@@ -48,6 +48,9 @@ const STEP: Duration = Duration::from_millis(20);
 /// longest wait of an agent before it sends again.
 const REST_MAX: Duration = Duration::from_secs(400);
 
+/// A recovery that is worth a line.
+const LONG: Duration = Duration::from_secs(15);
+
 /// Times that agents are started again because something was committed at the last moment.
 const LAST_LOOKS_MAX: usize = 5;
 
@@ -186,7 +189,14 @@ impl<S: Fn(&str)> Run<S> {
     fn is_all_stored(&mut self) -> bool {
         let committed = self.world.committed();
         let Some(stored) = self.world.stored() else { return false };
-        self.recoveries.stored(self.elapsed(), &stored);
+        let now = self.elapsed();
+        for recovery in self.recoveries.stored(now, &stored) {
+            if recovery.took >= LONG {
+                let (at, took) = (now.as_secs_f64(), recovery.took.as_secs_f64());
+                let kind = recovery.kind.name();
+                (self.say)(&format!("{at:6.1} s: recovered from {kind} after {took:.1} s"));
+            }
+        }
         covers(&stored, &committed)
     }
 }

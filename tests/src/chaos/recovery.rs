@@ -32,8 +32,9 @@ impl Recoveries {
         self.waiting.push((kind, now, committed));
     }
 
-    /// This much is stored now.
-    pub fn stored(&mut self, now: Duration, stored: &Positions) {
+    /// This much is stored now. Gives what has just recovered.
+    pub fn stored(&mut self, now: Duration, stored: &Positions) -> Vec<Recovery> {
+        let mut recovered = Vec::new();
         self.waiting.retain(|(kind, since, committed)| {
             if !covers(stored, committed) {
                 return true;
@@ -42,8 +43,10 @@ impl Recoveries {
             if self.longest.is_none_or(|longest| longest.took < recovery.took) {
                 self.longest = Some(recovery);
             }
+            recovered.push(recovery);
             false
         });
+        recovered
     }
 
     /// The longest so far.
@@ -74,10 +77,11 @@ mod tests {
         let mut recoveries = Recoveries::default();
         recoveries.mended(at(10), Kind::Cut, positions(5));
         recoveries.mended(at(11), Kind::Reboot, positions(9));
-        recoveries.stored(at(12), &positions(4));
+        assert_eq!(recoveries.stored(at(12), &positions(4)), []);
         assert_eq!(recoveries.longest(), None);
-        recoveries.stored(at(13), &positions(6));
-        assert_eq!(recoveries.longest(), Some(Recovery { kind: Kind::Cut, took: at(3) }));
+        let cut = Recovery { kind: Kind::Cut, took: at(3) };
+        assert_eq!(recoveries.stored(at(13), &positions(6)), [cut]);
+        assert_eq!(recoveries.longest(), Some(cut));
         recoveries.stored(at(20), &positions(9));
         assert_eq!(recoveries.longest(), Some(Recovery { kind: Kind::Reboot, took: at(9) }));
     }
