@@ -2,9 +2,9 @@
 //! with a disk and a clock.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process;
 
 use uuid::Uuid;
 
@@ -73,7 +73,8 @@ impl Host {
         let boot_id = folder.join("boot_id");
 
         let mut command = command_in(place);
-        command.arg(env::current_exe().expect("this program knows its own path"));
+        // This very program, also if another was built in its place meanwhile.
+        command.arg(format!("/proc/{}/exe", process::id()));
         command.arg("bus").arg(&folder).arg(plan.rate.to_string());
         let bus = Keeper::new("bus", &folder, command);
 

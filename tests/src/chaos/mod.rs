@@ -23,7 +23,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,12 @@ impl Outcome {
 pub fn run(plan: &Plan, seed: u64, duration: Duration, say: impl Fn(&str)) -> Outcome {
     image::tidy_up();
     let mut folder = Folder::claim(plan.via);
+    // Copies, so that a later build changes nothing.
+    let plan = &Plan {
+        agent: folder.copy_of(&plan.agent),
+        collector: folder.copy_of(&plan.collector),
+        ..plan.clone()
+    };
     let world = World::start(plan, &folder.path);
     let counting = Counting::begin();
     let faults = fault::schedule(seed, duration, plan.via == Via::Mosquitto);
@@ -213,6 +219,14 @@ impl Folder {
     fn claim(via: Via) -> Self {
         let id = format!("chaos-{}-{}", process::id(), via.name().replace(' ', "-"));
         Self { path: leftovers::claim(&image::lab_folder(), &id), stays: false }
+    }
+
+    #[track_caller]
+    fn copy_of(&self, program: &Path) -> PathBuf {
+        let copy = self.path.join(program.file_name().unwrap_or_default());
+        fs::copy(program, &copy)
+            .unwrap_or_else(|error| panic!("{}: {error}: build it", program.display()));
+        copy
     }
 }
 
