@@ -59,8 +59,13 @@ impl Authority {
 
     /// A certificate for a server on the loopback: `localhost`, `127.0.0.1` and `::1`.
     pub fn server(&self, validity: Validity) -> Identity {
-        let mut params = params("localhost", validity);
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        self.server_at(&["localhost", "127.0.0.1", "::1"], validity)
+    }
+
+    /// A certificate for a server at these names and addresses, of which there is at least one.
+    pub fn server_at(&self, names: &[&str], validity: Validity) -> Identity {
+        let mut params = params(names.first().copied().unwrap_or_default(), validity);
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         params.subject_alt_names = CertificateParams::new(names)
             .expect("the names are host names and addresses")
             .subject_alt_names;

@@ -10,6 +10,7 @@
 pub mod bench;
 pub mod browser;
 pub mod certificates;
+pub mod chaos;
 pub mod deadline;
 pub mod imports;
 pub mod lab;

@@ -154,6 +154,11 @@ impl Service {
         }
     }
 
+    /// How it exited, if it was started and has.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut().and_then(Process::exited)
+    }
+
     /// The process, while it runs.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// A failure of the store. Each message names the file, the cause and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +91,12 @@ impl StoreError {
     pub(super) fn of(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         let cause = source.to_string();
+        // The log's index cannot grow: SQLite does not say that it is for want of room.
+        let has_no_index =
+            source.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE);
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { path, cause },
+            _ if has_no_index => Self::Full { path, cause },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Corrupt { path, cause }
             }
@@ -105,6 +110,28 @@ impl StoreError {
                 | rusqlite::Error::InvalidColumnType(..) => Self::Corrupt { path, cause },
                 source => Self::Other { path, action, source },
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi::{Error, SQLITE_FULL, SQLITE_IOERR_WRITE};
+
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_named_whatever_sqlite_calls_it() {
+        let says = |code| {
+            let source = rusqlite::Error::SqliteFailure(Error::new(code), None);
+            StoreError::of(Path::new("/data/collector.db"), "opened", source).to_string()
+        };
+        for (code, is_full) in
+            [(SQLITE_FULL, true), (SQLITE_IOERR_SHMSIZE, true), (SQLITE_IOERR_WRITE, false)]
+        {
+            let text = says(code);
+            assert_eq!(text.contains("free space on its disk"), is_full, "{code}: {text}");
+            assert!(text.contains("/data/collector.db"), "{text}");
         }
     }
 }

@@ -75,7 +75,7 @@ pub fn of(suite: Suite) -> PathBuf {
 }
 
 /// Removes what interrupted runs left, once for each test process.
-pub(super) fn tidy_up() {
+pub(crate) fn tidy_up() {
     use std::sync::Once;
     static TIDY: Once = Once::new();
     TIDY.call_once(|| {

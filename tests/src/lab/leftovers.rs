@@ -26,7 +26,7 @@ pub(super) fn nodes_folder(lab: &Path) -> PathBuf {
 ///
 /// # Panics
 /// When it cannot be written.
-pub(super) fn claim(lab: &Path, id: &str) -> PathBuf {
+pub(crate) fn claim(lab: &Path, id: &str) -> PathBuf {
     let directory = nodes_folder(lab).join(id);
     fs::create_dir_all(&directory).expect("the lab's folder can be written");
     let owner = process::id();
