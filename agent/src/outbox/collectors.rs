@@ -103,6 +103,12 @@ impl Collectors {
         present.map(|collector| collector.through(stream)).min().unwrap_or_default()
     }
 
+    /// What the furthest collector of those that are there has stored; none if nobody is there.
+    pub(super) fn stored_by_furthest_present(&self, stream: StreamId) -> Option<Sequence> {
+        let present = self.by_name.values().filter(|collector| collector.is_waited_for(true));
+        present.map(|collector| collector.through(stream)).max()
+    }
+
     pub(super) fn stored_by(&self, name: &CollectorName, stream: StreamId) -> Sequence {
         self.by_name.get(name).map(|collector| collector.through(stream)).unwrap_or_default()
     }
@@ -228,7 +234,7 @@ impl Collectors {
                 continue;
             };
             collector.wait_for_ack(now, lanes, (resend.delay * 2).min(RESEND_DELAY_MAX));
-            if collector.resend.is_some() && (collector.epoch.is_some() || !any_spoke) {
+            if collector.resend.is_some() && collector.is_expected(any_spoke) {
                 overdue.push(Overdue { name: name.clone(), is_away: collector.is_away });
             }
         }
@@ -242,8 +248,12 @@ impl Collector {
     }
 
     /// One that is named but never spoke must not make the others receive everything twice.
+    fn is_expected(&self, any_spoke: bool) -> bool {
+        self.epoch.is_some() || !any_spoke
+    }
+
     fn is_waited_for(&self, any_spoke: bool) -> bool {
-        !self.is_away && (self.epoch.is_some() || !any_spoke)
+        !self.is_away && self.is_expected(any_spoke)
     }
 
     fn wait_for_ack(&mut self, now: Instant, lanes: &[Lane], delay: Duration) {

@@ -8,7 +8,7 @@ use pvewatch_protocol::{CollectorName, Position, Sequence, StreamId};
 
 use super::collectors::Lane;
 use super::envelope;
-use super::queue::{Outbox, WINDOW};
+use super::queue::{AHEAD_MAX, Outbox, WINDOW};
 use super::spool::{Read, Stored};
 
 /// An event that is due, and whether it was sent before.
@@ -25,7 +25,8 @@ pub struct Outgoing {
 }
 
 impl Outbox {
-    /// The next event to publish; none while the window is full or everything was sent.
+    /// The next event to publish; none while the window is full, acks are far behind, or
+    /// everything was sent.
     ///
     /// `today` dates the declaration of a loss; events carry their own times.
     pub fn next_to_publish(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
@@ -37,6 +38,13 @@ impl Outbox {
         }
         let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
         let Lane { stream, cursor, last, sent } = self.lanes[index];
+        if self
+            .collectors
+            .stored_by_furthest_present(stream)
+            .is_some_and(|stored| cursor.0 > stored.0 + AHEAD_MAX)
+        {
+            return None;
+        }
         let event = match self.spool.read(now, stream, cursor) {
             Read::Event(event) => event,
             Read::Gone { through } => {

@@ -158,9 +158,7 @@ impl Node {
         let owner = Owner { site: self.site.clone(), node: self.name.clone() };
         let stream = self.stream_id(now);
         let disk = Box::new(self.disk.clone());
-        let (mut spool, opened) =
-            Spool::open(disk, owner.clone(), self.limits, stream, now.instant);
-        spool.begin_stream(now.instant, opened.stream_behind(stream));
+        let (spool, opened) = Spool::open(disk, owner.clone(), self.limits, stream, now.instant);
         let outbox = Outbox::new(owner, &self.collectors, spool, opened);
         let seen = BTreeMap::new();
         self.agent = Some(Agent {

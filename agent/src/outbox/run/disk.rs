@@ -41,8 +41,7 @@ pub(super) fn open(
         }
     };
     let now = clock::now();
-    let (mut spool, opened) = Spool::open(Box::new(files), owner.clone(), limits, stream, now);
-    spool.begin_stream(now, opened.stream_behind(stream));
+    let (spool, opened) = Spool::open(Box::new(files), owner.clone(), limits, stream, now);
     for finding in &opened.findings {
         match finding {
             Finding::Torn(text) => log::info!("{text}"),

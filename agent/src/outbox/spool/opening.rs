@@ -37,7 +37,7 @@ impl Opened {
     /// The id of a stream that begins behind these: a fresh one, or if the clock was set back one
     /// that is a millisecond later than theirs, since a collector takes the greater id for the
     /// later stream. It is as random as the fresh one: no two starts may share an id.
-    pub fn stream_behind(&self, fresh: StreamId) -> StreamId {
+    fn stream_behind(&self, fresh: StreamId) -> StreamId {
         /// A UUIDv7 begins with 48 bits of time; the rest is its version and what is random.
         const TIME_SHIFT: u32 = 80;
         match self.streams.iter().map(|(stream, _)| *stream).max() {
@@ -52,17 +52,18 @@ impl Opened {
 }
 
 impl Spool {
-    /// Opens what is there and begins `stream` behind it.
+    /// Opens what is there and begins a stream behind it: `fresh`, or one that is later than it
+    /// if the clock was set back.
     ///
     /// A disk that does not answer at all is no error: see [`Spool::trouble`].
     pub fn open(
         storage: Box<dyn Storage>,
         owner: Owner,
         limits: Limits,
-        stream: StreamId,
+        fresh: StreamId,
         now: Instant,
     ) -> (Self, Opened) {
-        let mut spool = Self::in_memory(owner, limits, stream);
+        let mut spool = Self::in_memory(owner, limits, fresh);
         let mut opened = Opened::default();
         let mut storage = storage;
         match storage.segments() {
@@ -84,6 +85,7 @@ impl Spool {
                 spool.note_trouble(now, "listed", &error);
             }
         }
+        spool.stream = opened.stream_behind(fresh);
         spool.note.clone_from(&opened.note);
         (spool, opened)
     }
