@@ -94,6 +94,11 @@ impl Node {
         (lost, change)
     }
 
+    /// Moves along with a wall clock that was set.
+    pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
+        self.streams.values_mut().for_each(|stream| stream.clock_jumped(by));
+    }
+
     /// Whether the node has a stream already.
     pub(super) fn is_known(&self) -> bool {
         !self.streams.is_empty()

@@ -176,7 +176,20 @@ impl Stream {
 
     /// For how long nothing of the stream was heard; counted from the first asking.
     pub(super) fn quiet_for(&mut self, now: Timestamp) -> SignedDuration {
-        now.duration_since(*self.heard_at.get_or_insert(now))
+        let heard_at = self.heard_at.get_or_insert(now);
+        // What was received just before the clock was set back can be taken in after it.
+        *heard_at = now.min(*heard_at);
+        now.duration_since(*heard_at)
+    }
+
+    /// Moves along with a wall clock that was set.
+    pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
+        let owed_since = self.owed.as_mut().map(|(_, since)| since);
+        for time in [self.heard_at.as_mut(), self.repeated_at.as_mut(), owed_since] {
+            if let Some(time) = time {
+                *time = time.saturating_add(by).unwrap_or(*time);
+            }
+        }
     }
 
     /// Notes what a sample says its agent has; whether that shows that the stream went back:

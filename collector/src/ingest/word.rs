@@ -1,7 +1,7 @@
 //! What samples and checkpoints tell of streams, beside the events themselves: what is missing,
 //! for how long, and what nobody will ever bring.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{NodeName, Position, Sequence, StreamId};
 
 use super::stream::Stream;
@@ -104,6 +104,11 @@ impl Ingest {
             }
         }
         stream.lacks(as_of.sequence.0, now)
+    }
+
+    /// The wall clock was set ahead, or back: what is under way has lasted no longer for it.
+    pub fn clock_jumped(&mut self, by: SignedDuration) {
+        self.nodes.values_mut().for_each(|node| node.clock_jumped(by));
     }
 
     /// What became of streams since the last call.

@@ -273,6 +273,7 @@ impl Collector {
     pub fn clock_jumped(&mut self, by: SignedDuration) {
         if let Some(memory) = &mut self.memory {
             memory.core.clock_jumped(by);
+            memory.ingest.clock_jumped(by);
         }
     }
 

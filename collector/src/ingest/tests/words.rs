@@ -1,5 +1,7 @@
 //! What becomes of streams: new ones, those that go back, those that nobody completes.
 
+use jiff::SignedDuration;
+
 use super::*;
 
 #[test]
@@ -162,5 +164,34 @@ fn the_stream_of_which_its_agent_says_it_is_present_is_the_latest_whatever_its_i
     for (ms, is_later) in [(1_000, false), (59_000, false), (62_000, true)] {
         let live = ingest.checkpoint(&node(), position(after, 1), false, at(ms)).unwrap();
         assert_eq!(live > first, is_later, "after {ms} ms");
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_makes_no_stream_older() {
+    let (old, new) = (stream(1), stream(2));
+    let hour = SignedDuration::from_hours(1);
+    // Set ahead by an hour: what is missing may still come.
+    let mut ingest = Ingest::default();
+    offer(&mut ingest, vec![fact(old, 1), fact(old, 3), fact(new, 1)]);
+    ingest.sample(&node(), position(new, 1), at(0), &mut Vec::new());
+    ingest.take_news();
+    ingest.clock_jumped(hour);
+    ingest.sample(&node(), position(new, 1), at(HOUR_MS + 10), &mut Vec::new());
+    assert_eq!(ingest.take_news(), []);
+
+    // Set back by an hour, which the collector is told or not: the present stream is told by its
+    // agent after a minute, not after an hour.
+    for is_told in [true, false] {
+        let mut ingest = Ingest::default();
+        let first = ingest.checkpoint(&node(), position(new, 3), false, at(HOUR_MS)).unwrap();
+        offer(&mut ingest, vec![fact(old, 1)]);
+        if is_told {
+            ingest.clock_jumped(-hour);
+        }
+        for (ms, is_later) in [(1_000, false), (59_000, false), (62_000, true)] {
+            let live = ingest.checkpoint(&node(), position(old, 1), false, at(ms)).unwrap();
+            assert_eq!(live > first, is_later, "after {ms} ms, told: {is_told}");
+        }
     }
 }

@@ -25,6 +25,7 @@ impl Owner {
                 human::duration(by.abs().as_secs_f64())
             );
             self.parts.core.clock_jumped(by);
+            self.parts.ingest.clock_jumped(by);
         }
         now
     }
