@@ -138,6 +138,13 @@ impl Pictures {
         }
     }
 
+    /// Moves along with a wall clock that was set.
+    pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
+        for waiting in self.by_node.values_mut() {
+            waiting.since = waiting.since.saturating_add(by).unwrap_or(waiting.since);
+        }
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         self.bytes + bytes <= PICTURES_WAITING_BYTES_MAX
     }

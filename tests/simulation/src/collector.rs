@@ -382,9 +382,9 @@ impl Collector {
         Some(format!("since {since:?}, {:?}, heard {:?}", node.presence, node.last_seen))
     }
 
-    /// The alerts that fire, each with when it began. Where clocks jump, or what agents learn is
-    /// lost, the time is left out, and so are the alerts that wait for one.
-    pub fn firing(&mut self, is_steady: bool) -> Vec<String> {
+    /// The alerts that fire; with when they began, if that is asked. Where clocks jump, alerts
+    /// that wait for a time are left out.
+    pub fn firing(&mut self, is_steady: bool, is_dated: bool) -> Vec<String> {
         let Some(memory) = &mut self.memory else { return Vec::new() };
         let snapshot = memory.core.snapshot();
         let fires = snapshot
@@ -394,7 +394,7 @@ impl Collector {
             .filter(|alert| is_steady || *alert.rule == *"UnitFailed");
         fires
             .map(|alert| {
-                let since = is_steady.then_some(alert.starts_at);
+                let since = is_dated.then_some(alert.starts_at);
                 format!("{} {} since {since:?}", alert.fingerprint, alert.summary())
             })
             .collect()

@@ -1,5 +1,6 @@
 //! A picture that knows more than was applied waits for the events before it.
 
+use jiff::SignedDuration;
 use pvewatch_protocol::{Checkpoint, CheckpointContent};
 
 use super::*;
@@ -108,6 +109,13 @@ fn it_is_not_waited_for_ever() {
     assert_eq!(taken(&mut ingest, 10 * MINUTE), []);
     assert_eq!(ingest.next_deadline(), Some(at(11 * MINUTE)));
     assert_eq!(taken(&mut ingest, 11 * MINUTE), [(id, 9, 1)]);
+
+    // A clock that is set makes no wait longer or shorter.
+    ingest.picture(picture(position(id, 9), 1, 0), false);
+    ingest.clock_jumped(SignedDuration::from_hours(1));
+    assert_eq!(ingest.next_deadline(), Some(at(66 * MINUTE)));
+    assert_eq!(taken(&mut ingest, 65 * MINUTE), []);
+    assert_eq!(taken(&mut ingest, 66 * MINUTE), [(id, 9, 1)]);
 
     // A clock that was set back says nothing of how long it was.
     ingest.picture(picture(position(id, 9), 1, MINUTE), false);

@@ -16,7 +16,7 @@ use pvewatch_protocol::topic::filter;
 use pvewatch_protocol::{
     AlertMessage, CollectorName, CollectorPresence, Fingerprint, PresenceState, Topic, codec,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Outgoing, Says, Speaker, wall_clock};
@@ -70,13 +70,14 @@ impl Session<'_> {
         outgoing: &mut Outgoing,
         output: &mut MqttOutput,
     ) -> Ended {
-        let mut ready = outgoing.ready.clone();
+        // Whoever listens hears that it is ready before anything that follows from it.
+        let (said_ready, mut ready) = watch::channel(false);
         let (complete, retained) = oneshot::channel();
         let reading = Reading { complete: Some(complete), ..Reading::default() };
         let speak = async {
             // The other half lives as long as this session.
             let Ok(retained) = retained.await else { return std::future::pending().await };
-            if ready.wait_for(|ready| *ready == Some(self.number)).await.is_err() {
+            if ready.wait_for(|ready| *ready).await.is_err() {
                 return std::future::pending().await;
             }
             output.speak(&self.client, retained).await
@@ -84,7 +85,7 @@ impl Session<'_> {
         tokio::select! {
             ended = self.read(connection, reading) => ended,
             // What ends these is the end of the connection, and reading knows why.
-            ended = self.send(outgoing) => ended,
+            ended = self.send(outgoing, &said_ready) => ended,
             ended = speak => Ended::Lost(format!("alerts cannot be published: {ended}")),
         }
     }
@@ -220,8 +221,8 @@ impl Session<'_> {
         filters
     }
 
-    async fn send(&self, outgoing: &mut Outgoing) -> Ended {
-        match self.try_send(outgoing).await {
+    async fn send(&self, outgoing: &mut Outgoing, said_ready: &watch::Sender<bool>) -> Ended {
+        match self.try_send(outgoing, said_ready).await {
             Ok(ended) => ended,
             // Reading learns the cause, and ends the session with it.
             Err(PublishError::Closed) => std::future::pending().await,
@@ -229,7 +230,11 @@ impl Session<'_> {
         }
     }
 
-    async fn try_send(&self, outgoing: &mut Outgoing) -> Result<Ended, PublishError> {
+    async fn try_send(
+        &self,
+        outgoing: &mut Outgoing,
+        said_ready: &watch::Sender<bool>,
+    ) -> Result<Ended, PublishError> {
         let subscriptions = self.filters().into_iter().map(Subscription::new).collect();
         self.client.subscribe(subscriptions).await?;
         self.client.publish(self.speaker.message(&self.birth)).await?;
@@ -242,6 +247,7 @@ impl Session<'_> {
                 let says = if is_ready { Says::Ready } else { Says::CatchingUp };
                 let presence = self.speaker.presence(says, wall_clock());
                 self.client.publish(self.speaker.message(&presence)).await?;
+                said_ready.send_replace(is_ready);
             }
             tokio::select! {
                 acks = outgoing.acks.recv() => match acks {
