@@ -250,10 +250,11 @@ impl World {
             if is_done && round > 0 {
                 self.tally.settled_after(self.elapsed);
                 // A broker that routed nothing can have swallowed a picture: the next one comes.
-                // And what was late is judged only when nothing follows it.
+                // And what was late is judged only when nothing follows it; a picture waits for
+                // what a loss of power took for some minutes.
                 self.elapsed += PICTURE_EVERY;
                 for _ in 0..8 {
-                    self.elapsed += Duration::from_secs(10);
+                    self.elapsed += Duration::from_mins(1);
                     self.everybody_works();
                     while !self.collectors.iter().all(Collector::is_settled) {
                         self.everybody_works();

@@ -84,6 +84,19 @@ impl Collector {
         Self::prepare(broker.clone(), &broker_section(broker), None)
     }
 
+    /// One on the first of these brokers that will do; waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn on_any(brokers: &[&Access]) -> Self {
+        let urls: Vec<String> = brokers.iter().map(|broker| broker.url()).collect();
+        let mut this =
+            Self::prepare(brokers[0].clone(), &format!("[broker]\nurls = {urls:?}\n"), None);
+        this.start_again();
+        this
+    }
+
     /// As [`Collector::on`], with another name than `main` and rules of its own beside the usual.
     ///
     /// # Panics

@@ -29,6 +29,10 @@ use crate::run::{INBOX_BYTES_MAX, MESSAGE_BYTES};
 /// retained messages count as complete.
 const QUIET: Duration = Duration::from_millis(300);
 
+/// How long a broker may pass nothing on, of its own or of ours, before the birth message has come
+/// back. Shorter than it takes for a connection to count as proved: the next broker is tried.
+const MUTE_MAX: Duration = Duration::from_secs(20);
+
 /// Why a session ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -91,8 +95,10 @@ impl Session<'_> {
     }
 
     async fn read(&self, connection: &mut Connection, mut reading: Reading) -> Ended {
+        let mut heard_at = Instant::now();
         loop {
             let quiet_at = reading.quiet_at;
+            let is_waiting = reading.complete.is_some() && quiet_at.is_none();
             let quiet = async {
                 match quiet_at {
                     Some(at) => sleep_until(at).await,
@@ -113,6 +119,13 @@ impl Session<'_> {
                     }
                     continue;
                 }
+                () = sleep_until(heard_at + MUTE_MAX), if is_waiting => {
+                    return Ended::Lost(format!(
+                        "the broker takes messages and passes none on, not even this collector's \
+                         own, for {MUTE_MAX:?}: allow its user to read below pvewatch/v1/{}/",
+                        self.speaker.site
+                    ));
+                }
             };
             let ended = match incoming {
                 Ok(Incoming::Message(received)) => self.take(received, &mut reading).await,
@@ -126,6 +139,7 @@ impl Session<'_> {
             if let Some(ended) = ended {
                 return ended;
             }
+            heard_at = Instant::now();
         }
     }
 
