@@ -387,12 +387,10 @@ impl Collector {
     pub fn firing(&mut self, is_steady: bool, is_dated: bool) -> Vec<String> {
         let Some(memory) = &mut self.memory else { return Vec::new() };
         let snapshot = memory.core.snapshot();
-        let fires = snapshot
-            .alerts
-            .iter()
-            .filter(|alert| alert.state() == AlertState::Firing)
-            .filter(|alert| is_steady || *alert.rule == *"UnitFailed");
-        fires
+        let alerts = snapshot.alerts.iter();
+        let alerts = alerts.filter(|alert| alert.state() == AlertState::Firing);
+        alerts
+            .filter(|alert| is_steady || *alert.rule == *"UnitFailed")
             .map(|alert| {
                 let since = is_dated.then_some(alert.starts_at);
                 format!("{} {} since {since:?}", alert.fingerprint, alert.summary())
