@@ -347,3 +347,76 @@ async fn tick(ticks: &mut Option<tokio::time::Interval>) {
 fn far_away() -> Instant {
     Instant::from_std(clock::now()) + Duration::from_secs(3600)
 }
+
+#[cfg(test)]
+mod tests {
+    use pvewatch_edge::mqtt::BrokerSettings;
+    use tokio::sync::{mpsc, watch};
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// An agent that reaches neither of its brokers: nobody listens there.
+    fn runner() -> (Runner, watch::Receiver<u64>, mpsc::Sender<Report>) {
+        let urls = ["mqtt://127.0.0.1:1", "mqtt://127.0.0.1:2"];
+        let urls = urls.map(|url| url.parse().unwrap()).to_vec();
+        let settings = BrokerSettings { urls, ..BrokerSettings::default() };
+        let (reports_in, reports) = mpsc::channel(1);
+        let (_, readings) = watch::channel(None);
+        let (picture_wanted, wanted) = watch::channel(0);
+        let sample_interval = Duration::from_secs(10);
+        let inputs = Inputs { reports, readings, picture_wanted, sample_interval };
+        let facts = AgentFacts {
+            version: String::new(),
+            boot_id: "boot".to_owned(),
+            booted_at: Timestamp::UNIX_EPOCH,
+            machine_id: None,
+            cluster: None,
+            labels: BTreeMap::new(),
+            sources: Vec::new(),
+            sample_interval_seconds: 10.0,
+        };
+        let settings = RunnerSettings {
+            site: Site::default(),
+            node: "pve1".parse().unwrap(),
+            collectors: vec![CollectorName::default()],
+            limits: Limits { bytes_max: 1024 * 1024, events_max: 1000 },
+            spool: None,
+            broker: Broker::prepare_with(&settings, None).unwrap(),
+        };
+        (Runner::new(settings, facts, inputs), wanted, reports_in)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_picture_is_asked_for_every_quarter_of_an_hour() {
+        let (runner, mut wanted, _sources) = runner();
+        let (_stop, stopped) = tokio::sync::oneshot::channel::<StopReason>();
+        let stop = async { stopped.await.unwrap_or(StopReason::Unknown) };
+        let begun = Instant::now();
+        let watch = async {
+            for count in 1..=3 {
+                wanted.changed().await.unwrap();
+                assert_eq!(*wanted.borrow_and_update(), count);
+                let quarters = begun.elapsed().as_secs_f64() / PICTURES_EVERY.as_secs_f64();
+                assert!((quarters - count as f64).abs() < 0.1, "{quarters} quarters of an hour");
+            }
+        };
+        tokio::select! {
+            () = runner.run(stop) => unreachable!("nobody stops it"),
+            () = watch => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn brokers_that_cannot_be_reached_are_tried_in_turn() {
+        let (mut runner, _wanted, _sources) = runner();
+        for port in [1, 2, 1, 2] {
+            assert_eq!(runner.link.url().port(), port);
+            // Without a connection there is none to prefer another to.
+            runner.link.prefer_another();
+            assert_eq!(runner.link.url().port(), port);
+            assert!(matches!(runner.link.next().await, LinkEvent::Failed));
+            advance(Duration::from_millis(1)).await;
+        }
+    }
+}

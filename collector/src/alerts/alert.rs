@@ -96,6 +96,15 @@ impl Alert {
         }
     }
 
+    /// Whether it ended before `now`: it counts as firing only until it is known that it did not
+    /// begin again.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        match self.phase {
+            Phase::Firing { ending: Some(ending), .. } => ending.due <= now,
+            _ => false,
+        }
+    }
+
     /// `critical`, `warning` or `info`.
     pub fn severity(&self) -> &str {
         self.labels.get("severity").map_or("", String::as_str)

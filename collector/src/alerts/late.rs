@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pvewatch_protocol::{AlertState, NodeName};
 
+use super::alert::Alert;
 use super::book::{AlertKey, Book};
 use super::life::Finding;
 use super::transition::{News, Transition, Why};
@@ -29,7 +30,28 @@ impl Book {
         let mut transitions = self.catch_up(node, &key, moment.judged, (rules, now));
         transitions.extend(self.step(node, &key, rules, now, |alert| alert.release(moment, keep)));
         leave_to_history(&mut transitions);
+        // Nobody was told that it fired, and what has ended is not shown as firing either.
+        let is_past = |alert: &Arc<Alert>| {
+            alert.has_ended(now) && !alert.told && alert.inhibited_by.is_none()
+        };
+        if self.get(node, &key).is_some_and(is_past)
+            && let Some(fired) = transitions.iter_mut().find(|it| it.to == Some(AlertState::Firing))
+        {
+            fired.news = News::Past;
+        }
         transitions
+    }
+
+    /// Lets `keep_firing_for` pass until something else happened to the entity, also while more
+    /// of its node's past is coming in: what comes is in order, so nothing came in between.
+    pub fn pass_ending(
+        &mut self,
+        node: &NodeName,
+        key: &AlertKey,
+        until: Timestamp,
+        (rules, now): (&RuleSet, Timestamp),
+    ) -> Vec<Transition> {
+        self.step(node, key, rules, now, |alert| alert.pass_ending(until))
     }
 
     /// Lets a pending alert fire that had lasted until `until`, when something ends it: whoever

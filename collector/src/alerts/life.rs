@@ -133,6 +133,14 @@ impl Alert {
         }
     }
 
+    /// As [`Alert::pass_time`], for what has ended: only `keep_firing_for` passes.
+    pub(super) fn pass_ending(&mut self, until: Timestamp) -> Option<Step> {
+        match self.phase {
+            Phase::Firing { ending: Some(_), .. } => self.pass_time(until),
+            _ => None,
+        }
+    }
+
     /// What was noted after `now` was noted by a clock that was ahead.
     pub(crate) fn hold_until(&mut self, now: Timestamp) {
         let noted = match &self.phase {

@@ -138,12 +138,10 @@ impl Core {
     ) {
         self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
         let has_alerts = self.book.concerns(&unit.node);
-        if has_alerts && !self.is_settling(&unit.node) {
-            // What was due before this happened comes before it, even if it was put off.
+        if has_alerts {
             let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
             for key in self.book.of_entity(&entity) {
-                let context = (&self.rules, self.now);
-                out.extend(self.book.pass_time(&unit.node, &key, moment.judged, context));
+                self.catch_up_with(&key, &unit.node, moment, out);
             }
         }
         if state || has_alerts {
@@ -160,13 +158,28 @@ impl Core {
         }
         let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
         for key in self.book.of_entity(&entity) {
+            self.catch_up_with(&key, &unit.node, moment, out);
             let context = (&self.rules, self.now);
-            if !self.is_settling(&unit.node) {
-                out.extend(self.book.pass_time(&unit.node, &key, moment.judged, context));
-            }
             out.extend(self.book.lose(&unit.node, &key, moment, context));
         }
         self.note_alerts();
+    }
+
+    /// What was due before something happened to an alert's entity comes before it, even if it
+    /// was put off. While a node's past is coming in, only what has ended does.
+    fn catch_up_with(
+        &mut self,
+        key: &AlertKey,
+        node: &NodeName,
+        moment: Moment,
+        out: &mut Vec<Transition>,
+    ) {
+        let context = (&self.rules, self.now);
+        out.extend(if self.is_settling(node) {
+            self.book.pass_ending(node, key, moment.judged, context)
+        } else {
+            self.book.pass_time(node, key, moment.judged, context)
+        });
     }
 
     /// Looks at everything anew. Alerts whose rule is gone end.

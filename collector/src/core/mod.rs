@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{Event, EventData, NodeName, Site};
 
 use crate::alerts::{AlertKey, Book, Touched, Transition};
-use crate::fleet::{Fleet, Moment};
+use crate::fleet::{Fleet, Moment, Version};
 use crate::rules::{Rule, RuleSet};
 use dirty::{Dirty, Piece};
 use evaluate::{Cause, RuleStats};
@@ -148,6 +148,11 @@ impl Core {
     /// Whether an event that is about to be told was learned late.
     pub fn is_late(&self, event: &Event, received_at: Timestamp) -> bool {
         self.fleet.is_late(event, received_at)
+    }
+
+    /// Whether a picture of a node's units was ever complete.
+    pub fn has_picture(&self, node: &NodeName) -> bool {
+        self.fleet.node(node).is_some_and(|node| node.units_as_of > Version::default())
     }
 
     /// When [`Core::handle`] must be called with [`Input::Deadline`] at the latest.

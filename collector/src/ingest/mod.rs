@@ -8,6 +8,7 @@
 
 mod decode;
 mod node;
+mod pictures;
 mod stream;
 mod word;
 
@@ -18,10 +19,12 @@ use jiff::Timestamp;
 use pvewatch_protocol::{Event, EventData, NodeName, Position, Sequence, StreamId};
 
 pub use decode::{Decoded, Reason, Rejection, decode};
+pub use pictures::{PICTURE_PATIENCE, PICTURES_WAITING_BYTES_MAX, Picture, Shown};
 pub use word::{Lack, StreamNews};
 
 use crate::store::StreamRow;
 use node::Node;
+use pictures::Pictures;
 use stream::{Offered, Place, Stream};
 
 /// Nodes known at most: more than one broker serves. An event of one more is refused.
@@ -104,6 +107,7 @@ pub struct Ingest {
     forgotten: Vec<(NodeName, StreamId)>,
     acks: Vec<(NodeName, StreamId)>,
     news: Vec<StreamNews>,
+    pictures: Pictures,
 }
 
 impl Ingest {
@@ -146,6 +150,7 @@ impl Ingest {
         let Some(stream) = node.stream_mut(id) else { return outcome };
         let ack_is_due = match outcome {
             Outcome::Applied { .. } => {
+                self.pictures.note_progress(&name, now);
                 if stream.note_change() {
                     self.changed.push((name.clone(), id));
                 }

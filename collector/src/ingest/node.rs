@@ -106,6 +106,20 @@ impl Node {
         !self.streams.is_empty()
     }
 
+    /// Whether anything of the node was ever applied.
+    pub(super) fn has_begun(&self) -> bool {
+        self.streams.values().any(|stream| stream.through() > 0)
+    }
+
+    /// Whether a stream is applied up to here, and nothing is known to be missing of those before.
+    pub(super) fn has_reached(&self, id: StreamId, sequence: u64) -> bool {
+        let Some(stream) = self.streams.get(&id) else { return false };
+        let is_before = |open: &&StreamId| {
+            self.streams.get(*open).is_some_and(|other| other.ordinal() < stream.ordinal())
+        };
+        stream.through() >= sequence && !self.open.iter().any(|open| is_before(&open))
+    }
+
     pub(super) fn stream(&self, id: StreamId) -> Option<&Stream> {
         self.streams.get(&id)
     }

@@ -185,10 +185,9 @@ impl Stream {
     /// Moves along with a wall clock that was set.
     pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
         let owed_since = self.owed.as_mut().map(|(_, since)| since);
-        for time in [self.heard_at.as_mut(), self.repeated_at.as_mut(), owed_since] {
-            if let Some(time) = time {
-                *time = time.saturating_add(by).unwrap_or(*time);
-            }
+        let times = [self.heard_at.as_mut(), self.repeated_at.as_mut(), owed_since];
+        for time in times.into_iter().flatten() {
+            *time = time.saturating_add(by).unwrap_or(*time);
         }
     }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 
+mod pictures;
 mod words;
 
 fn node() -> NodeName {

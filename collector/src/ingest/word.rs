@@ -109,6 +109,7 @@ impl Ingest {
     /// The wall clock was set ahead, or back: what is under way has lasted no longer for it.
     pub fn clock_jumped(&mut self, by: SignedDuration) {
         self.nodes.values_mut().for_each(|node| node.clock_jumped(by));
+        self.pictures.clock_jumped(by);
     }
 
     /// What became of streams since the last call.

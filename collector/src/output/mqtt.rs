@@ -4,7 +4,7 @@
 //! lost while the broker is away; a notice can come twice, and its key tells. What the broker
 //! retains is brought in line with the store at each connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use pvewatch_protocol::{AlertMessage, AlertState, CollectorName, Fingerprint, Si
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::alerts::{News, Transition};
+use crate::alerts::{Alert, News, Transition};
 use crate::core::Snapshot;
 use crate::run::{Counters, Queries};
 use crate::store::{Reader, StoreError, TransitionRow};
@@ -184,9 +184,14 @@ impl MqttOutput {
             .iter()
             .map(|alert| (alert.fingerprint, alert.message(&self.collector)))
             .collect();
+        // What has ended is told as resolved in a moment, unless it began again.
+        let has_ended = |alert: &&Arc<Alert>| alert.has_ended(snapshot.at);
+        let ended: HashSet<Fingerprint> =
+            snapshot.alerts.iter().filter(has_ended).map(|alert| alert.fingerprint).collect();
         for (fingerprint, message) in &known {
             let before = retained.get(fingerprint);
             let is_told = match message.state {
+                AlertState::Firing if ended.contains(fingerprint) => true,
                 AlertState::Firing => before == Some(message),
                 // What expired, or never was there, needs not be resolved again.
                 AlertState::Resolved => before.is_none_or(|b| b.state != AlertState::Firing),

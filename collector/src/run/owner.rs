@@ -166,6 +166,7 @@ impl Owner {
                 Told::Disconnected => self.standing.disconnected(),
             }
         }
+        self.show_what_waited(now, &mut batch);
         let is_due = self.parts.core.next_deadline().is_some_and(|due| due <= now);
         if is_due && self.standing.is_listening() {
             self.tell_core(now, Input::Deadline, &mut batch);
@@ -296,13 +297,14 @@ impl Owner {
     /// the wait for what agents send again.
     fn time_to_deadline(&self) -> Option<Duration> {
         let core = self.parts.core.next_deadline().filter(|_| self.standing.is_listening());
-        let core = core.map(|due| {
+        let pictures = self.parts.ingest.next_deadline();
+        let by_wall_clock = core.into_iter().chain(pictures).min().map(|due| {
             let wait = due.duration_since(wall_clock());
             Duration::try_from(wait).unwrap_or(Duration::ZERO)
         });
         let standing =
             self.standing.deadline().map(|due| due.saturating_duration_since(Instant::now()));
-        let wait = core.into_iter().chain(standing).min();
+        let wait = by_wall_clock.into_iter().chain(standing).min();
         wait.map(|wait| wait.min(SLEEP_MAX))
     }
 

@@ -78,6 +78,58 @@ fn what_is_still_failed_after_a_backlog_fires_once_it_has_settled() {
 }
 
 #[test]
+fn what_ended_for_long_enough_before_it_began_again_is_another_alert() {
+    // The first one was told before the outage; what came of it was learned late, in one go.
+    tell(
+        &rule("0s", "1m"),
+        "
+        0s     pve1 beats
+        1s     pve1 unit a.service failed at=1s
+        => 1s Failed pve1/a.service none -> firing: condition_lasted, told
+        1h     pve1 beats
+        1h1s   pve1 unit a.service active at=10m
+        1h1s   pve1 unit a.service failed at=20m
+        => 11m Failed pve1/a.service firing -> resolved: condition_ended, told
+        => 20m Failed pve1/a.service none -> pending: condition_began
+        => 20m Failed pve1/a.service pending -> firing: condition_lasted, told
+        1h7s
+        ",
+    );
+}
+
+#[test]
+fn what_began_again_before_it_had_ended_for_long_enough_is_the_same_alert() {
+    tell(
+        &rule("0s", "15m"),
+        "
+        0s     pve1 beats
+        1s     pve1 unit a.service failed at=1s
+        => 1s Failed pve1/a.service none -> firing: condition_lasted, told
+        1h     pve1 beats
+        1h1s   pve1 unit a.service active at=10m
+        1h1s   pve1 unit a.service failed at=20m
+        1h7s
+        ",
+    );
+}
+
+#[test]
+fn what_fired_and_ended_in_an_outage_is_nobodys_news_while_it_is_kept() {
+    tell(
+        &rule("0s", "1m"),
+        "
+        1h     pve1 beats
+        1h1s   pve1 unit a.service failed at=10m
+        => 10m Failed pve1/a.service none -> pending: condition_began
+        1h1s   pve1 unit a.service active at=20m
+        => 10m Failed pve1/a.service pending -> firing: condition_lasted, past
+        => 21m Failed pve1/a.service firing -> resolved: condition_ended
+        1h7s
+        ",
+    );
+}
+
+#[test]
 fn words_about_a_unit_that_still_holds_do_not_fire_its_alert_early() {
     // The log and a second failure come late too, and neither ends anything.
     tell(

@@ -295,6 +295,7 @@ impl Collector {
         for (message, received_at) in taken {
             memory.core_takes(now, message, received_at, &mut batch, &mut self.duplicates);
         }
+        memory.show_what_waited(now, &mut batch);
         if memory.core.next_deadline().is_some_and(|due| due <= now.wall) {
             batch.tell(&mut memory.core, now, Input::Deadline);
         }
@@ -360,7 +361,8 @@ impl Collector {
 
     /// When time alone brings something next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.memory.as_ref()?.core.next_deadline()
+        let memory = self.memory.as_ref()?;
+        [memory.core.next_deadline(), memory.ingest.next_deadline()].into_iter().flatten().min()
     }
 
     /// Whether it says that a unit is failed; none if it does not know the unit.
@@ -382,17 +384,19 @@ impl Collector {
         Some(format!("since {since:?}, {:?}, heard {:?}", node.presence, node.last_seen))
     }
 
-    /// The alerts that fire. When they began is left out: a collector that saw a picture between
-    /// two failures, and one that did not, date the same alert differently. Where clocks jump, so
-    /// are the alerts that wait for a time.
-    pub fn firing(&mut self, is_steady: bool) -> Vec<String> {
+    /// The alerts that fire; with when they began, if that is asked. Where clocks jump, alerts
+    /// that wait for a time are left out.
+    pub fn firing(&mut self, is_steady: bool, is_dated: bool) -> Vec<String> {
         let Some(memory) = &mut self.memory else { return Vec::new() };
         let snapshot = memory.core.snapshot();
-        let fires = snapshot
-            .alerts
-            .iter()
-            .filter(|alert| alert.state() == AlertState::Firing)
-            .filter(|alert| is_steady || *alert.rule == *"UnitFailed");
-        fires.map(|alert| format!("{} {}", alert.fingerprint, alert.summary())).collect()
+        let alerts = snapshot.alerts.iter();
+        let alerts = alerts.filter(|alert| alert.state() == AlertState::Firing);
+        alerts
+            .filter(|alert| is_steady || *alert.rule == *"UnitFailed")
+            .map(|alert| {
+                let since = is_dated.then_some(alert.starts_at);
+                format!("{} {} since {since:?}", alert.fingerprint, alert.summary())
+            })
+            .collect()
     }
 }

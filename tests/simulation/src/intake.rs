@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use pvewatch_collector::core::{Core, Input};
 use pvewatch_collector::fleet::{Backlog, Version};
-use pvewatch_collector::ingest::{Applicable, Arrival, Decoded, Lack, Outcome, StreamNews, decode};
+use pvewatch_collector::ingest::{
+    Applicable, Arrival, Decoded, Lack, Outcome, Picture, Shown, StreamNews, decode,
+};
 use pvewatch_protocol::{EventData, NodeName, Position, Sequence, Site};
 
 use crate::broker::Message;
@@ -50,16 +52,12 @@ impl Memory {
                 self.apply(now, applicable, batch);
             }
             Decoded::Checkpoint { node, checkpoint } => {
-                let as_of = checkpoint.as_of;
-                let ordinal = self.ingest.checkpoint(&node, as_of, message.retain, received_at);
-                let Some(stream_ordinal) = ordinal else { return };
-                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
-                let checkpoint = *checkpoint;
-                batch.tell(
-                    &mut self.core,
-                    now,
-                    Input::Checkpoint { node, checkpoint, version, received_at },
-                );
+                let (bytes, retained) = (message.payload.len(), message.retain);
+                let picture = Picture { node, checkpoint, bytes, retained, received_at };
+                let is_first = !self.core.has_picture(&picture.node);
+                if let Shown::Now { picture, ordinal } = self.ingest.picture(picture, is_first) {
+                    self.show(now, picture, ordinal, batch);
+                }
             }
             Decoded::Sample { node, sample } => {
                 let mut applicable = Vec::new();
@@ -83,6 +81,25 @@ impl Memory {
             }
             _ => {}
         }
+    }
+
+    /// Applies the pictures that have waited for the events before them.
+    pub(crate) fn show_what_waited(&mut self, now: Now, batch: &mut Batch) {
+        for (picture, ordinal) in self.ingest.take_pictures(now.wall) {
+            self.show(now, picture, ordinal, batch);
+        }
+    }
+
+    fn show(&mut self, now: Now, picture: Picture, ordinal: u64, batch: &mut Batch) {
+        let Picture { node, checkpoint, received_at, .. } = picture;
+        let sequence = checkpoint.as_of.sequence.0;
+        let version = Version { stream_ordinal: ordinal, sequence };
+        let checkpoint = *checkpoint;
+        batch.tell(
+            &mut self.core,
+            now,
+            Input::Checkpoint { node, checkpoint, version, received_at },
+        );
     }
 
     fn apply(&mut self, now: Now, applicable: Vec<Applicable>, batch: &mut Batch) {

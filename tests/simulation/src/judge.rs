@@ -98,6 +98,9 @@ fn channel(collector: &Collector) -> Vec<String> {
 fn believed(world: &mut World) -> Vec<String> {
     let mut wrong = Vec::new();
     let nodes = &world.nodes;
+    // A collector that lags behind the other can hear of an agent's next start before the rest of
+    // the one before it.
+    let is_dated = world.is_steady && nodes.iter().all(|node| node.streams == 1);
     let mut firing: Option<(Vec<Logged>, Vec<String>)> = None;
     for collector in &mut world.collectors {
         for node in nodes {
@@ -118,7 +121,7 @@ fn believed(world: &mut World) -> Vec<String> {
         let seen = seen(collector);
         // Where clocks jump, or events were never committed, collectors can have heard different
         // things of the same: then only what fires is compared.
-        let fires = collector.firing(world.is_steady);
+        let fires = collector.firing(world.is_steady, is_dated);
         // One can have heard what was lost with the power before the other could.
         if let Some((others, fire)) = &firing
             && *others == seen

@@ -259,12 +259,13 @@ impl World {
 
     /// A broker that routed nothing can have swallowed a picture: the next one comes. What its
     /// clock had made older is believed to be present a minute later, so a second one follows.
-    /// And what was late is judged only when nothing follows it.
+    /// And what was late is judged only when nothing follows it; a picture waits for what a loss
+    /// of power took for some minutes.
     fn let_pictures_come(&mut self) {
         for _ in 0..2 {
             self.elapsed += PICTURE_EVERY;
             for _ in 0..8 {
-                self.elapsed += Duration::from_secs(10);
+                self.elapsed += Duration::from_mins(1);
                 self.everybody_works();
                 while !self.collectors.iter().all(Collector::is_settled) {
                     self.everybody_works();

@@ -36,6 +36,9 @@ summary = "{{ name }} is down"
 /// The data folder's name.
 const DATA: &str = "data";
 
+/// The rule file's name.
+const RULES: &str = "rules.toml";
+
 /// Puts a file system of `$0` bytes at `$1`, and becomes the rest of the arguments.
 const ON_A_DISK: &str = r#"mount -t tmpfs -o "size=$0" tmpfs "$1" && shift && exec "$@""#;
 
@@ -81,6 +84,33 @@ impl Collector {
         Self::prepare(broker.clone(), &broker_section(broker), None)
     }
 
+    /// One on the first of these brokers that will do; waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn on_any(brokers: &[&Access]) -> Self {
+        let urls: Vec<String> = brokers.iter().map(|broker| broker.url()).collect();
+        let mut this =
+            Self::prepare(brokers[0].clone(), &format!("[broker]\nurls = {urls:?}\n"), None);
+        this.start_again();
+        this
+    }
+
+    /// As [`Collector::on`], with another name than `main` and rules of its own beside the usual.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn named_on(name: &str, broker: &Access, rules: &str) -> Self {
+        let top = format!("name = \"{name}\"\n{}", broker_section(broker));
+        let mut this = Self::prepare(broker.clone(), &top, None);
+        let file = this.directory.path().join(RULES);
+        fs::write(file, [AT_ONCE, rules].concat()).expect("a temporary directory can be written");
+        this.start_again();
+        this
+    }
+
     /// As [`Collector::on`], with a disk of so many bytes of its own for its data, which is gone
     /// with the process. Needs root.
     ///
@@ -103,13 +133,13 @@ impl Collector {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
         let http = free_port();
-        let (data, rules) = (path(DATA), path("rules.toml"));
+        let (data, rules) = (path(DATA), path(RULES));
         let text = format!(
             "data = \"{data}\"\n{broker}[http]\nlisten = \"127.0.0.1:{http}\"\n\
              [rules]\nfiles = [\"{rules}\"]\n"
         );
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text);
-        write("rules.toml", AT_ONCE).expect("a temporary directory can be written");
+        write(RULES, AT_ONCE).expect("a temporary directory can be written");
         write("collector.toml", &text).expect("a temporary directory can be written");
         let mut command = match disk_bytes {
             None => Command::new(program("pvewatch-collector")),
@@ -205,6 +235,25 @@ impl Collector {
     pub fn alerts(&self) -> Vec<Value> {
         let answer = get_json(&self.url("/api/v1/alerts")).unwrap_or_default();
         answer["alerts"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Everything in its log of events, the newest first.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn events(&self) -> Vec<Value> {
+        let mut events = Vec::new();
+        let mut page = String::new();
+        loop {
+            let url = self.url(&format!("/api/v1/events?limit=500{page}"));
+            let answer = get_json(&url).unwrap_or_else(|| panic!("{url}: no answer"));
+            events.extend(answer["events"].as_array().cloned().unwrap_or_default());
+            match answer["next_before"].as_i64() {
+                Some(before) => page = format!("&before={before}"),
+                None => return events,
+            }
+        }
     }
 
     /// Waits until an alert with these labels is in that state, and gives it.

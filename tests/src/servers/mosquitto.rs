@@ -17,6 +17,8 @@ use crate::subscriber::{Access, Tls};
 pub enum Security {
     /// Anybody.
     Open,
+    /// Anybody, and nobody hears of it: what is published is acknowledged and passed on to no one.
+    Mute,
     /// Who knows the password.
     Password {
         /// The one user.
@@ -77,7 +79,7 @@ impl Mosquitto {
     pub fn access(&self, identity: Option<Identity>) -> Access {
         let mut access = Access::plain(self.port);
         match &self.security {
-            Security::Open => {}
+            Security::Open | Security::Mute => {}
             Security::Password { user, password } => {
                 access.user = Some((user.clone(), password.clone()));
             }
@@ -116,7 +118,7 @@ impl Mosquitto {
             "listener {} 127.0.0.1\nallow_anonymous {}\npersistence false\nlog_dest stderr\n\
              max_queued_messages 100000\nmax_inflight_messages 200\nset_tcp_nodelay true\n",
             self.port,
-            matches!(self.security, Security::Open),
+            matches!(self.security, Security::Open | Security::Mute),
         );
         if geteuid().is_root() {
             // Otherwise it becomes the user `mosquitto`, who cannot read this directory.
@@ -124,6 +126,11 @@ impl Mosquitto {
         }
         match &self.security {
             Security::Open => {}
+            Security::Mute => {
+                fs::write(self.file("acl"), "topic write #\n")
+                    .expect("the directory can be written");
+                text += &format!("acl_file {}\n", self.file("acl"));
+            }
             Security::Password { user, password } => {
                 hash_password(Path::new(&self.file("passwords")), user, password);
                 text += &format!("password_file {}\n", self.file("passwords"));

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pvewatch_protocol::{Event, NodePresence, PresenceState, StopReason, StreamId, codec};
+use pvewatch_protocol::{
+    Event, NodePresence, Position, PresenceState, StopReason, StreamId, codec,
+};
 
 use super::hears::Hears;
 use super::watched::WatchedNode;
@@ -197,6 +199,21 @@ impl Site {
         let what = format!("{} to show its units", node.name());
         self.observer.wait_for(&what, GENEROUS, |message| {
             message.topic == topic && message.json()["as_of"]["stream"] == stream.as_str()
+        });
+    }
+
+    /// Waits until the agent has shown all units as of everything that was heard of it so far.
+    #[track_caller]
+    pub fn wait_for_picture_after(&mut self, node: &WatchedNode) {
+        let topic = format!("pvewatch/v1/home/node/{}/checkpoint/units/1", node.name());
+        let heard = self.events_of(node).into_iter().map(|heard| heard.event.position);
+        let Some(last) = heard.max_by_key(|it| (it.stream, it.sequence)) else { return };
+        let what = format!("{} to show its units after {}", node.name(), last.sequence);
+        self.observer.wait_for(&what, GENEROUS, |message| {
+            let shown = message.json();
+            let as_of = serde_json::from_value::<Position>(shown["as_of"].clone());
+            message.topic == topic
+                && as_of.is_ok_and(|it| (it.stream, it.sequence) >= (last.stream, last.sequence))
         });
     }
 

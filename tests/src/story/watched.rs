@@ -36,7 +36,14 @@ impl WatchedNode {
     /// Writes a configuration and restarts the agent with it. `more` is added at the end.
     #[track_caller]
     pub fn configure(&self, broker: &Access, more: &str) {
-        let mut text = format!("environment = \"lab\"\n[broker]\nurl = \"{}\"\n", broker.url());
+        self.configure_for("", broker, more);
+    }
+
+    /// As [`WatchedNode::configure`], with `top` before the first section.
+    #[track_caller]
+    pub fn configure_for(&self, top: &str, broker: &Access, more: &str) {
+        let url = broker.url();
+        let mut text = format!("environment = \"lab\"\n{top}\n[broker]\nurl = \"{url}\"\n");
         if let Some((user, password)) = &broker.user {
             self.node.write_file("/etc/pvewatch/password", password);
             text += &format!("username = \"{user}\"\npassword_file = \"/etc/pvewatch/password\"\n");

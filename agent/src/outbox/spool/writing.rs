@@ -121,6 +121,9 @@ impl Spool {
         let place = self.place().unwrap_or_default();
         let consequence = match error.kind() {
             io::ErrorKind::StorageFull => "free space there",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "see in the kernel's log why its file system is read-only, and mount it for writing"
+            }
             _ => "check the disk",
         };
         self.trouble = Some(format!(

@@ -51,8 +51,8 @@ pub fn summary(delivery: &DeliveryAnswer) -> String {
     text
 }
 
-/// What waits in an agent's outbox, and how long the way to the store and back takes; none if
-/// the agent is not heard.
+/// What waits in an agent's outbox, what was sent again or dropped since the agent's start, and
+/// how long its heartbeat takes to the store and back; none if the agent is not heard.
 pub fn outbox(node: &NodeAnswer) -> Option<String> {
     let reading = node.reading.as_ref().filter(|_| node.state == "online")?;
     let agent = reading.agent;
@@ -60,8 +60,13 @@ pub fn outbox(node: &NodeAnswer) -> Option<String> {
     if let Some(oldest) = agent.oldest_unacked_seconds.filter(|_| agent.outbox_events > 0) {
         text.push_str(&format!(" for {}", human::duration(oldest)));
     }
+    for (count, what) in [(agent.resent_events, "sent again"), (agent.dropped_events, "dropped")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
     if let Some(seconds) = agent.ack_round_trip_seconds {
-        text.push_str(&format!(", {:.0} ms", (seconds * 1000.0).max(1.0)));
+        text.push_str(&format!(", heartbeat {:.0} ms", (seconds * 1000.0).max(1.0)));
     }
     Some(text)
 }

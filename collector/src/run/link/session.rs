@@ -16,7 +16,7 @@ use pvewatch_protocol::topic::filter;
 use pvewatch_protocol::{
     AlertMessage, CollectorName, CollectorPresence, Fingerprint, PresenceState, Topic, codec,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Outgoing, Says, Speaker, wall_clock};
@@ -28,6 +28,10 @@ use crate::run::{INBOX_BYTES_MAX, MESSAGE_BYTES};
 /// How long after the birth message's return, and after any retained message that follows, the
 /// retained messages count as complete.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// How long a broker may pass nothing on, of its own or of ours, before the birth message has come
+/// back. Shorter than it takes for a connection to count as proved: the next broker is tried.
+const MUTE_MAX: Duration = Duration::from_secs(20);
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -70,13 +74,14 @@ impl Session<'_> {
         outgoing: &mut Outgoing,
         output: &mut MqttOutput,
     ) -> Ended {
-        let mut ready = outgoing.ready.clone();
+        // Whoever listens hears that it is ready before anything that follows from it.
+        let (said_ready, mut ready) = watch::channel(false);
         let (complete, retained) = oneshot::channel();
         let reading = Reading { complete: Some(complete), ..Reading::default() };
         let speak = async {
             // The other half lives as long as this session.
             let Ok(retained) = retained.await else { return std::future::pending().await };
-            if ready.wait_for(|ready| *ready == Some(self.number)).await.is_err() {
+            if ready.wait_for(|ready| *ready).await.is_err() {
                 return std::future::pending().await;
             }
             output.speak(&self.client, retained).await
@@ -84,14 +89,16 @@ impl Session<'_> {
         tokio::select! {
             ended = self.read(connection, reading) => ended,
             // What ends these is the end of the connection, and reading knows why.
-            ended = self.send(outgoing) => ended,
+            ended = self.send(outgoing, &said_ready) => ended,
             ended = speak => Ended::Lost(format!("alerts cannot be published: {ended}")),
         }
     }
 
     async fn read(&self, connection: &mut Connection, mut reading: Reading) -> Ended {
+        let mut heard_at = Instant::now();
         loop {
             let quiet_at = reading.quiet_at;
+            let is_waiting = reading.complete.is_some() && quiet_at.is_none();
             let quiet = async {
                 match quiet_at {
                     Some(at) => sleep_until(at).await,
@@ -112,6 +119,13 @@ impl Session<'_> {
                     }
                     continue;
                 }
+                () = sleep_until(heard_at + MUTE_MAX), if is_waiting => {
+                    return Ended::Lost(format!(
+                        "the broker takes messages and passes none on, not even this collector's \
+                         own, for {MUTE_MAX:?}: allow its user to read below pvewatch/v1/{}/",
+                        self.speaker.site
+                    ));
+                }
             };
             let ended = match incoming {
                 Ok(Incoming::Message(received)) => self.take(received, &mut reading).await,
@@ -125,6 +139,7 @@ impl Session<'_> {
             if let Some(ended) = ended {
                 return ended;
             }
+            heard_at = Instant::now();
         }
     }
 
@@ -220,8 +235,8 @@ impl Session<'_> {
         filters
     }
 
-    async fn send(&self, outgoing: &mut Outgoing) -> Ended {
-        match self.try_send(outgoing).await {
+    async fn send(&self, outgoing: &mut Outgoing, said_ready: &watch::Sender<bool>) -> Ended {
+        match self.try_send(outgoing, said_ready).await {
             Ok(ended) => ended,
             // Reading learns the cause, and ends the session with it.
             Err(PublishError::Closed) => std::future::pending().await,
@@ -229,7 +244,11 @@ impl Session<'_> {
         }
     }
 
-    async fn try_send(&self, outgoing: &mut Outgoing) -> Result<Ended, PublishError> {
+    async fn try_send(
+        &self,
+        outgoing: &mut Outgoing,
+        said_ready: &watch::Sender<bool>,
+    ) -> Result<Ended, PublishError> {
         let subscriptions = self.filters().into_iter().map(Subscription::new).collect();
         self.client.subscribe(subscriptions).await?;
         self.client.publish(self.speaker.message(&self.birth)).await?;
@@ -242,6 +261,7 @@ impl Session<'_> {
                 let says = if is_ready { Says::Ready } else { Says::CatchingUp };
                 let presence = self.speaker.presence(says, wall_clock());
                 self.client.publish(self.speaker.message(&presence)).await?;
+                said_ready.send_replace(is_ready);
             }
             tokio::select! {
                 acks = outgoing.acks.recv() => match acks {

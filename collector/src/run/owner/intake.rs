@@ -9,7 +9,8 @@ use super::Owner;
 use crate::core::Input;
 use crate::fleet::{Backlog, Loss, Moment, Version};
 use crate::ingest::{
-    Applicable, Arrival, Decoded, Lack, NODES_MAX, Outcome, Reason, Rejection, StreamNews,
+    Applicable, Arrival, Decoded, Lack, NODES_MAX, Outcome, Picture, Reason, Rejection, Shown,
+    StreamNews,
 };
 use crate::run::told::Arrived;
 use crate::store::{Batch, NewEvent, NewReject, NewSample, NewTransition};
@@ -75,19 +76,19 @@ impl Owner {
             }
             Ok(Decoded::Checkpoint { node, checkpoint }) => {
                 self.parts.counters.checkpoints.add(1);
-                let as_of = checkpoint.as_of;
-                self.standing.checkpoint(&node, as_of);
-                let ordinal = self.parts.ingest.checkpoint(&node, as_of, retained, received_at);
-                let Some(stream_ordinal) = ordinal else {
-                    self.parts.counters.count_reject(Reason::TooManyNodes);
-                    let detail = format!("{node} is one node too many");
-                    batch.rejects.push(reject(Rejection::new(Reason::TooManyNodes, detail)));
-                    return;
-                };
-                let version = Version { stream_ordinal, sequence: as_of.sequence.0 };
-                let checkpoint = *checkpoint;
-                let input = Input::Checkpoint { node, checkpoint, version, received_at };
-                self.tell_core(now, input, batch);
+                self.standing.checkpoint(&node, checkpoint.as_of);
+                let bytes = payload.len();
+                let picture = Picture { node, checkpoint, bytes, retained, received_at };
+                let is_first = !self.parts.core.has_picture(&picture.node);
+                match self.parts.ingest.picture(picture, is_first) {
+                    Shown::Now { picture, ordinal } => self.show(picture, ordinal, now, batch),
+                    Shown::Later => {}
+                    Shown::TooManyNodes => {
+                        self.parts.counters.count_reject(Reason::TooManyNodes);
+                        let detail = "its node is one too many".to_owned();
+                        batch.rejects.push(reject(Rejection::new(Reason::TooManyNodes, detail)));
+                    }
+                }
             }
             Ok(Decoded::NodePresence { node, presence }) => {
                 self.parts.counters.presences.add(1);
@@ -97,6 +98,21 @@ impl Owner {
             // Collectors and their alerts concern the connection alone.
             Ok(Decoded::CollectorPresence { .. } | Decoded::Alert { .. } | Decoded::Nothing) => {}
         }
+    }
+
+    /// Applies the pictures that have waited for the events before them.
+    pub(super) fn show_what_waited(&mut self, now: Timestamp, batch: &mut Batch) {
+        for (picture, ordinal) in self.parts.ingest.take_pictures(now) {
+            self.show(picture, ordinal, now, batch);
+        }
+    }
+
+    fn show(&mut self, picture: Picture, ordinal: u64, now: Timestamp, batch: &mut Batch) {
+        let Picture { node, checkpoint, received_at, .. } = picture;
+        let sequence = checkpoint.as_of.sequence.0;
+        let version = Version { stream_ordinal: ordinal, sequence };
+        let checkpoint = *checkpoint;
+        self.tell_core(now, Input::Checkpoint { node, checkpoint, version, received_at }, batch);
     }
 
     /// Gives an event its place and applies what can be applied; why not, if it is refused.
