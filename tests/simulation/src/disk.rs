@@ -92,12 +92,7 @@ impl Disk {
         let Some(segment) = state.segments.values_mut().find(|segment| segment.durable > 0) else {
             return false;
         };
-        let bytes = &segment.bytes[..segment.promised];
-        let mut last_event = 0;
-        while let Some(at) = bytes.get(last_event + 1..).and_then(|rest| position(rest, EVENT_MARK))
-        {
-            last_event += at + 1;
-        }
+        let last_event = whole_events(&segment.bytes[..segment.promised]).last().unwrap_or(0);
         // The mark is in the event's envelope; the record's own head is before it.
         let Some(end) = last_event.checked_sub(200).filter(|end| *end > 0) else { return false };
         let at = rng.usize(0..end);
@@ -119,18 +114,10 @@ impl Disk {
 
     /// Calls `found` with the id of every event that would survive a loss of power.
     pub fn durable_ids(&self, mut found: impl FnMut(&str)) {
-        let mark = EVENT_MARK;
         for segment in self.state().segments.values().filter(|segment| segment.is_named) {
             let bytes = &segment.bytes[..segment.promised];
-            let mut from = 0;
-            while let Some(at) = position(&bytes[from..], mark) {
-                from += at + mark.len();
-                let rest = &bytes[from..];
-                // A write that failed can leave a part of an event at the end.
-                let is_last = position(rest, mark).is_none();
-                if is_last && position(rest, b"}}").is_none() {
-                    break;
-                }
+            for at in whole_events(bytes) {
+                let rest = &bytes[at + EVENT_MARK.len()..];
                 let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(0);
                 found(std::str::from_utf8(&rest[..end]).unwrap_or_default());
             }
@@ -140,6 +127,20 @@ impl Disk {
 
 /// How the id of an event begins in its envelope.
 pub const EVENT_MARK: &[u8] = br#""id":""#;
+
+/// Where the marks of events are; a write that failed can leave a part of one at the end.
+fn whole_events(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let after = |from: usize| Some(from + position(bytes.get(from..)?, EVENT_MARK)?);
+    let is_whole = move |at: usize, next: Option<usize>| {
+        next.is_some() || position(&bytes[at..], b"}}").is_some()
+    };
+    let mut at = after(0);
+    std::iter::from_fn(move || {
+        let found = at?;
+        at = after(found + 1);
+        is_whole(found, at).then_some(found)
+    })
+}
 
 fn position(bytes: &[u8], mark: &[u8]) -> Option<usize> {
     let mut from = 0;
