@@ -3,22 +3,22 @@
 //! The glue does what the collector's owner does: a batch is whatever came, it is committed as a
 //! whole or not at all, and only then acked and told.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_collector::core::{Core, Input, Record};
+use pvewatch_collector::core::{Core, Input};
 use pvewatch_collector::ingest::{DueAck, Ingest};
 use pvewatch_collector::rules::{RuleSet, Source};
-use pvewatch_collector::store::StreamRow;
 use pvewatch_protocol::{
     Ack, AlertState, CollectorName, CollectorPresence, Epoch, NodeName, Position, PresenceState,
-    Site, StreamId, Topic, codec,
+    Site, Topic, codec,
 };
 use uuid::Uuid;
 
 use crate::broker::{Broker, Client, Delivery, Message};
+use crate::durable::Durable;
 use crate::intake::Batch;
 use crate::node::Now;
 
@@ -43,35 +43,6 @@ summary = "{{ name }} is failed for long"
 pub fn rules() -> RuleSet {
     RuleSet::load(&[Source { file: "simulation.toml", text: RULES }])
         .unwrap_or_else(|error| unreachable!("good rules: {error}"))
-}
-
-/// A row of the log of events: an event, or a range that was declared lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Logged {
-    /// The node, by its number.
-    pub node: usize,
-    /// The stream.
-    pub stream: StreamId,
-    /// The first sequence that it stands for.
-    pub from: u64,
-    /// Its own.
-    pub sequence: u64,
-}
-
-/// What is on the collector's disk.
-#[derive(Debug, Clone)]
-pub struct Durable {
-    epoch: Epoch,
-    streams: BTreeMap<(NodeName, StreamId), StreamRow>,
-    records: BTreeMap<(&'static str, String), Record>,
-    /// The log of events, in the order in which they were applied.
-    pub log: Vec<Logged>,
-    /// Ranges that the collector itself declared lost.
-    pub given_up: Vec<Logged>,
-    /// Transitions of alerts, in order.
-    pub transitions: Vec<String>,
-    /// How far the channel has come in them.
-    pub told: usize,
 }
 
 pub(crate) struct Memory {
@@ -119,15 +90,7 @@ pub struct Collector {
 impl Collector {
     /// A collector that is switched off.
     pub fn new(index: usize, name: CollectorName, rules: RuleSet, rng: &mut Rng) -> Self {
-        let durable = Durable {
-            epoch: Epoch(Uuid::from_u128(rng.u128(..))),
-            streams: BTreeMap::new(),
-            records: BTreeMap::new(),
-            log: Vec::new(),
-            given_up: Vec::new(),
-            transitions: Vec::new(),
-            told: 0,
-        };
+        let durable = Durable::new(rng);
         Self {
             index,
             site: Site::default(),
@@ -299,29 +262,14 @@ impl Collector {
         if memory.core.next_deadline().is_some_and(|due| due <= now.wall) {
             batch.tell(&mut memory.core, now, Input::Deadline);
         }
-        let (streams, forgotten) = memory.ingest.take_changes();
+        let streams = memory.ingest.take_changes();
         let records = memory.core.take_changes();
         let acks = memory.ingest.take_acks();
         if crash == Crash::BeforeCommit {
             return self.kill(broker, rng);
         }
         let durable = &mut self.durable;
-        for row in streams {
-            durable.streams.insert((row.node.clone(), row.stream), row);
-        }
-        for key in forgotten {
-            durable.streams.remove(&key);
-        }
-        for record in records {
-            let key = (record.kind.as_str(), record.key.clone());
-            match record.body {
-                Some(_) => durable.records.insert(key, record),
-                None => durable.records.remove(&key),
-            };
-        }
-        durable.log.extend(batch.log);
-        durable.given_up.extend(batch.given_up);
-        durable.transitions.extend(batch.transitions);
+        durable.commit(batch, streams, records);
         if crash == Crash::AfterCommit {
             return self.kill(broker, rng);
         }

@@ -9,7 +9,8 @@ use pvewatch_collector::ingest::{
 use pvewatch_protocol::{EventData, NodeName, Position, Sequence, Site};
 
 use crate::broker::Message;
-use crate::collector::{Logged, Memory};
+use crate::collector::Memory;
+use crate::durable::Logged;
 use crate::node::Now;
 
 #[derive(Default)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use pvewatch_protocol::StreamId;
 
-use crate::collector::{Collector, Logged};
+use crate::collector::Collector;
+use crate::durable::Logged;
 use crate::node::UNITS;
 use crate::world::World;
 

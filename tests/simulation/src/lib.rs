@@ -9,6 +9,7 @@ mod agent;
 pub mod broker;
 pub mod collector;
 pub mod disk;
+pub mod durable;
 mod faults;
 mod intake;
 pub mod judge;
