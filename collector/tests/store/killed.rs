@@ -18,7 +18,7 @@ const CHILD: &str = "PVEWATCH_TEST_STORE_OF_CHILD";
 /// How often the child is killed, if not [`KILLS`].
 const KILLS_VARIABLE: &str = "PVEWATCH_TEST_KILLS";
 
-/// Enough for every run to meet commits, deletions and checkpoints of the log.
+/// Enough to meet commits, deletions and checkpoints of the log; `tests/run` asks for thousands.
 const KILLS: u32 = 40;
 
 /// Writes batches for ever, and says after each what was committed.

@@ -3,7 +3,7 @@
 //! The glue does what the collector's owner does: a batch is whatever came, it is committed as a
 //! whole or not at all, and only then acked and told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, Client, Delivery, Message};
 use crate::durable::Durable;
-use crate::intake::Batch;
+use crate::intake::{Batch, Seen};
 use crate::node::Now;
 
 const RULES: &str = r#"
@@ -48,9 +48,10 @@ pub fn rules() -> RuleSet {
 pub(crate) struct Memory {
     pub ingest: Ingest,
     pub core: Core,
+    /// The newest connection of each node that was heard of.
+    pub online: BTreeMap<NodeName, Epoch>,
     connection: Option<u64>,
     inbox: VecDeque<(Message, Timestamp)>,
-    acks: Vec<(NodeName, Ack)>,
 }
 
 /// When a crash comes.
@@ -81,8 +82,8 @@ pub struct Collector {
     pub channel_from: usize,
     /// Acks that covered more than was durable: each is a broken promise.
     pub false_acks: Vec<String>,
-    /// Events that came again.
-    pub duplicates: u64,
+    /// What came.
+    pub seen: Seen,
     /// Whether it was ever set back to a backup.
     pub was_restored: bool,
 }
@@ -102,7 +103,7 @@ impl Collector {
             channel: Vec::new(),
             channel_from: 0,
             false_acks: Vec::new(),
-            duplicates: 0,
+            seen: Seen::default(),
             was_restored: false,
         }
     }
@@ -129,9 +130,10 @@ impl Collector {
 
     /// Whether nothing waits in it.
     pub fn is_settled(&self) -> bool {
-        self.memory.as_ref().is_some_and(|memory| {
-            memory.connection.is_some() && memory.inbox.is_empty() && memory.acks.is_empty()
-        }) && self.durable.told == self.durable.transitions.len()
+        self.memory
+            .as_ref()
+            .is_some_and(|memory| memory.connection.is_some() && memory.inbox.is_empty())
+            && self.durable.told == self.durable.transitions.len()
     }
 
     /// Starts from what is on its disk.
@@ -139,13 +141,8 @@ impl Collector {
         let ingest = Ingest::restore(self.durable.streams.values().cloned().collect());
         let records = self.durable.records.values().cloned();
         let core = Core::restore(self.site.clone(), self.rules.clone(), now.wall, records);
-        self.memory = Some(Memory {
-            ingest,
-            core,
-            connection: None,
-            inbox: VecDeque::new(),
-            acks: Vec::new(),
-        });
+        let (online, inbox) = (BTreeMap::new(), VecDeque::new());
+        self.memory = Some(Memory { ingest, core, online, connection: None, inbox });
     }
 
     /// The process is gone.
@@ -194,8 +191,6 @@ impl Collector {
             return false;
         };
         memory.connection = Some(connection);
-        // Agents send again what they have no ack for; by now these are old.
-        memory.acks.clear();
         memory.core.listen(now.wall);
         broker.publish(connection, birth);
         broker.publish(connection, ready);
@@ -256,7 +251,7 @@ impl Collector {
         let mut batch = Batch::default();
         let taken: Vec<_> = memory.inbox.drain(..count).collect();
         for (message, received_at) in taken {
-            memory.core_takes(now, message, received_at, &mut batch, &mut self.duplicates);
+            memory.core_takes(now, message, received_at, &mut batch, &mut self.seen);
         }
         memory.show_what_waited(now, &mut batch);
         if memory.core.next_deadline().is_some_and(|due| due <= now.wall) {
@@ -268,28 +263,28 @@ impl Collector {
         if crash == Crash::BeforeCommit {
             return self.kill(broker, rng);
         }
-        let durable = &mut self.durable;
-        durable.commit(batch, streams, records);
+        self.durable.commit(batch, streams, records);
         if crash == Crash::AfterCommit {
             return self.kill(broker, rng);
         }
-        let collector_epoch = durable.epoch;
+        self.say(acks, broker);
+    }
+
+    /// Sends acks, if somebody is there to take them. None may cover more than is on the disk.
+    fn say(&mut self, acks: Vec<DueAck>, broker: &mut Broker) {
+        let connection = self.memory.as_ref().and_then(|memory| memory.connection);
         for DueAck { node, position, .. } in acks {
             let Position { stream, sequence: through } = position;
-            let known = durable.streams.get(&(node.clone(), stream)).map(|row| row.through);
+            let known = self.durable.streams.get(&(node.clone(), stream)).map(|row| row.through);
             if known.unwrap_or_default() < through {
                 self.false_acks.push(format!("{node} {stream} {through}, durable {known:?}"));
             }
-            memory.acks.push((node, Ack { collector_epoch, stream, through }));
-        }
-        let Some(connection) = memory.connection else {
-            memory.acks.clear();
-            return;
-        };
-        for (node, ack) in memory.acks.drain(..) {
+            let ack = Ack { collector_epoch: self.durable.epoch, stream, through };
             let topic = Topic::Ack { node, collector: self.name.clone() }.at(&self.site);
             let payload: Bytes = codec::encode(&ack).unwrap_or_default().into();
-            broker.publish(connection, Message { topic, payload, retain: true });
+            if let Some(connection) = connection {
+                broker.publish(connection, Message { topic, payload, retain: true });
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_collector::ingest::{
     Applicable, Arrival, Decoded, Lack, Outcome, Picture, Shown, StreamNews, decode,
 };
-use pvewatch_protocol::{EventData, NodeName, Position, Sequence, Site};
+use pvewatch_protocol::{EventData, NodeName, Position, PresenceState, Sequence, Site};
 
 use crate::broker::Message;
 use crate::collector::Memory;
@@ -19,6 +19,15 @@ pub(crate) struct Batch {
     /// Ranges that nobody will bring any more.
     pub given_up: Vec<Logged>,
     pub transitions: Vec<String>,
+}
+
+/// What the judge wants to know of what came.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Events that came again.
+    pub duplicates: u64,
+    /// Last wills of replaced connections that made a node silent.
+    pub believed_wills: Vec<String>,
 }
 
 impl Batch {
@@ -39,7 +48,7 @@ impl Memory {
         message: Message,
         received_at: Timestamp,
         batch: &mut Batch,
-        duplicates: &mut u64,
+        seen: &mut Seen,
     ) {
         let site = Site::default();
         let Ok(decoded) = decode(&site, &message.topic, &message.payload) else { return };
@@ -49,7 +58,7 @@ impl Memory {
                 let arrival = Arrival { event, payload, received_at };
                 let mut applicable = Vec::new();
                 let outcome = self.ingest.event(arrival, &mut applicable);
-                *duplicates += u64::from(outcome == Outcome::Duplicate);
+                seen.duplicates += u64::from(outcome == Outcome::Duplicate);
                 self.apply(now, applicable, batch);
             }
             Decoded::Checkpoint { node, checkpoint } => {
@@ -74,14 +83,31 @@ impl Memory {
                 );
             }
             Decoded::NodePresence { node, presence } => {
+                let was_silent = self.is_silent(&node);
+                let (name, epoch) = (node.clone(), presence.epoch);
+                let is_will = presence.state == PresenceState::Offline;
                 batch.tell(
                     &mut self.core,
                     now,
                     Input::NodePresence { node, presence, received_at },
                 );
+                if !is_will {
+                    self.online.insert(name, epoch);
+                } else if self.online.get(&name).is_some_and(|online| epoch < *online)
+                    && !was_silent
+                    && self.is_silent(&name)
+                {
+                    seen.believed_wills.push(format!("{name}, connection {epoch}"));
+                }
             }
             _ => {}
         }
+    }
+
+    fn is_silent(&mut self, node: &NodeName) -> bool {
+        let snapshot = self.core.snapshot();
+        let view = snapshot.nodes.iter().find(|view| view.node.name == *node);
+        view.is_some_and(|view| view.node.silent.is_some())
     }
 
     /// Applies the pictures that have waited for the events before them.

@@ -20,6 +20,8 @@ pub fn judge(world: &mut World) -> Vec<String> {
     let (mut declared, mut beyond) = (0, 0);
     for collector in &world.collectors {
         wrong.extend(collector.false_acks.iter().map(|ack| format!("ack beyond disk: {ack}")));
+        let wills = collector.seen.believed_wills.iter();
+        wrong.extend(wills.map(|will| format!("{}: believed the will of {will}", collector.name)));
         let logs = by_stream(collector);
         for ((node, stream), log) in &logs {
             for pair in log.windows(2).filter(|pair| pair[0].sequence >= pair[1].sequence) {
@@ -132,7 +134,7 @@ fn believed(world: &mut World) -> Vec<String> {
         }
         world.tally.compared += u64::from(firing.is_some() && world.is_steady);
         firing.get_or_insert((seen, fires));
-        world.tally.duplicates += collector.duplicates;
+        world.tally.duplicates += collector.seen.duplicates;
         world.tally.transitions += collector.durable.transitions.len() as u64;
     }
     wrong

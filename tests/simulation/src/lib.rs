@@ -11,7 +11,7 @@ pub mod collector;
 pub mod disk;
 pub mod durable;
 mod faults;
-mod intake;
+pub mod intake;
 pub mod judge;
 pub mod node;
 pub mod tally;
