@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 use pvewatch_collector::core::{Core, Input};
-use pvewatch_collector::fleet::{Backlog, Version};
+use pvewatch_collector::fleet::{Backlog, Presence, Version};
 use pvewatch_collector::ingest::{
     Applicable, Arrival, Decoded, Lack, Outcome, Picture, Shown, StreamNews, decode,
 };
-use pvewatch_protocol::{EventData, NodeName, Position, PresenceState, Sequence, Site};
+use pvewatch_protocol::{Epoch, EventData, NodeName, Position, PresenceState, Sequence, Site};
 
 use crate::broker::Message;
 use crate::collector::Memory;
@@ -26,7 +26,7 @@ pub(crate) struct Batch {
 pub struct Seen {
     /// Events that came again.
     pub duplicates: u64,
-    /// Last wills of replaced connections that made a node silent.
+    /// Last wills of replaced connections that made a node count as offline.
     pub believed_wills: Vec<String>,
 }
 
@@ -83,7 +83,6 @@ impl Memory {
                 );
             }
             Decoded::NodePresence { node, presence } => {
-                let was_silent = self.is_silent(&node);
                 let (name, epoch) = (node.clone(), presence.epoch);
                 let is_will = presence.state == PresenceState::Offline;
                 batch.tell(
@@ -94,8 +93,7 @@ impl Memory {
                 if !is_will {
                     self.online.insert(name, epoch);
                 } else if self.online.get(&name).is_some_and(|online| epoch < *online)
-                    && !was_silent
-                    && self.is_silent(&name)
+                    && self.is_offline(&name, epoch)
                 {
                     seen.believed_wills.push(format!("{name}, connection {epoch}"));
                 }
@@ -104,10 +102,13 @@ impl Memory {
         }
     }
 
-    fn is_silent(&mut self, node: &NodeName) -> bool {
+    /// Whether a node counts as offline because the will of that connection said so.
+    fn is_offline(&mut self, node: &NodeName, connection: Epoch) -> bool {
         let snapshot = self.core.snapshot();
         let view = snapshot.nodes.iter().find(|view| view.node.name == *node);
-        view.is_some_and(|view| view.node.silent.is_some())
+        view.is_some_and(|view| {
+            matches!(view.node.presence, Presence::Offline { epoch, .. } if epoch == connection)
+        })
     }
 
     /// Applies the pictures that have waited for the events before them.
