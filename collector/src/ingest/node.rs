@@ -19,9 +19,13 @@ use super::{Arrival, WAITING_BYTES_PER_NODE_MAX, WAITING_PER_NODE_MAX};
 /// that crashes hourly. The oldest is forgotten for a new one.
 const STREAMS_MAX: usize = 10_000;
 
-/// How long nothing must have been heard of a stream for it to count as abandoned: an agent that
-/// still held it would have sent it long before.
+/// How long nothing must have been heard of a stream, while its node was heard, for it to count as
+/// abandoned: an agent that still held it would have sent it long before.
 const ABANDONED_AFTER: SignedDuration = SignedDuration::from_hours(1);
+
+/// From one sample to the next, if it took so long, the node was away: a half of the above, so that
+/// a shorter silence cannot make an hour of its own.
+const AWAY_AFTER: SignedDuration = SignedDuration::from_mins(30);
 
 /// How long nothing must have been heard of later streams for an earlier one to be the present
 /// one, as its agent says.
@@ -44,6 +48,8 @@ pub(super) struct Node {
     streams: BTreeMap<StreamId, Stream>,
     /// Streams of which events are known to be missing.
     open: BTreeSet<StreamId>,
+    /// When a sample of the node came last; none since the start.
+    sampled_at: Option<Timestamp>,
     waiting_events: usize,
     waiting_bytes: usize,
 }
@@ -67,6 +73,13 @@ impl Node {
     /// Streams that nobody will complete: `present` came after them, something of it is applied
     /// already although older ones are sent first, and nothing of them was heard for long.
     pub(super) fn abandoned(&mut self, present: StreamId, now: Timestamp) -> Vec<StreamId> {
+        let last = self.sampled_at.replace(now);
+        if last.is_none_or(|last| now.duration_since(last) >= AWAY_AFTER) {
+            // The node was not heard either: it is given its time to send anew.
+            for id in &self.open {
+                self.streams.get_mut(id).into_iter().for_each(|stream| stream.be_heard(now));
+            }
+        }
         if self.open.iter().all(|id| *id == present) {
             return Vec::new();
         }
@@ -99,6 +112,7 @@ impl Node {
     /// Moves along with a wall clock that was set.
     pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
         self.streams.values_mut().for_each(|stream| stream.clock_jumped(by));
+        self.sampled_at = self.sampled_at.map(|at| at.saturating_add(by).unwrap_or(at));
     }
 
     /// Whether the node has a stream already.

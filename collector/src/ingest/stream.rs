@@ -169,6 +169,11 @@ impl Stream {
         knows_more
     }
 
+    /// Counts from now for how long nothing was heard.
+    pub(super) fn be_heard(&mut self, now: Timestamp) {
+        self.heard_at = Some(now);
+    }
+
     /// The last event that was ever heard of.
     pub(super) fn known(&self) -> u64 {
         self.known

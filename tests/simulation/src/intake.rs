@@ -51,6 +51,7 @@ impl Memory {
         seen: &mut Seen,
     ) {
         let site = Site::default();
+        let received_at = received_at.min(now.wall);
         let Ok(decoded) = decode(&site, &message.topic, &message.payload) else { return };
         match decoded {
             Decoded::Event { event, .. } => {

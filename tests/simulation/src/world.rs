@@ -205,6 +205,8 @@ impl World {
         let millis = match self.rng.u8(0..10) {
             0..7 => self.rng.u64(1..50),
             7..9 => self.rng.u64(50..2_000),
+            // A picture waits for events for some minutes; then collectors may date differently.
+            _ if !self.is_steady && self.rng.u8(0..8) == 0 => self.rng.u64(90_000..2 * 3_600_000),
             _ => self.rng.u64(2_000..90_000),
         };
         self.elapsed += Duration::from_millis(millis);
@@ -261,7 +263,12 @@ impl World {
     /// clock had made older is believed to be present a minute later, so a second one follows.
     /// And what was late is judged only when nothing follows it; a picture waits for what a loss
     /// of power took for some minutes.
+    /// One more event flows: with it an agent deletes what it counts as gone.
     fn let_pictures_come(&mut self) {
+        let now = self.now();
+        for node in &mut self.nodes {
+            node.change_a_unit(now, &mut self.rng);
+        }
         for _ in 0..2 {
             self.elapsed += PICTURE_EVERY;
             for _ in 0..8 {

@@ -69,6 +69,21 @@ fn two_agents_with_one_name_are_applied_each_in_its_own_order() {
 
 const HOUR_MS: i64 = 3_600_000;
 
+/// Samples of a node that is heard all the time, the last one at the end of `during`; what they
+/// let go on, and what became of streams.
+fn samples(
+    ingest: &mut Ingest,
+    as_of: Position,
+    during: std::ops::RangeInclusive<i64>,
+) -> (Vec<(StreamId, u64)>, Vec<StreamNews>) {
+    let mut applied = Vec::new();
+    let (begin, end) = during.into_inner();
+    for ms in (begin..end).step_by(60_000).chain([end]) {
+        ingest.sample(&node(), as_of, at(ms), &mut applied);
+    }
+    (applied.iter().map(|one| place(&one.arrival)).collect(), ingest.take_news())
+}
+
 #[test]
 fn what_nobody_holds_any_more_is_lost_and_said_so() {
     let (old, new) = (stream(1), stream(2));
@@ -82,16 +97,12 @@ fn what_nobody_holds_any_more_is_lost_and_said_so() {
     ingest.sample(&node(), position(old, 9), at(0), &mut Vec::new());
     offer(&mut ingest, vec![fact(new, 1)]);
     ingest.take_news();
-    let mut sample = |ms| {
-        let mut applied = Vec::new();
-        ingest.sample(&node(), position(new, 1), at(ms), &mut applied);
-        let applied: Vec<_> = applied.iter().map(|one| place(&one.arrival)).collect();
-        (applied, ingest.take_news())
-    };
-    assert_eq!(sample(HOUR_MS - 1), (vec![], vec![]), "they may still come");
+    let mut sample = |during| samples(&mut ingest, position(new, 1), during);
+    assert_eq!(sample(0..=HOUR_MS - 1), (vec![], vec![]), "they may still come");
     let what_waited = vec![(old, 5), (old, 7), (old, 8)];
-    assert_eq!(sample(HOUR_MS), (what_waited, vec![lost(3, 4), lost(6, 6), lost(9, 9)]));
-    assert_eq!(sample(2 * HOUR_MS), (vec![], vec![]));
+    let all_lost = vec![lost(3, 4), lost(6, 6), lost(9, 9)];
+    assert_eq!(sample(HOUR_MS..=HOUR_MS), (what_waited, all_lost));
+    assert_eq!(sample(HOUR_MS..=2 * HOUR_MS), (vec![], vec![]));
     assert_eq!(ingest.waiting(), 0);
     assert_eq!(ingest.through(&node(), old), Some(Sequence(9)));
     // If one comes after all, it is not applied: its place in the order is gone.
@@ -107,23 +118,28 @@ fn nothing_is_given_up_while_it_may_still_come() {
         offer(&mut ingest, vec![fact(old, 1), fact(old, 3)]);
         ingest
     };
-    let sample = |ingest: &mut Ingest, id, ms| {
-        ingest.sample(&node(), position(id, 3), at(ms), &mut Vec::new());
-        ingest.take_news().into_iter().any(|news| matches!(news, StreamNews::Lost { .. }))
+    let loses = |ingest: &mut Ingest, id, during| {
+        let (_, news) = samples(ingest, position(id, 3), during);
+        news.into_iter().any(|news| matches!(news, StreamNews::Lost { .. }))
     };
     // The agent that has it is there, however long it takes.
     let mut ingest = gap();
-    assert!(!sample(&mut ingest, old, 9 * HOUR_MS) && !sample(&mut ingest, old, 10 * HOUR_MS));
+    assert!(!loses(&mut ingest, old, 0..=10 * HOUR_MS));
     // A new agent sends older streams first: as long as nothing of its own came, it may hold it.
     let mut ingest = gap();
-    assert!(!sample(&mut ingest, new, HOUR_MS) && !sample(&mut ingest, new, 9 * HOUR_MS));
+    assert!(!loses(&mut ingest, new, 0..=9 * HOUR_MS));
     offer(&mut ingest, vec![fact(new, 1)]);
-    assert!(sample(&mut ingest, new, 10 * HOUR_MS));
+    assert!(loses(&mut ingest, new, 9 * HOUR_MS..=10 * HOUR_MS));
     // The collector restarts: what is known to be missing is still known, and waited for anew.
     let mut first = gap();
     offer(&mut first, vec![fact(new, 1)]);
     let mut second = Ingest::restore(first.take_changes().0);
-    assert!(!sample(&mut second, new, 9 * HOUR_MS) && sample(&mut second, new, 10 * HOUR_MS));
+    assert!(!loses(&mut second, new, 9 * HOUR_MS..=10 * HOUR_MS - 1));
+    assert!(loses(&mut second, new, 10 * HOUR_MS..=10 * HOUR_MS));
+    // The node was away all the time: now that it is heard, it sends what it holds.
+    let mut ingest = gap();
+    offer(&mut ingest, vec![fact(new, 1)]);
+    assert!(!loses(&mut ingest, new, 0..=1) && !loses(&mut ingest, new, 9 * HOUR_MS..=9 * HOUR_MS));
 }
 
 #[test]

@@ -22,6 +22,8 @@ const SAMPLE_KEPT_EVERY: SignedDuration = SignedDuration::from_secs(60);
 impl Owner {
     pub(super) fn take_message(&mut self, arrived: Arrived, now: Timestamp, batch: &mut Batch) {
         let Arrived { topic, payload, retained, received_at, decoded, .. } = arrived;
+        // The clock can have been set back since: what came is no message from the future.
+        let received_at = received_at.min(now);
         let reject = |rejection: Rejection| NewReject {
             received: received_at,
             topic: topic.clone(),
