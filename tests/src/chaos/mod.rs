@@ -1,9 +1,9 @@
 //! Chaos: the real agents, collector and broker of a small site under load, while everything
 //! around them breaks by a seed; then everything is mended, and a judge counts.
 //!
-//! Three nodes, each in a network namespace ([`network`]) with a disk ([`disk`]) and a clock
-//! ([`clock`]) of its own, played a systemd on which units fail and recover ([`bus`]). What breaks
-//! when is [`fault`]'s, whether the promise was kept the [`checker`]'s. Absent: a loss of power
+//! Three nodes, each in a network namespace (`network`) with a disk (`disk`) and a clock
+//! (`clock`) of its own, played a systemd on which units fail and recover (`bus`). What breaks
+//! when is `fault`'s, whether the promise was kept the `checker`'s. Absent: a loss of power
 //! of the machine itself, which the simulation has.
 
 pub mod bus;
