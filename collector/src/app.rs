@@ -263,7 +263,7 @@ async fn tell_service_manager(queries: Queries) {
         // If the owner of the state hangs, so does this, and the watchdog sees it.
         let snapshot = queries.snapshot().await;
         service::alive();
-        let picture = http::Readiness::of(&queries.counters());
+        let picture = http::Readiness::of(&queries);
         service::status(&format!("{}; {} nodes", picture.words(), snapshot.nodes.len()));
     }
 }

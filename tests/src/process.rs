@@ -154,6 +154,13 @@ impl Service {
         }
     }
 
+    /// Sends a signal, if it runs.
+    pub fn signal(&mut self, signal: Signal) {
+        if let Some(process) = &mut self.process {
+            process.signal(signal);
+        }
+    }
+
     /// How it exited, if it was started and has.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(Process::exited)

@@ -62,6 +62,9 @@ fn a_full_disk_is_named_and_nothing_is_lost_by_it() {
     for part in ["/data/collector.db", "full", "free space on its disk"] {
         assert!(line.contains(part), "{part:?} is not in: {line}");
     }
+    let status = get_json(&collector.url("/api/v1/status")).unwrap();
+    assert_eq!(status["headline"], "The collector cannot store anything");
+    assert!(status["notes"].to_string().contains("collector.db"), "{status}");
     observer.wait_for("the agent's last failure", GENEROUS, |message| {
         message.event().is_some_and(|event| event.position.sequence.0 == EVENTS as u64)
     });

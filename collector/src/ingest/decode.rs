@@ -57,7 +57,12 @@ pub enum Decoded {
         /// What is told; none when the payload is not one of this version.
         message: Option<Box<AlertMessage>>,
     },
-    /// A retained message was cleared (an empty payload), or an ack or notice passed by.
+    /// Somebody took a retained alert back (an empty payload).
+    AlertCleared {
+        /// The alert, by its topic.
+        fingerprint: Fingerprint,
+    },
+    /// Another retained message was cleared, or an ack or notice passed by.
     Nothing,
 }
 
@@ -169,7 +174,10 @@ pub fn decode(site: &Site, topic: &str, payload: &[u8]) -> Result<Decoded, Rejec
         return Err(Rejection::new(Reason::WrongSite, detail));
     }
     if payload.is_empty() {
-        return Ok(Decoded::Nothing);
+        return Ok(match topic {
+            Topic::Alert { fingerprint } => Decoded::AlertCleared { fingerprint },
+            _ => Decoded::Nothing,
+        });
     }
     Ok(match topic {
         Topic::Event { node, kind } => {

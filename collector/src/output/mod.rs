@@ -1,4 +1,5 @@
 //! What the collector tells others. Outputs read snapshots and stored transitions, never the core.
 
+pub mod channel;
 pub mod http;
 pub mod mqtt;

@@ -15,12 +15,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::counters::Counters;
 use super::link::{self, Link, Speaker};
-use super::owner::{self, Owner};
+use super::owner::{self, Channels, Owner};
 use super::queries::Queries;
 use super::told::Asked;
 use super::{ACK_BATCHES_MAX, INBOX_BYTES_MAX, INBOX_MAX, QUESTIONS_MAX, Setup, load_rules};
 use crate::core::{Core, Record, RecordKind, Urgency};
 use crate::ingest::Ingest;
+use crate::output::channel::{ChannelReading, Progress};
 use crate::output::mqtt::{self, MqttOutput};
 use crate::store::{RecordRow, Store, StoreError};
 
@@ -30,6 +31,9 @@ const LINK_END_MAX: Duration = Duration::from_secs(12);
 /// How long a life must last for the next failure to count as a new one.
 const PROVED_AFTER: Duration = Duration::from_secs(5 * 60);
 
+/// The channels that tell what becomes of alerts.
+const CHANNELS: [&str; 2] = [mqtt::ALERTS, mqtt::NOTICES];
+
 /// Begins a life after the other until it is told to stop.
 pub(super) struct Keeper {
     pub setup: Setup,
@@ -37,6 +41,10 @@ pub(super) struct Keeper {
     /// Where questions go: to the owner of the present life, if there is one.
     pub asks: watch::Sender<Option<mpsc::Sender<Asked>>>,
     pub revision: watch::Sender<u64>,
+    /// What the channels have yet to take, for all who show it.
+    pub channels: watch::Sender<Vec<ChannelReading>>,
+    /// Why nothing can be stored, while that is so.
+    pub store_trouble: watch::Sender<Option<String>>,
     pub queries: Queries,
     pub stop: watch::Receiver<bool>,
 }
@@ -52,6 +60,10 @@ enum Failure {
     Thread(std::io::Error),
     #[error("{0}")]
     Rules(#[from] crate::rules::RulesError),
+    #[error(
+        "the store has no positions of the channels: this is a fault of pvewatch, please report"
+    )]
+    Channels,
 }
 
 impl Keeper {
@@ -79,6 +91,7 @@ impl Keeper {
                 "{failure}; nothing of it was acknowledged; starting again from the store in \
                  {delay:.0?}"
             );
+            self.store_trouble.send_replace(Some(failure.to_string()));
             let mut stop = self.stop.clone();
             tokio::select! {
                 () = sleep(delay) => {}
@@ -93,15 +106,18 @@ impl Keeper {
         Ok(opened.map_err(|_| Failure::Panicked)??)
     }
 
-    async fn live(&self, store: Store) -> Result<(), Failure> {
+    async fn live(&self, mut store: Store) -> Result<(), Failure> {
         let (inbox, incoming) = mpsc::channel(INBOX_MAX);
         let (acks_in, acks) = mpsc::channel(ACK_BATCHES_MAX);
         let (asks, questions) = mpsc::channel(QUESTIONS_MAX);
         let (ready_in, ready) = watch::channel(None);
         log::info!("store {}: epoch {}", store.path().display(), store.epoch());
-        let position = store.output_position(mqtt::NAME)?;
-        let (newest_in, newest) = watch::channel(position);
-        let (position_in, mqtt_position) = watch::channel(position);
+        let positions = store.outputs(&CHANNELS)?;
+        let progress = |(name, through)| Progress { name, through, trouble: None };
+        let progresses =
+            watch::Sender::new(CHANNELS.into_iter().zip(positions).map(progress).collect());
+        let channels = Channels::new(progresses.subscribe(), self.channels.clone());
+        let (newest_in, newest) = watch::channel(store.newest_transition()?);
         let speaker = Speaker {
             site: self.setup.site.clone(),
             collector: self.setup.collector.clone(),
@@ -114,8 +130,9 @@ impl Keeper {
             queries: self.queries.clone(),
             counters: Arc::clone(&self.counters),
             newest,
-            position: position_in,
+            progresses,
         });
+        let output = output.ok_or(Failure::Channels)?;
         let parts = owner::Parts {
             core: self.restore(&store)?,
             ingest: Ingest::restore(store.streams()?),
@@ -126,7 +143,8 @@ impl Keeper {
             acks: acks_in,
             ready: ready_in,
             newest_transition: newest_in,
-            mqtt_position,
+            channels,
+            store_trouble: self.store_trouble.clone(),
             revision: self.revision.clone(),
             counters: Arc::clone(&self.counters),
         };

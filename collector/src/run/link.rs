@@ -3,7 +3,9 @@
 //!
 //! When the inbox is full nothing more is read: the broker keeps what comes within its limits,
 //! and what it drops the agents send again. What goes out never waits for what comes in.
+//! URLs are tried in turn; with a later one in use, the earlier ones are gone back to.
 
+mod home;
 mod session;
 
 use std::collections::VecDeque;
@@ -22,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::counters::Counters;
 use super::told::{Acks, ReadyOn, Told};
 use crate::output::mqtt::MqttOutput;
+use home::Homecoming;
 use session::{Ended, Session};
 
 /// How long a connection must last to count as proved: one that is taken and closed at once
@@ -81,8 +84,11 @@ impl Speaker {
             content_type: message.content_type,
         };
         // Two collectors of one name would take the connection from each other: that is seen.
-        let client_id = format!("pvewatch-collector-{}-{}", self.site, self.collector);
-        ConnectOptions::new(client_id).will(will)
+        ConnectOptions::new(self.client_id()).will(will)
+    }
+
+    fn client_id(&self) -> String {
+        format!("pvewatch-collector-{}-{}", self.site, self.collector)
     }
 }
 
@@ -113,6 +119,7 @@ pub(super) struct Link {
     stop: watch::Receiver<bool>,
     /// Connections made so far.
     connections: u64,
+    homecoming: Homecoming,
 }
 
 /// What is to be sent as soon as there is a connection.
@@ -135,35 +142,52 @@ impl Link {
             counters: parts.counters,
             stop: parts.stop,
             connections: 0,
+            homecoming: Homecoming::default(),
         }
     }
 
     /// Works until it is told to stop, or the owner is gone; then says goodbye.
     pub(super) async fn run(mut self) {
         let mut delays = backoff();
-        let mut attempt = 0;
+        // A broker was prepared, so it has a URL.
+        let urls = self.broker.urls().to_vec();
+        let mut place = 0;
         loop {
-            let urls = self.broker.urls();
-            // A broker was prepared, so it has a URL.
-            let Some(url) = urls.get(attempt % urls.len().max(1)).cloned() else { return };
-            attempt += 1;
+            let Some(url) = urls.get(place) else { return };
             let mut stop = self.stop.clone();
             let opened = tokio::select! {
-                opened = self.open(&url) => opened,
+                opened = self.open(url) => opened,
                 _ = stop.wait_for(|stop| *stop) => None,
             };
-            if let Some(connection) = opened {
-                let since = Instant::now();
-                match self.serve(connection, &url).await {
-                    Ended::Stopped => return,
-                    Ended::Lost(cause) => log::warn!("{url}: {cause}; connecting again"),
+            let next = (place + 1) % urls.len();
+            place = match opened {
+                None => next,
+                Some(connection) => {
+                    let since = Instant::now();
+                    let ended = self.serve(connection, url, place).await;
+                    let has_proved = since.elapsed() >= PROVED_AFTER;
+                    if has_proved {
+                        delays.reset();
+                    }
+                    match ended {
+                        Ended::Stopped => return,
+                        Ended::Home(earlier) => {
+                            log::info!("{} works again: going back to it", urls[earlier]);
+                            place = earlier;
+                            continue;
+                        }
+                        Ended::Mute(cause) => {
+                            log::error!("{url}: {cause}");
+                            next
+                        }
+                        Ended::Lost(cause) => {
+                            log::warn!("{url}: {cause}; connecting again");
+                            // If it worked here, the next attempt goes to the same broker.
+                            if has_proved { place } else { next }
+                        }
+                    }
                 }
-                if since.elapsed() >= PROVED_AFTER {
-                    delays.reset();
-                    // It worked here: the next attempt goes to the same broker.
-                    attempt -= 1;
-                }
-            }
+            };
             let delay = delays.next_delay();
             tokio::select! {
                 () = sleep(delay) => {}
@@ -189,27 +213,37 @@ impl Link {
         }
     }
 
-    async fn serve(&mut self, mut connection: Connection, url: &BrokerUrl) -> Ended {
+    async fn serve(&mut self, mut connection: Connection, url: &BrokerUrl, place: usize) -> Ended {
         self.counters.connects.add(1);
         self.counters.connected.set(true);
-        let ended = self.session(&mut connection, url).await;
+        let ended = self.session(&mut connection, url, place).await;
         self.counters.connected.set(false);
-        if let Ended::Stopped = ended {
+        match ended {
             // The owner sees the end of its inbox, stores what it has, and sends its last acks.
-            self.inbox = None;
+            Ended::Stopped => self.inbox = None,
+            Ended::Home(_) | Ended::Mute(_) | Ended::Lost(_) => {
+                if let Some(inbox) = &self.inbox {
+                    // An owner that is gone needs not be told.
+                    let _ = inbox.send(Told::Disconnected).await;
+                }
+            }
+        }
+        if let Ended::Stopped | Ended::Home(_) = ended {
             let goodbye = self.say_goodbye(&mut connection);
             if timeout(GOODBYE_MAX, goodbye).await.is_err() {
                 log::warn!("{url}: the goodbye took too long: the last will speaks instead");
             }
             connection.close(GOODBYE_MAX).await;
-        } else if let Some(inbox) = &self.inbox {
-            // An owner that is gone needs not be told.
-            let _ = inbox.send(Told::Disconnected).await;
         }
         ended
     }
 
-    async fn session(&mut self, connection: &mut Connection, url: &BrokerUrl) -> Ended {
+    async fn session(
+        &mut self,
+        connection: &mut Connection,
+        url: &BrokerUrl,
+        place: usize,
+    ) -> Ended {
         let Some(inbox) = self.inbox.clone() else { return Ended::Stopped };
         self.connections += 1;
         let connection_number = self.connections;
@@ -231,6 +265,9 @@ impl Link {
             biased;
             _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
             ended = session.run(connection, &mut self.outgoing, &mut self.output) => ended,
+            earlier = self.homecoming.wait(&self.broker, &self.speaker, place) => {
+                Ended::Home(earlier)
+            }
         }
     }
 
@@ -239,8 +276,10 @@ impl Link {
         let client = connection.client();
         let offline = self.speaker.presence(Says::Offline, wall_clock());
         let offline = self.speaker.message(&offline);
+        // The owner's last acks, if it ends: what comes later goes to the next connection.
+        let owner_ends = self.inbox.is_none();
         let last_words = async {
-            while let Some(acks) = self.outgoing.acks.recv().await {
+            while owner_ends && let Some(acks) = self.outgoing.acks.recv().await {
                 self.outgoing.unsent.extend(acks);
             }
             self.outgoing.send_acks(&client, &self.speaker).await?;

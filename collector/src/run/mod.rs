@@ -97,12 +97,16 @@ impl Collector {
         let counters = Arc::new(Counters::default());
         let (life, asks) = watch::channel(None);
         let (revision, revisions) = watch::channel(0);
+        let (channels, channels_shown) = watch::channel(Vec::new());
+        let (store_trouble, trouble_shown) = watch::channel(None);
         let queries = Queries::new(queries::Parts {
             collector: setup.collector.clone(),
             counters: Arc::clone(&counters),
             reader: store.reader(),
             asks,
             revisions,
+            channels: channels_shown,
+            store_trouble: trouble_shown,
         });
         let (stop, stopped) = watch::channel(false);
         let keeper = life::Keeper {
@@ -110,6 +114,8 @@ impl Collector {
             counters,
             asks: life,
             revision,
+            channels,
+            store_trouble,
             queries: queries.clone(),
             stop: stopped,
         };

@@ -4,6 +4,7 @@
 //! fails the owner ends, and with it everything in memory that the disk does not have.
 //! It never waits for an output: acks that cannot be handed on are merged and kept.
 
+mod channels;
 mod intake;
 mod upkeep;
 
@@ -23,6 +24,7 @@ use super::told::{Acks, Asked, ReadyOn, Told};
 use crate::core::{Core, Input, Record, Snapshot, Urgency};
 use crate::ingest::{Applicable, DueAck, Ingest};
 use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
+pub(super) use channels::Channels;
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -48,8 +50,10 @@ pub(super) struct Parts {
     pub acks: mpsc::Sender<Acks>,
     pub ready: watch::Sender<ReadyOn>,
     pub newest_transition: watch::Sender<i64>,
-    /// How far the MQTT output has come in the transitions.
-    pub mqtt_position: watch::Receiver<i64>,
+    /// How far each channel has come in the transitions.
+    pub channels: Channels,
+    /// Why nothing can be stored; cleared by a commit.
+    pub store_trouble: watch::Sender<Option<String>>,
     pub revision: watch::Sender<u64>,
     pub counters: Arc<Counters>,
 }
@@ -69,8 +73,6 @@ pub(super) struct Owner {
     unanswered: HashSet<NodeName>,
     samples_kept: HashMap<NodeName, Timestamp>,
     applicable: Vec<Applicable>,
-    /// What the output's position is in the store.
-    mqtt_stored: i64,
     /// The newest connection that the link told of.
     connection: u64,
     /// When this owner began, and how the clocks have gone since.
@@ -84,7 +86,6 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn new(parts: Parts) -> Self {
-        let mqtt_stored = *parts.mqtt_position.borrow();
         Self {
             parts,
             standing: Standing::default(),
@@ -94,7 +95,6 @@ impl Owner {
             unanswered: HashSet::new(),
             samples_kept: HashMap::new(),
             applicable: Vec::new(),
-            mqtt_stored,
             connection: 0,
             begun: Instant::now(),
             pace: Pace::new(wall_clock(), Duration::ZERO),
@@ -123,7 +123,7 @@ impl Owner {
                 Ok(place) = acks.reserve(), if !self.unsent.is_empty() => Next::Acks(place),
                 _ = lazy_tick.tick() => Next::Readings,
                 _ = prune_tick.tick() => Next::Prune,
-                Ok(()) = self.parts.mqtt_position.changed() => Next::Position,
+                () = self.parts.channels.changed() => Next::Position,
                 count = self.parts.inbox.recv_many(&mut told, BATCH_MESSAGES_MAX) => match count {
                     0 => Next::End,
                     _ => Next::Batch,
@@ -199,17 +199,13 @@ impl Owner {
             }));
         }
         (batch.streams, batch.forgotten) = self.parts.ingest.take_changes();
-        // By its value: to wait for a change counts as having seen it.
-        let through = *self.parts.mqtt_position.borrow();
-        if through > self.mqtt_stored {
-            batch.outputs.push((crate::output::mqtt::NAME.to_owned(), through));
-            self.mqtt_stored = through;
-        }
+        batch.outputs = self.parts.channels.take_positions();
         self.parts.counters.waiting.set(self.parts.ingest.waiting());
         self.parts.counters.queued.set(self.parts.inbox.len());
         if !batch.is_empty() {
             let begun = Instant::now();
             let newest_transition = self.parts.store.commit(&batch)?;
+            self.parts.store_trouble.send_if_modified(|trouble| trouble.take().is_some());
             self.parts.counters.observe_commit(begun.elapsed(), messages);
             if !batch.transitions.is_empty() {
                 self.parts.newest_transition.send_replace(newest_transition);
@@ -218,6 +214,8 @@ impl Owner {
         } else if messages > 0 {
             self.parts.revision.send_modify(|revision| *revision += 1);
         }
+        let newest = *self.parts.newest_transition.borrow();
+        self.parts.channels.show(newest, &batch.outputs, wall_clock());
         self.collect_acks(&batch);
         Ok(())
     }
@@ -331,7 +329,7 @@ enum Next<'a> {
     Readings,
     /// Something may be too old.
     Prune,
-    /// An output came further.
+    /// A channel came further, or is stuck.
     Position,
     /// Messages came, or a time has come.
     Batch,

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::counters::Counters;
 use super::told::Asked;
 use crate::core::Snapshot;
+use crate::output::channel::ChannelReading;
 use crate::store::{EventFilter, EventRow, Reader, RejectRow, StoreError};
 
 /// Reads of the store at a time; more wait.
@@ -28,6 +29,8 @@ pub struct Queries {
     reads: Arc<Semaphore>,
     asks: watch::Receiver<Option<mpsc::Sender<Asked>>>,
     revisions: watch::Receiver<u64>,
+    channels: watch::Receiver<Vec<ChannelReading>>,
+    store_trouble: watch::Receiver<Option<String>>,
     last: Arc<watch::Sender<Option<Arc<Snapshot>>>>,
 }
 
@@ -48,6 +51,8 @@ pub(super) struct Parts {
     pub reader: Reader,
     pub asks: watch::Receiver<Option<mpsc::Sender<Asked>>>,
     pub revisions: watch::Receiver<u64>,
+    pub channels: watch::Receiver<Vec<ChannelReading>>,
+    pub store_trouble: watch::Receiver<Option<String>>,
 }
 
 impl Queries {
@@ -59,6 +64,8 @@ impl Queries {
             reads: Arc::new(Semaphore::new(READS_MAX)),
             asks: parts.asks,
             revisions: parts.revisions,
+            channels: parts.channels,
+            store_trouble: parts.store_trouble,
             last: Arc::new(watch::Sender::new(None)),
         }
     }
@@ -76,6 +83,16 @@ impl Queries {
     /// Changes with every stored batch: when something new can be shown.
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.revisions.clone()
+    }
+
+    /// What the channels have yet to take of what becomes of alerts.
+    pub fn channels(&self) -> Vec<ChannelReading> {
+        self.channels.borrow().clone()
+    }
+
+    /// Why nothing can be stored, in words; none if it can.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.store_trouble.borrow().clone()
     }
 
     /// Everything that is known now. Waits for the batch that is being stored.

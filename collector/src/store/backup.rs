@@ -91,7 +91,9 @@ pub fn restore(data: &Path, source: &Path) -> Result<Option<PathBuf>, BackupErro
         return Err(BackupError::NoBackup(source.to_owned()));
     }
     create_dir(data)?;
-    let _lock = Lock::acquire(&data.join(LOCK_FILE))?;
+    let lock = data.join(LOCK_FILE);
+    let _lock = Lock::acquire(&lock)?;
+    own_as(&lock, data)?;
     let store = data.join(FILE);
     let partial = beside(&store, "partial");
     let moved = |source| BackupError::File { path: store.clone(), action: "moved", source };
@@ -102,6 +104,9 @@ pub fn restore(data: &Path, source: &Path) -> Result<Option<PathBuf>, BackupErro
     }
     let before = store.exists().then(|| free_name(&store));
     if let Some(before) = &before {
+        // Then the file is the whole store, whenever this is killed. A store that is too damaged
+        // for it keeps its log.
+        let _ = take_in_log(&store);
         // The log beside the file belongs to it: left behind, it would be taken for the copy's.
         for ending in ["-wal", "-shm", ""] {
             let from = with_ending(&store, ending);
@@ -112,6 +117,12 @@ pub fn restore(data: &Path, source: &Path) -> Result<Option<PathBuf>, BackupErro
     }
     fs::rename(&partial, &store).and_then(|()| sync_folder(&store)).map_err(moved)?;
     Ok(before)
+}
+
+/// Moves what is in the log beside a store into its file.
+fn take_in_log(store: &Path) -> rusqlite::Result<()> {
+    let connection = open(store)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 /// Copies a store, gives the copy an epoch of its own, and looks whether it is whole.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use pvewatch_protocol::{Fingerprint, NodeName, Position, StreamId};
 use rusqlite::{Connection, Transaction, params};
 
-use super::rows::StreamRow;
+use super::rows::{self, StreamRow};
 
 /// How much of a rejected message is kept for a look, in bytes.
 pub const REJECT_PAYLOAD_BYTES_MAX: usize = 512;
@@ -127,11 +127,7 @@ impl Batch {
         self.write_transitions(&tx)?;
         self.write_samples(&tx)?;
         self.write_rejects(&tx)?;
-        let newest = tx
-            .prepare_cached(
-                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'transitions'",
-            )?
-            .query_row([], |row| row.get(0))?;
+        let newest = rows::newest_transition(&tx)?;
         tx.commit()?;
         Ok(newest)
     }

@@ -161,13 +161,23 @@ impl Store {
         rows::records(&self.connection).map_err(|e| StoreError::of(&self.path, "read", e))
     }
 
-    /// How far an output has come in the transitions; 0 for one that is new.
+    /// The id of the newest transition that was ever stored; 0 if none was.
     ///
     /// # Errors
-    /// As [`Store::streams`].
-    pub fn output_position(&self, output: &str) -> Result<i64, StoreError> {
-        rows::output_position(&self.connection, output)
-            .map_err(|e| StoreError::of(&self.path, "read", e))
+    /// When the file cannot be read.
+    pub fn newest_transition(&self) -> Result<i64, StoreError> {
+        rows::newest_transition(&self.connection).map_err(|e| StoreError::of(&self.path, "read", e))
+    }
+
+    /// How far each of these outputs has come in the transitions. One that is new begins at the
+    /// newest: it does not tell the past. Those of other names are forgotten, and nothing is kept
+    /// for them any more.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn outputs(&mut self, names: &[&'static str]) -> Result<Vec<i64>, StoreError> {
+        rows::outputs(&mut self.connection, names)
+            .map_err(|e| StoreError::of(&self.path, "written", e))
     }
 }
 

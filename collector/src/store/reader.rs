@@ -47,14 +47,6 @@ impl Reader {
         self.read(|connection| rows::transitions_after(connection, id, limit))
     }
 
-    /// How far an output has come in the transitions; 0 for one that is new.
-    ///
-    /// # Errors
-    /// As [`Reader::epoch`].
-    pub fn output_position(&self, output: &str) -> Result<i64, StoreError> {
-        self.read(|connection| rows::output_position(connection, output))
-    }
-
     /// At most `limit` kept samples of a node since then, the oldest first.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use pvewatch_protocol::{Epoch, Fingerprint, NodeName, Sequence, StreamId};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params, params_from_iter};
 use uuid::Uuid;
 
 use super::steady::SteadyTime;
@@ -139,12 +139,38 @@ pub(super) fn records(connection: &Connection) -> rusqlite::Result<Vec<RecordRow
         .collect()
 }
 
-pub(super) fn output_position(connection: &Connection, output: &str) -> rusqlite::Result<i64> {
-    let found = connection
-        .prepare_cached("SELECT through FROM outputs WHERE name = ?1")?
-        .query_row([output], |row| row.get(0))
-        .optional()?;
-    Ok(found.unwrap_or(0))
+pub(super) fn newest_transition(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'transitions'",
+        )?
+        .query_row([], |row| row.get(0))
+}
+
+pub(super) fn outputs(
+    connection: &mut Connection,
+    names: &[&'static str],
+) -> rusqlite::Result<Vec<i64>> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let known: Vec<String> = tx
+        .prepare("SELECT name FROM outputs")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for gone in known.iter().filter(|name| !names.contains(&name.as_str())) {
+        tx.execute("DELETE FROM outputs WHERE name = ?1", [gone])?;
+    }
+    let mut positions = Vec::with_capacity(names.len());
+    for name in names {
+        tx.execute(
+            "INSERT OR IGNORE INTO outputs SELECT ?1, \
+             coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'transitions'), 0)",
+            [name],
+        )?;
+        let through = "SELECT through FROM outputs WHERE name = ?1";
+        positions.push(tx.query_row(through, [name], |row| row.get(0))?);
+    }
+    tx.commit()?;
+    Ok(positions)
 }
 
 pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<Epoch> {

@@ -79,6 +79,12 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE streams ADD COLUMN known INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    -- Alerts and notices are told apart: each is a channel with a position of its own.
+    INSERT INTO outputs SELECT channel, coalesce((SELECT through FROM outputs WHERE name = 'mqtt'), 0)
+        FROM (SELECT 'mqtt-alerts' AS channel UNION SELECT 'mqtt-notices');
+    DELETE FROM outputs WHERE name = 'mqtt';
+",
 ];
 
 /// Brings the file to the newest schema; each migration is one transaction.

@@ -8,7 +8,7 @@ use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::page::{Input, Part, render};
 use pvewatch_protocol::AlertState;
 
-use crate::site::{check_golden, empty_snapshot, events, picture, snapshot};
+use crate::site::{channel, check_golden, empty_snapshot, events, picture, snapshot};
 
 fn page(picture: Picture) -> String {
     render(&Input { picture, events: events() }, Part::Whole)
@@ -48,9 +48,22 @@ fn the_first_sentence_says_whether_all_is_well() {
     let unconnected = picture(well.clone());
     unconnected.counters.connected.set(false);
     assert_eq!(headline(unconnected), "The collector has no connection to the broker");
-    let catching_up = picture(well);
+    let catching_up = picture(well.clone());
     catching_up.counters.ready.set(false);
     assert_eq!(headline(catching_up), "The collector is catching up");
+    let full = Picture { store_trouble: Some("the disk is full".to_owned()), ..picture(well) };
+    full.counters.connected.set(false);
+    assert_eq!(headline(full.clone()), "The collector cannot store anything");
+    assert!(page(full).contains("the disk is full."));
+}
+
+#[test]
+fn a_channel_that_is_stuck_is_said_and_why() {
+    let mut stuck = picture(with_alerts(|_| false));
+    stuck.channels[1] = channel("mqtt-notices", 3, Some((7260, "the broker refuses it")));
+    let said = "3 steps of alerts could not be told through mqtt-notices for 2 h 1 min: the broker \
+                refuses it.";
+    assert!(page(stuck).contains(said));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
 use pvewatch_collector::fleet::{EntityKind, FleetCounters, Node, NodeView, Unit};
 use pvewatch_collector::ingest::Reason;
+use pvewatch_collector::output::channel::ChannelReading;
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::store::EventRow;
 use pvewatch_protocol::{CollectorName, NodeName, Sequence, Site, StreamId, codec};
@@ -116,7 +117,19 @@ pub fn picture(snapshot: Snapshot) -> Picture {
         snapshot: Arc::new(snapshot),
         counters: Arc::new(counters),
         collector: CollectorName::default(),
+        channels: vec![channel("mqtt-alerts", 0, None), channel("mqtt-notices", 0, None)],
+        store_trouble: None,
         now: now(),
+    }
+}
+
+/// A channel that has yet to take `untold` steps, for as many seconds and reason as `stuck` says.
+pub fn channel(name: &'static str, untold: u64, stuck: Option<(i64, &str)>) -> ChannelReading {
+    ChannelReading {
+        name,
+        untold,
+        since: stuck.map(|(seconds, _)| now() - seconds.seconds()),
+        trouble: stuck.map(|(_, trouble)| trouble.to_owned()),
     }
 }
 

@@ -8,7 +8,8 @@ use pvewatch_collector::core::{Core, Input};
 use pvewatch_collector::fleet::Version;
 use pvewatch_collector::rules::{RuleSet, Source};
 use pvewatch_collector::store::{Batch, NewEvent, NewRecord, NewTransition, Store, StreamRow};
-use pvewatch_protocol::{AlertState, Event, Sequence, Site, StreamId, codec};
+use pvewatch_edge::mqtt::Message;
+use pvewatch_protocol::{AlertState, Event, Sequence, Site, StreamId, Topic, codec};
 use tempfile::TempDir;
 
 use crate::peer::*;
@@ -116,5 +117,24 @@ async fn a_channel_that_is_away_neither_blocks_nor_loses() {
     for expected in [AlertState::Firing, AlertState::Resolved] {
         assert_eq!(peer.wait("a notice", notice).await.status, expected);
     }
+    running.stop().await;
+}
+
+/// As another collector does that has a new store, and knows nothing of an alert.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_somebody_takes_back_although_it_fires_is_there_again() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    peer.publish(&unit_event(stream(), 1, "failed")).await;
+    let told = peer.wait("the alert", alert).await;
+    let topic = Topic::Alert { fingerprint: told.fingerprint }.at(&Site::default());
+    let cleared = Message::new(topic, Vec::new()).retained();
+    peer.connection.client().publish(cleared).await.unwrap();
+    assert_eq!(peer.wait("the alert again", alert).await, told);
+    // Nobody is told twice for it.
+    peer.wait("the notice", notice).await;
+    assert_eq!(running.queries().counters().notices.get(), 1);
     running.stop().await;
 }

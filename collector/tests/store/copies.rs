@@ -107,6 +107,8 @@ fn restoring_keeps_the_store_that_was_there_with_its_log() {
         std::fs::copy(entry.path(), killed.path().join(entry.file_name())).unwrap();
     }
     let before = restore(killed.path(), &file).unwrap().unwrap();
+    let log = before.with_file_name("collector.db.before-restore-1-wal");
+    assert!(!log.exists(), "the file alone is the whole store, whenever the restore is killed");
     let restored = Store::open(killed.path()).unwrap();
     assert_eq!(restored.streams().unwrap()[0].through, Sequence(1));
     drop(restored);
@@ -114,6 +116,24 @@ fn restoring_keeps_the_store_that_was_there_with_its_log() {
     assert_ne!(again, before);
     let first = Store::open(killed.path()).unwrap();
     assert_eq!(first.streams().unwrap()[0].through, Sequence(2), "nothing of it was lost");
+}
+
+/// Restoring is root's work, collecting is not.
+#[test]
+fn what_root_restores_belongs_to_whom_the_folder_belongs() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (dir, copies) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = copies.path().join("a.db");
+    drop(Store::open(copies.path()).unwrap());
+    backup(copies.path(), &file).unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(12345), Some(12345)).unwrap();
+    restore(dir.path(), &file).unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        let owner = std::os::unix::fs::MetadataExt::uid(&entry.metadata().unwrap());
+        assert_eq!(owner, 12345, "{}", entry.path().display());
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_batch_is_there_after_a_crash_and_the_epoch_stays() {
             fingerprint: Fingerprint::of([]),
             body: "{}".into(),
         }],
-        outputs: vec![("mqtt".into(), 1)],
+        outputs: vec![("mqtt-alerts".into(), 1)],
         samples: vec![NewSample { node: node("pve1"), received: at(1), body: "{}".into() }],
         ..events(2)
     };
@@ -48,13 +48,12 @@ fn a_batch_is_there_after_a_crash_and_the_epoch_stays() {
         std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
     }
     assert!(copy.path().join("collector.db-wal").metadata().unwrap().len() > 0);
-    let again = Store::open(copy.path()).unwrap();
+    let mut again = Store::open(copy.path()).unwrap();
     assert_eq!(again.epoch(), epoch);
     assert_eq!(again.streams().unwrap(), [row]);
     let records = again.records().unwrap();
     assert_eq!((records.len(), records[0].key.as_str()), (1, "pve1"));
-    assert_eq!(again.output_position("mqtt").unwrap(), 1);
-    assert_eq!(again.output_position("other").unwrap(), 0);
+    assert_eq!(again.outputs(&["mqtt-alerts", "mqtt-notices"]).unwrap(), [1, 0]);
     let reader = again.reader();
     assert_eq!(reader.transitions_after(0, 10).unwrap().len(), 1);
     assert_eq!(reader.samples(&node("pve1"), at(0), 10).unwrap().len(), 1);

@@ -173,7 +173,8 @@ fn transitions_wait_for_their_output_however_old_they_are() {
         fingerprint: Fingerprint::of([]),
         body: "{}".into(),
     };
-    let outputs = |through| vec![("mqtt".into(), through)];
+    store.outputs(&["slow"]).unwrap();
+    let outputs = |through| vec![("slow".into(), through)];
     let transitions = (1..=5).map(transition).collect();
     store.commit(&Batch { transitions, ..Batch::default() }).unwrap();
     let retention = Retention { events_age_max: Duration::from_secs(3600), ..Retention::default() };
@@ -190,13 +191,36 @@ fn transitions_wait_for_their_output_however_old_they_are() {
 }
 
 #[test]
+fn a_new_output_does_not_tell_the_past_and_one_that_is_gone_keeps_nothing() {
+    let dir = TempDir::new().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.outputs(&["first"]).unwrap(), [0]);
+    let transition =
+        || NewTransition { at: at(1), fingerprint: Fingerprint::of([]), body: "{}".into() };
+    let transitions = vec![transition(), transition()];
+    store.commit(&Batch { transitions, ..Batch::default() }).unwrap();
+    assert_eq!(store.newest_transition().unwrap(), 2);
+    assert_eq!(store.outputs(&["first", "second"]).unwrap(), [0, 2]);
+    let retention = Retention { events_age_max: Duration::from_secs(60), ..Retention::default() };
+    let left = |store: &mut Store| {
+        store.prune(&retention, at(9000), Duration::from_secs(9000)).unwrap();
+        store.reader().transitions_after(0, 10).unwrap().len()
+    };
+    assert_eq!(left(&mut store), 2, "the first has taken none");
+    assert_eq!(store.outputs(&["second"]).unwrap(), [2]);
+    assert_eq!(left(&mut store), 0);
+    assert_eq!(store.newest_transition().unwrap(), 2, "numbers are not used twice");
+}
+
+#[test]
 fn an_output_that_is_away_for_too_long_loses_the_oldest_and_it_is_counted() {
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     let transition =
         || NewTransition { at: at(1), fingerprint: Fingerprint::of([]), body: "{}".into() };
     let many = std::iter::repeat_with(transition).take(101_500).collect();
-    let outputs = vec![("mqtt".into(), 500)];
+    store.outputs(&["slow"]).unwrap();
+    let outputs = vec![("slow".into(), 500)];
     store.commit(&Batch { transitions: many, outputs, ..Batch::default() }).unwrap();
     let steps = prune_all(&mut store, &Retention::default(), at(2));
     let untold: usize = steps.iter().map(|step| step.transitions_untold).sum();

@@ -17,7 +17,7 @@ use serde_json::Value;
 pub use agent::Agent;
 pub use alertmanager::Alertmanager;
 pub use collector::Collector;
-pub use mosquitto::{Mosquitto, Security};
+pub use mosquitto::{MUTE, Mosquitto, Security};
 pub use prometheus::{Prometheus, promtool};
 
 use crate::deadline::look_until;

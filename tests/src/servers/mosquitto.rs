@@ -12,6 +12,9 @@ use crate::certificates::{Authority, Identity};
 use crate::process::Service;
 use crate::subscriber::{Access, Tls};
 
+/// Lines of an ACL file: everybody may say everything, and nobody hears it.
+pub const MUTE: &str = "topic write #\n";
+
 /// Who may connect.
 #[derive(Debug, Clone)]
 pub enum Security {
@@ -19,6 +22,8 @@ pub enum Security {
     Open,
     /// Anybody, and nobody hears of it: what is published is acknowledged and passed on to no one.
     Mute,
+    /// Anybody, within these lines of an ACL file, which [`Mosquitto::allow`] can replace.
+    Rules(String),
     /// Who knows the password.
     Password {
         /// The one user.
@@ -79,7 +84,7 @@ impl Mosquitto {
     pub fn access(&self, identity: Option<Identity>) -> Access {
         let mut access = Access::plain(self.port);
         match &self.security {
-            Security::Open | Security::Mute => {}
+            Security::Open | Security::Mute | Security::Rules(_) => {}
             Security::Password { user, password } => {
                 access.user = Some((user.clone(), password.clone()));
             }
@@ -109,6 +114,17 @@ impl Mosquitto {
         wait_until_up(self.service.start(), || listens(port));
     }
 
+    /// Replaces its ACL file while it runs.
+    ///
+    /// # Panics
+    /// When it was not started with one.
+    #[track_caller]
+    pub fn allow(&mut self, rules: &str) {
+        assert!(matches!(self.security, Security::Rules(_)), "it has no ACL file to replace");
+        fs::write(self.file("acl"), rules).expect("the directory can be written");
+        self.service.signal(Signal::HUP);
+    }
+
     fn file(&self, name: &str) -> String {
         self.directory.path().join(name).display().to_string()
     }
@@ -118,7 +134,7 @@ impl Mosquitto {
             "listener {} 127.0.0.1\nallow_anonymous {}\npersistence false\nlog_dest stderr\n\
              max_queued_messages 100000\nmax_inflight_messages 200\nset_tcp_nodelay true\n",
             self.port,
-            matches!(self.security, Security::Open | Security::Mute),
+            matches!(self.security, Security::Open | Security::Mute | Security::Rules(_)),
         );
         if geteuid().is_root() {
             // Otherwise it becomes the user `mosquitto`, who cannot read this directory.
@@ -126,9 +142,12 @@ impl Mosquitto {
         }
         match &self.security {
             Security::Open => {}
-            Security::Mute => {
-                fs::write(self.file("acl"), "topic write #\n")
-                    .expect("the directory can be written");
+            Security::Mute | Security::Rules(_) => {
+                let rules = match &self.security {
+                    Security::Rules(rules) => rules,
+                    _ => MUTE,
+                };
+                fs::write(self.file("acl"), rules).expect("the directory can be written");
                 text += &format!("acl_file {}\n", self.file("acl"));
             }
             Security::Password { user, password } => {

@@ -6,6 +6,7 @@
 //! and belongs behind a proxy where others can reach it.
 
 pub mod api;
+mod channels;
 mod condition;
 mod delivery;
 mod error;

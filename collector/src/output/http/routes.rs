@@ -125,10 +125,12 @@ async fn rules(State(queries): State<Queries>) -> Result<Response, ApiError> {
 }
 
 async fn readyz(State(queries): State<Queries>) -> (StatusCode, String) {
-    let readiness = Readiness::of(&queries.counters());
+    let readiness = Readiness::of(&queries);
     let status = match readiness {
         Readiness::Ready => StatusCode::OK,
-        Readiness::NotConnected | Readiness::CatchingUp => StatusCode::SERVICE_UNAVAILABLE,
+        Readiness::StoreFails | Readiness::NotConnected | Readiness::CatchingUp => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     (status, format!("{}\n", readiness.words()))
 }
@@ -172,6 +174,8 @@ async fn look(queries: &Queries) -> Result<Picture, ApiError> {
         snapshot,
         counters: queries.counters(),
         collector: queries.collector().clone(),
+        channels: queries.channels(),
+        store_trouble: queries.store_trouble(),
         now: wall_clock(),
     })
 }

@@ -3,8 +3,9 @@
 //! The broker's retained messages come first. They are complete when this connection's own
 //! birth message has come back and no retained message followed it for a moment: Mosquitto
 //! sends them in order, rmqtt beside what is published meanwhile.
+//!
+//! A broker that passes nothing on, not even this collector's own word, is left.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +15,14 @@ use pvewatch_edge::mqtt::{
 };
 use pvewatch_protocol::topic::filter;
 use pvewatch_protocol::{
-    AlertMessage, CollectorName, CollectorPresence, Fingerprint, PresenceState, Topic, codec,
+    CollectorName, CollectorPresence, Fingerprint, PresenceState, Topic, codec,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Outgoing, Says, Speaker, wall_clock};
 use crate::ingest::{Decoded, decode};
-use crate::output::mqtt::MqttOutput;
+use crate::output::mqtt::{CLEARED_MAX, MqttOutput, Retained, Voice};
 use crate::run::told::{Arrived, Told};
 use crate::run::{INBOX_BYTES_MAX, MESSAGE_BYTES};
 
@@ -29,8 +30,11 @@ use crate::run::{INBOX_BYTES_MAX, MESSAGE_BYTES};
 /// retained messages count as complete.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// How long a broker may pass nothing on, of its own or of ours, before the birth message has come
-/// back. Shorter than it takes for a connection to count as proved: the next broker is tried.
+/// When the broker has passed nothing on for so long, this collector says again how it is, and
+/// that must come back. Nodes send samples more often than that, if there are any.
+const HEARD_EVERY: Duration = Duration::from_secs(20);
+
+/// How long it may take for this collector's own word to come back.
 const MUTE_MAX: Duration = Duration::from_secs(20);
 
 /// Why a session ended.
@@ -40,6 +44,10 @@ pub(super) enum Ended {
     Stopped,
     /// The connection cannot be used any longer, and why.
     Lost(String),
+    /// The broker takes messages and passes none on: another one may be better.
+    Mute(String),
+    /// An earlier broker of the list works again: this one.
+    Home(usize),
 }
 
 /// What a session works with.
@@ -54,16 +62,19 @@ pub(super) struct Session<'a> {
     pub birth: CollectorPresence,
 }
 
-/// Retained alerts of this collector, as the broker has them.
-type Retained = HashMap<Fingerprint, AlertMessage>;
-
-/// What is known of the retained messages.
-#[derive(Default)]
+/// What reading has learned, and whom it tells.
 struct Reading {
-    alerts: Retained,
+    retained: Retained,
     complete: Option<oneshot::Sender<Retained>>,
     /// When they count as complete; none before the birth message came back.
     quiet_at: Option<Instant>,
+    /// Counts what came in.
+    heard: watch::Sender<u64>,
+    /// Asks for this collector's word, when nothing came in for long.
+    word_wanted: watch::Sender<u64>,
+    /// Alerts that were taken back; those that find no room are looked at with the next
+    /// connection.
+    cleared: mpsc::Sender<Fingerprint>,
 }
 
 impl Session<'_> {
@@ -77,34 +88,48 @@ impl Session<'_> {
         // Whoever listens hears that it is ready before anything that follows from it.
         let (said_ready, mut ready) = watch::channel(false);
         let (complete, retained) = oneshot::channel();
-        let reading = Reading { complete: Some(complete), ..Reading::default() };
+        let (heard, hearing) = watch::channel(0);
+        let (word_wanted, wanted) = watch::channel(0);
+        let (cleared, mut taken_back) = mpsc::channel(CLEARED_MAX);
+        let reading = Reading {
+            retained: Retained::default(),
+            complete: Some(complete),
+            quiet_at: None,
+            heard,
+            word_wanted,
+            cleared,
+        };
+        let voice = Voice { client: self.client.clone(), heard: hearing };
         let speak = async {
             // The other half lives as long as this session.
             let Ok(retained) = retained.await else { return std::future::pending().await };
             if ready.wait_for(|ready| *ready).await.is_err() {
                 return std::future::pending().await;
             }
-            output.speak(&self.client, retained).await
+            output.speak(&voice, &retained, &mut taken_back).await
         };
         tokio::select! {
             ended = self.read(connection, reading) => ended,
             // What ends these is the end of the connection, and reading knows why.
-            ended = self.send(outgoing, &said_ready) => ended,
+            ended = self.send(outgoing, &said_ready, wanted) => ended,
             ended = speak => Ended::Lost(format!("alerts cannot be published: {ended}")),
         }
     }
 
     async fn read(&self, connection: &mut Connection, mut reading: Reading) -> Ended {
-        let mut heard_at = Instant::now();
+        // Since when nothing came in, and whether this collector's own word must come next: its
+        // birth message is on its way.
+        let mut silent_since = Instant::now();
+        let mut word_is_due = true;
         loop {
             let quiet_at = reading.quiet_at;
-            let is_waiting = reading.complete.is_some() && quiet_at.is_none();
             let quiet = async {
                 match quiet_at {
                     Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
+            let patience = if word_is_due { MUTE_MAX } else { HEARD_EVERY };
             let incoming = tokio::select! {
                 biased;
                 incoming = connection.next() => incoming,
@@ -112,23 +137,30 @@ impl Session<'_> {
                     reading.quiet_at = None;
                     if let Some(complete) = reading.complete.take() {
                         // Nobody waits for them while the collector is not ready to speak.
-                        let _ = complete.send(std::mem::take(&mut reading.alerts));
+                        let _ = complete.send(std::mem::take(&mut reading.retained));
                         if self.inbox.send(Told::RetainedRead).await.is_err() {
                             return Ended::Stopped;
                         }
                     }
                     continue;
                 }
-                () = sleep_until(heard_at + MUTE_MAX), if is_waiting => {
-                    return Ended::Lost(format!(
-                        "the broker takes messages and passes none on, not even this collector's \
-                         own, for {MUTE_MAX:?}: allow its user to read below pvewatch/v1/{}/",
-                        self.speaker.site
-                    ));
+                () = sleep_until(silent_since + patience) => {
+                    if word_is_due {
+                        return self.mute();
+                    }
+                    reading.word_wanted.send_modify(|count| *count += 1);
+                    (silent_since, word_is_due) = (Instant::now(), true);
+                    continue;
                 }
             };
             let ended = match incoming {
-                Ok(Incoming::Message(received)) => self.take(received, &mut reading).await,
+                Ok(Incoming::Message(received)) => {
+                    // Until the birth message is back nothing else proves that it will be.
+                    let is_read = reading.complete.is_none() || reading.quiet_at.is_some();
+                    let ended = self.take(received, &mut reading).await;
+                    (silent_since, word_is_due) = (Instant::now(), !is_read);
+                    ended
+                }
                 Ok(Incoming::Subscribed { reasons, .. }) => self.check_subscription(&reasons),
                 Ok(Incoming::PublishAcked { reason, .. }) => {
                     self.check_publish(reason);
@@ -139,13 +171,21 @@ impl Session<'_> {
             if let Some(ended) = ended {
                 return ended;
             }
-            heard_at = Instant::now();
         }
+    }
+
+    fn mute(&self) -> Ended {
+        Ended::Mute(format!(
+            "the broker takes messages and passes none on, not even this collector's own, for \
+             {MUTE_MAX:?}: allow its user to read below pvewatch/v1/{}/",
+            self.speaker.site
+        ))
     }
 
     async fn take(&self, received: Received, reading: &mut Reading) -> Option<Ended> {
         let Received { topic, payload, retained, .. } = received;
         let decoded = decode(&self.speaker.site, &topic, &payload);
+        reading.heard.send_modify(|count| *count += 1);
         if retained && let Some(quiet_at) = &mut reading.quiet_at {
             *quiet_at = Instant::now() + QUIET;
         }
@@ -154,14 +194,18 @@ impl Session<'_> {
                 self.hear_collector(collector, presence, retained, reading);
                 return None;
             }
-            Ok(Decoded::Alert { message, .. }) => {
+            Ok(Decoded::Alert { fingerprint, message }) => {
                 if let Some(message) = message
                     && retained
-                    && message.collector == self.speaker.collector
                     && reading.complete.is_some()
                 {
-                    reading.alerts.insert(message.fingerprint, message.as_ref().clone());
+                    reading.retained.alerts.insert(*fingerprint, message.as_ref().clone());
                 }
+                return None;
+            }
+            Ok(Decoded::AlertCleared { fingerprint }) => {
+                // Without room it is looked at with the next connection.
+                let _ = reading.cleared.try_send(*fingerprint);
                 return None;
             }
             Ok(Decoded::Nothing) => return None,
@@ -185,6 +229,11 @@ impl Session<'_> {
         reading: &mut Reading,
     ) {
         if *collector != self.speaker.collector {
+            let online = &mut reading.retained.online;
+            match presence.state {
+                PresenceState::Online => online.insert(collector.clone()),
+                PresenceState::Offline => online.remove(collector),
+            };
             return;
         }
         if *presence == self.birth {
@@ -235,8 +284,13 @@ impl Session<'_> {
         filters
     }
 
-    async fn send(&self, outgoing: &mut Outgoing, said_ready: &watch::Sender<bool>) -> Ended {
-        match self.try_send(outgoing, said_ready).await {
+    async fn send(
+        &self,
+        outgoing: &mut Outgoing,
+        said_ready: &watch::Sender<bool>,
+        word_wanted: watch::Receiver<u64>,
+    ) -> Ended {
+        match self.try_send(outgoing, said_ready, word_wanted).await {
             Ok(ended) => ended,
             // Reading learns the cause, and ends the session with it.
             Err(PublishError::Closed) => std::future::pending().await,
@@ -248,16 +302,18 @@ impl Session<'_> {
         &self,
         outgoing: &mut Outgoing,
         said_ready: &watch::Sender<bool>,
+        mut word_wanted: watch::Receiver<u64>,
     ) -> Result<Ended, PublishError> {
         let subscriptions = self.filters().into_iter().map(Subscription::new).collect();
         self.client.subscribe(subscriptions).await?;
         self.client.publish(self.speaker.message(&self.birth)).await?;
         let mut was_ready = false;
+        let mut says_again = false;
         loop {
             outgoing.send_acks(&self.client, self.speaker).await?;
             let is_ready = *outgoing.ready.borrow_and_update() == Some(self.number);
-            if is_ready != was_ready {
-                was_ready = is_ready;
+            if is_ready != was_ready || says_again {
+                (was_ready, says_again) = (is_ready, false);
                 let says = if is_ready { Says::Ready } else { Says::CatchingUp };
                 let presence = self.speaker.presence(says, wall_clock());
                 self.client.publish(self.speaker.message(&presence)).await?;
@@ -273,6 +329,8 @@ impl Session<'_> {
                         return Ok(Ended::Stopped);
                     }
                 }
+                // Reading lives as long as this.
+                Ok(()) = word_wanted.changed() => says_again = true,
             }
         }
     }

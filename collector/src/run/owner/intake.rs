@@ -98,7 +98,12 @@ impl Owner {
                 self.tell_core(now, Input::NodePresence { node, presence, received_at }, batch);
             }
             // Collectors and their alerts concern the connection alone.
-            Ok(Decoded::CollectorPresence { .. } | Decoded::Alert { .. } | Decoded::Nothing) => {}
+            Ok(
+                Decoded::CollectorPresence { .. }
+                | Decoded::Alert { .. }
+                | Decoded::AlertCleared { .. }
+                | Decoded::Nothing,
+            ) => {}
         }
     }
 

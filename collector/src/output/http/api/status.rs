@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use pvewatch_protocol::{AlertState, CollectorName, Site};
 use serde::{Deserialize, Serialize};
 
+use crate::output::channel::ChannelReading;
 use crate::output::http::condition::Condition;
 use crate::output::http::page::Headline;
 use crate::output::http::picture::{Picture, Readiness};
@@ -44,6 +45,30 @@ impl DeliveryAnswer {
     }
 }
 
+/// A channel through which steps of alerts are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelAnswer {
+    /// Its name.
+    pub name: String,
+    /// Steps of alerts that it has yet to take.
+    pub untold_transitions: u64,
+    /// Since when it has taken none although there are some.
+    pub stuck_since: Option<Timestamp>,
+    /// Why, if that is known.
+    pub trouble: Option<String>,
+}
+
+impl ChannelAnswer {
+    fn of(channel: &ChannelReading) -> Self {
+        Self {
+            name: channel.name.to_owned(),
+            untold_transitions: channel.untold,
+            stuck_since: channel.since,
+            trouble: channel.trouble.clone(),
+        }
+    }
+}
+
 /// The answer of `/api/v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusAnswer {
@@ -76,13 +101,16 @@ pub struct StatusAnswer {
     /// How events arrived.
     #[serde(default)]
     pub delivery: DeliveryAnswer,
+    /// The channels through which steps of alerts are told.
+    #[serde(default)]
+    pub channels: Vec<ChannelAnswer>,
 }
 
 impl StatusAnswer {
     /// Answers.
     pub fn of(picture: &Picture) -> Self {
         let snapshot = &picture.snapshot;
-        let readiness = Readiness::of(&picture.counters);
+        let readiness = picture.readiness();
         let headline = Headline::of(picture);
         let online = |node| Condition::of(node) == Condition::Online;
         let count = |state| snapshot.alerts.iter().filter(|alert| alert.state() == state).count();
@@ -101,6 +129,7 @@ impl StatusAnswer {
             alerts_firing: count(AlertState::Firing),
             alerts_pending: count(AlertState::Pending),
             delivery: DeliveryAnswer::of(picture),
+            channels: picture.channels.iter().map(ChannelAnswer::of).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::families::Families;
 use crate::core;
+use crate::output::http::channels::stuck_seconds;
 use crate::output::http::picture::{Picture, Readiness};
 use crate::run::{BATCH_BOUNDS, Counters, SECONDS_BOUNDS};
 
@@ -89,7 +90,7 @@ pub fn write(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
         "Which collector of which site this is; always 1.",
         [([("site", site), ("collector", collector)], 1_u32)],
     )?;
-    let ready = Readiness::of(counters) == Readiness::Ready;
+    let ready = picture.readiness() == Readiness::Ready;
     for (name, help, is) in [
         ("pvewatch_ready", "Whether the collector speaks for the site's alerts.", ready),
         ("pvewatch_broker_connected", "Whether the broker is connected.", counters.connected.get()),
@@ -112,7 +113,22 @@ pub fn write(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
     for (name, help, read) in CORE_TOTALS {
         families.one_counter(name, help, read(&picture.snapshot.counters))?;
     }
+    write_channels(families, picture)?;
     write_flow(families, counters)
+}
+
+fn write_channels(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
+    let channels = || picture.channels.iter().map(|channel| ([("channel", channel.name)], channel));
+    families.gauge(
+        "pvewatch_channel_untold_transitions",
+        "Steps of alerts that a channel has yet to take.",
+        channels().map(|(labels, channel)| (labels, channel.untold)),
+    )?;
+    families.gauge(
+        "pvewatch_channel_stuck_seconds",
+        "For how long a channel has taken no step although there are some; 0 if there are none.",
+        channels().map(|(labels, channel)| (labels, stuck_seconds(channel, picture.now))),
+    )
 }
 
 fn write_flow(families: &mut Families<'_>, counters: &Counters) -> fmt::Result {

@@ -6,6 +6,7 @@ use pvewatch_protocol::AlertState;
 use serde::Serialize;
 
 use crate::alerts::Alert;
+use crate::output::http::channels;
 use crate::output::http::condition::Condition;
 use crate::output::http::picture::{Picture, Readiness};
 use crate::output::http::words::Tone;
@@ -36,7 +37,7 @@ impl Headline {
         };
         let firing: Vec<&Alert> = in_state(AlertState::Firing).collect();
         let pending = in_state(AlertState::Pending).count();
-        let readiness = Readiness::of(&picture.counters);
+        let readiness = picture.readiness();
         let node_count = snapshot.nodes.len();
         let (tone, text) = if !firing.is_empty() {
             (worst(&firing), firing_words(&firing))
@@ -58,6 +59,8 @@ impl Headline {
             let more = counted(pending, "alert is", "alerts are");
             notes.push(format!("{more} pending."));
         }
+        notes.extend(picture.store_trouble.iter().map(|trouble| format!("{trouble}.")));
+        notes.extend(channels::notes(&picture.channels, picture.now));
         notes.extend(unheard_note(picture));
         let errors = snapshot.rules.iter().filter(|rule| rule.errors > 0).count();
         if errors > 0 {
@@ -93,6 +96,7 @@ fn firing_words(firing: &[&Alert]) -> String {
 
 fn unready_words(readiness: Readiness) -> &'static str {
     match readiness {
+        Readiness::StoreFails => "The collector cannot store anything",
         Readiness::NotConnected => "The collector has no connection to the broker",
         Readiness::CatchingUp | Readiness::Ready => "The collector is catching up",
     }
