@@ -54,6 +54,13 @@ pub fn run(plan: &Plan, idle: Duration) -> Report {
     let mut figures = Vec::new();
     figures.extend(figures_of("idle", &processes, &quiet));
     figures.extend(figures_of(&format!("{CHANGES_PER_SECOND} changes/s"), &processes, &busy));
+    let cost = busy[0].cost;
+    let events = CHANGES_PER_SECOND as f64 * cost.seconds;
+    figures.push(Figure::new(
+        format!("{CHANGES_PER_SECOND} changes/s: agent: written to disk for an event"),
+        cost.written_bytes as f64 / events,
+        "B",
+    ));
     let minutes = idle.as_secs_f64() / 60.0;
     let setting = format!("{minutes} min idle, {IDLE_UNITS} units, {}", stage.setting());
     let oddities = stage.listener.oddities();

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::middle::Via;
+use super::usage::written_bytes;
 use crate::deadline::{Deadline, GENEROUS, eventually};
 use crate::process::Process;
 use crate::servers::{Mosquitto, Security, free_port, get};
@@ -133,8 +134,7 @@ impl BenchSite {
     /// Bytes that the collector has caused to be written to disk since it began, as the kernel
     /// counts them; none where it does not.
     pub fn written_bytes(&self) -> Option<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/io", self.process.id())).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
+        written_bytes(self.process.id()).ok().map(|bytes| bytes as f64)
     }
 
     /// Ends the collector in peace and gives its store, closed and complete.

@@ -40,6 +40,7 @@ pub struct Meter {
     id: u32,
     since: Timestamp,
     at_start: Processor,
+    written_at_start: u64,
     switches: BTreeMap<u32, u64>,
     wake_ups: u64,
 }
@@ -55,6 +56,8 @@ pub struct Cost {
     pub children_cpu_percent: f64,
     /// Context switches of all its threads, a second.
     pub wake_ups_per_second: f64,
+    /// What it had the disks write, in bytes; whole pages count.
+    pub written_bytes: u64,
 }
 
 impl Meter {
@@ -63,8 +66,14 @@ impl Meter {
     /// # Errors
     /// When the process is gone.
     pub fn start(id: u32) -> io::Result<Self> {
-        let at_start = processor(id)?;
-        Ok(Self { id, since: now(), at_start, switches: switches(id)?, wake_ups: 0 })
+        Ok(Self {
+            id,
+            since: now(),
+            at_start: processor(id)?,
+            written_at_start: written_bytes(id)?,
+            switches: switches(id)?,
+            wake_ups: 0,
+        })
     }
 
     /// Takes note of the threads; to be called now and then, since the counts of a thread are
@@ -96,6 +105,7 @@ impl Meter {
             cpu_percent: percent(self.at_start.own_seconds, spent.own_seconds),
             children_cpu_percent: percent(self.at_start.children_seconds, spent.children_seconds),
             wake_ups_per_second: self.wake_ups as f64 / seconds,
+            written_bytes: written_bytes(self.id)?.saturating_sub(self.written_at_start),
         })
     }
 }
@@ -120,6 +130,15 @@ pub fn processor(id: u32) -> io::Result<Processor> {
     parse_processor(&stat, ticks_per_second).ok_or_else(|| gone(id))
 }
 
+/// Reads what a process has had the disks write since it began, in bytes.
+///
+/// # Errors
+/// When the process is gone, or is somebody else's.
+pub fn written_bytes(id: u32) -> io::Result<u64> {
+    let counts = fs::read_to_string(format!("/proc/{id}/io"))?;
+    number_of(&counts, "write_bytes").ok_or_else(|| gone(id))
+}
+
 /// The context switches of each thread.
 fn switches(id: u32) -> io::Result<BTreeMap<u32, u64>> {
     let threads = fs::read_dir(format!("/proc/{id}/task"))?.flatten();
@@ -137,7 +156,7 @@ fn gone(id: u32) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("process {id} has ended"))
 }
 
-/// The number after a name at the beginning of a line, as in `status` and `smaps_rollup`.
+/// The number after a name at the beginning of a line, as in `status`, `io` and `smaps_rollup`.
 fn number_of(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()

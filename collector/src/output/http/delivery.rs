@@ -1,10 +1,14 @@
-//! How a node's events arrive, in words: the page and `pvewatch status` say the same.
+//! How a node's events arrive, and with what times, in words: the page and `pvewatch status` say the same.
 
+use crate::fleet::SKEW_TOLERANCE;
 use crate::output::http::api::{DeliveryAnswer, NodeAnswer};
 use crate::rules::human;
 
 /// What is worth a word: below it events are on their way.
 const DELAY_SECONDS_MIN: f64 = 60.0;
+
+/// A clock that differs by less is taken to be right.
+const SKEW_SECONDS_MIN: f64 = SKEW_TOLERANCE.as_secs() as f64;
 
 /// Each trouble of a node's events in a sentence without its end; none if they arrive.
 pub fn troubles(node: &NodeAnswer) -> Vec<String> {
@@ -30,6 +34,10 @@ pub fn troubles(node: &NodeAnswer) -> Vec<String> {
             .map(|loss| format!(", the last at {}: {}", human::time(loss.at), loss.reason));
         let last = last.unwrap_or_default();
         troubles.push(format!("{} were lost{last}", counted(node.lost_events)));
+    }
+    if let Some(skew) = node.clock_skew_seconds.filter(|skew| skew.abs() >= SKEW_SECONDS_MIN) {
+        let direction = if skew > 0.0 { "behind" } else { "ahead" };
+        troubles.push(format!("its clock is {} {direction}", human::duration(skew.abs())));
     }
     troubles
 }

@@ -280,11 +280,6 @@ impl NodeView {
         }
         let answer = NodeAnswer::of(view);
         warnings.extend(delivery::troubles(&answer).into_iter().map(sentence));
-        if let Some(skew) = node.clock_skew_seconds.filter(|skew| skew.abs() >= 10.0) {
-            let direction = if skew > 0.0 { "behind" } else { "ahead" };
-            let time = human::duration(skew.abs());
-            warnings.push(format!("Its clock is {time} {direction}."));
-        }
         let units = match view.units.len() {
             0 => String::new(),
             1 => "1 unit".to_owned(),
