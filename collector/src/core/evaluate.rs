@@ -8,13 +8,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pvewatch_protocol::NodeName;
 
+use super::Core;
 use super::dirty::Piece;
+use super::settling::PAST_PATIENCE;
 use super::snapshot::RuleError;
 use super::timers::Timer;
-use super::{Core, Settling};
 use crate::alerts::{AlertKey, Finding, Transition, Why};
 use crate::fleet::{Change, EntityKey, EntityKind, Moment, Node, Origin, Unit};
-use crate::rules::{Outcome, Subject};
+use crate::rules::{Outcome, Rests, Subject};
 
 /// How a rule fares.
 #[derive(Debug, Clone, Default)]
@@ -121,8 +122,8 @@ impl Core {
             return;
         }
         self.silent.remove(name);
-        // What happened while it could not be heard follows at once.
-        self.begin_to_settle(name);
+        // What happened while it could not be heard follows.
+        self.settling.be_absent(name, self.now);
         for (key, alert) in self.book.of_node(name) {
             self.timers.set(Timer::Alert(name.clone(), key.clone()), alert.due());
         }
@@ -175,7 +176,7 @@ impl Core {
         out: &mut Vec<Transition>,
     ) {
         let context = (&self.rules, self.now);
-        out.extend(if self.is_settling(node) {
+        out.extend(if self.settling.until(node, Rests::OnFacts, self.now).is_some() {
             self.book.pass_ending(node, key, moment.judged, context)
         } else {
             self.book.pass_time(node, key, moment.judged, context)
@@ -239,8 +240,12 @@ impl Core {
             return;
         }
         let rule = &self.rules.rules()[number];
-        let stale = node.silent.is_some() && !rule.judges_silence();
+        let rests = rule.rests_on();
+        let stale = node.silent.is_some() && rests != Rests::OnSilence;
         if stale && !matches!(cause, Cause::Fact(..)) {
+            return;
+        }
+        if rests == Rests::OnReadings && !self.fleet.is_read(name) {
             return;
         }
         let subject = Subject { node, unit: unit.map(|unit| &**unit) };
@@ -279,7 +284,7 @@ impl Core {
         };
         let site = self.fleet.site();
         let entity = EntityKey { site: site.clone(), node: name.clone(), kind, id: id.clone() };
-        let settling = self.settling.get(name).is_some_and(|settling| settling.until > self.now);
+        let settling = self.settling.until(name, rests, self.now).is_some();
         let finding = Finding { rule, entity: &entity, moment, stale, settling };
         out.extend(if holds {
             let present = || self.rules.present(rule, site, &subject, at);
@@ -309,15 +314,17 @@ impl Core {
             Timer::Alert(_, key) => self.rules.find(&key.rule),
         };
         let Some(node) = timer.node() else { return false };
-        if let Some(Settling { until, .. }) = self.settling.get(node).copied() {
-            if until > self.now {
-                self.timers.set(timer.clone(), Some(until));
-                return true;
-            }
-            self.settling.remove(node);
+        let rests = rule.map_or(Rests::OnFacts, |rule| self.rules.rules()[rule].rests_on());
+        let is_unread = rests == Rests::OnReadings && !self.fleet.is_read(node);
+        let next_sample = is_unread.then(|| Moment::both(self.now).after(PAST_PATIENCE).judged);
+        let settled = self.settling.until(node, rests, self.now);
+        if let Some(until) = settled.max(next_sample) {
+            self.timers.set(timer.clone(), Some(until));
+            self.settling.hold(node, timer.clone(), until);
+            return true;
         }
-        let judges = rule.is_some_and(|rule| self.rules.rules()[rule].judges_silence());
-        !judges && self.silent.contains(node)
+        self.settling.let_go(node, timer);
+        rests != Rests::OnSilence && self.silent.contains(node)
     }
 
     fn entity(&self, node: &NodeName, kind: EntityKind, id: &Arc<str>) -> EntityKey {

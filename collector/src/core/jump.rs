@@ -4,7 +4,7 @@
 //! remembered by it moves along, so that nothing has lasted longer or shorter for it: no alert
 //! fires early, and no node counts as silent, or as heard, that is not.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::Core;
 use super::dirty::Piece;
@@ -14,18 +14,14 @@ impl Core {
     /// The clock is now `by` ahead of what it would have been; what nodes say of themselves is by
     /// their own clocks and stays.
     pub fn clock_jumped(&mut self, by: SignedDuration) {
-        let moved = |at: Timestamp| Moment::both(at).after(by).judged;
-        self.now = moved(self.now);
+        self.now = Moment::both(self.now).after(by).judged;
         self.snapshot = None;
         for unit in self.fleet.clock_jumped(by) {
             self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
         }
         self.book.clock_jumped(by);
         self.timers.shift(by);
-        for settling in self.settling.values_mut() {
-            settling.since = moved(settling.since);
-            settling.until = moved(settling.until);
-        }
+        self.settling.shift(by);
         let nodes: Vec<_> = self.fleet.nodes().map(|node| node.name.clone()).collect();
         for node in nodes {
             self.dirty.fact(Piece::Node(node));

@@ -17,12 +17,17 @@ impl Core {
     /// heartbeats count from here, as after a start.
     pub fn listen(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+        self.be_absent();
+    }
+
+    /// Until now this collector heard nothing: what it knows of each node is old until the node
+    /// is heard again, and what happened meanwhile is still to come.
+    pub(super) fn be_absent(&mut self) {
         self.fleet.listen_from(self.now);
         let names: Vec<_> = self.fleet.nodes().map(|node| node.name.clone()).collect();
         for name in names {
             self.arm_node(&name);
-            // Agents send now what happened meanwhile.
-            self.begin_to_settle(&name);
+            self.settling.be_absent(&name, self.now);
         }
     }
 }

@@ -12,39 +12,34 @@ mod jump;
 mod listen;
 mod record;
 mod restore;
+mod settling;
 mod snapshot;
 mod timers;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{Event, EventData, NodeName, Site};
 
 use crate::alerts::{AlertKey, Book, Touched, Transition};
-use crate::fleet::{Fleet, Moment, Version};
+use crate::fleet::{Fleet, Version};
 use crate::rules::{Rule, RuleSet};
 use dirty::{Dirty, Piece};
 use evaluate::{Cause, RuleStats};
+use settling::{Held, Settling};
 use timers::{Timer, Timers};
 
 pub use input::Input;
 pub use record::{Record, RecordKind, Urgency};
+pub use settling::{PAST_MAX, PAST_PATIENCE, SETTLE_FOR, SETTLE_MAX};
 pub use snapshot::{Counters, RuleError, RuleStatus, Snapshot};
 
 /// How often a mere reading is recorded for the store, per entity.
 pub const LAZY_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
-/// How long the alerts of a node wait after a late event: what follows in the backlog can tell
-/// that the trouble is long over. Facts are not held back, only what time alone would do.
-pub const SETTLE_FOR: SignedDuration = SignedDuration::from_secs(5);
-
-/// How long the alerts of a node wait at most, however much of its past keeps coming: a node
-/// whose events are always late must not be without alerts.
-pub const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(60);
-
 /// A deadline that is handled later than this means that the collector itself was not there (a
-/// suspended machine): heartbeats count from now on, as after a start.
+/// suspended machine): it hears the nodes from now on, as after a start.
 pub const ABSENCE_MIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// The state of a site, and how inputs change it.
@@ -59,17 +54,10 @@ pub struct Core {
     /// Nodes whose alerts are marked stale.
     silent: BTreeSet<NodeName>,
     /// Nodes whose alerts wait.
-    settling: HashMap<NodeName, Settling>,
+    settling: Settling,
     counters: Counters,
     now: Timestamp,
     snapshot: Option<Arc<Snapshot>>,
-}
-
-/// What time alone would do to a node's alerts is put off.
-#[derive(Debug, Clone, Copy)]
-struct Settling {
-    since: Timestamp,
-    until: Timestamp,
 }
 
 impl Core {
@@ -85,7 +73,7 @@ impl Core {
             dirty: Dirty::default(),
             stats,
             silent: BTreeSet::new(),
-            settling: HashMap::new(),
+            settling: Settling::default(),
             counters: Counters::default(),
             now: started_at,
             snapshot: None,
@@ -107,7 +95,10 @@ impl Core {
                 // Whatever was due before the event happened comes before it.
                 self.run_timers(moment.judged.min(self.now), &mut out);
                 if late {
-                    self.settle(&event.node, &mut out);
+                    if self.settling.has_waited(&event.node, self.now) {
+                        self.run_timers(self.now, &mut out);
+                    }
+                    self.settling.be_late(&event.node, self.now);
                 }
                 let node = event.node.clone();
                 // Streams are in order: what came before this has come. A loss is declared in the
@@ -116,17 +107,22 @@ impl Core {
                 let changes = self.fleet.apply_event(event, version, received_at);
                 self.follow_all(changes, &mut out);
                 if is_present {
-                    self.settling.remove(&node);
+                    let held = self.settling.be_present(&node);
+                    self.take_up(held);
                 }
             }
             Input::Sample { node, sample, backlog, received_at } => {
                 self.counters.samples += 1;
                 let changes = self.fleet.apply_sample(&node, (&sample, backlog), received_at);
                 self.follow_all(changes, &mut out);
+                let held = self.settling.hear(&node, backlog, self.now);
+                self.take_up(held);
             }
             Input::Checkpoint { node, checkpoint, version, received_at } => {
                 self.counters.checkpoints += 1;
+                let is_known = self.fleet.node(&node).is_some();
                 let changes = self.fleet.apply_checkpoint(&node, &checkpoint, version, received_at);
+                self.meet(&node, is_known);
                 self.follow_all(changes, &mut out);
             }
             Input::Lost { node, loss } => {
@@ -135,7 +131,9 @@ impl Core {
             }
             Input::NodePresence { node, presence, received_at } => {
                 self.counters.presences += 1;
+                let is_known = self.fleet.node(&node).is_some();
                 let changes = self.fleet.apply_presence(&node, &presence, received_at);
+                self.meet(&node, is_known);
                 self.follow_all(changes, &mut out);
             }
             Input::Deadline => {}
@@ -168,6 +166,7 @@ impl Core {
         self.timers.stop_rules();
         let mut out = Vec::new();
         self.evaluate_all(&mut out);
+        self.run_timers(self.now, &mut out);
         self.finish(out)
     }
 
@@ -209,29 +208,20 @@ impl Core {
         &self.rules
     }
 
-    /// Lets the alerts of a node wait, because more of its past may follow.
-    fn settle(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
-        if self.settling.get(node).is_some_and(|settling| settling.until <= self.now) {
-            // It has waited: what is due comes before it waits again.
-            self.settling.remove(node);
-            self.run_timers(self.now, out);
+    /// A node was spoken of by what the broker may have kept for long.
+    fn meet(&mut self, node: &NodeName, was_known: bool) {
+        if !was_known && self.fleet.node(node).is_some() {
+            self.settling.be_new(node, self.now);
         }
-        self.begin_to_settle(node);
     }
 
-    fn begin_to_settle(&mut self, node: &NodeName) {
-        let now = self.now;
-        let until = Moment::both(now).after(SETTLE_FOR).judged;
-        if !self.is_settling(node) {
-            self.settling.remove(node);
+    /// Looks now at what was put off, unless it was set to another time since.
+    fn take_up(&mut self, held: Held) {
+        for (timer, until) in held {
+            if self.timers.get(&timer) == Some(until) {
+                self.timers.set(timer, Some(self.now));
+            }
         }
-        let settling = self.settling.entry(node.clone()).or_insert(Settling { since: now, until });
-        let latest = Moment::both(settling.since).after(SETTLE_MAX).judged;
-        settling.until = until.min(latest).max(settling.until);
-    }
-
-    fn is_settling(&self, node: &NodeName) -> bool {
-        self.settling.get(node).is_some_and(|settling| settling.until > self.now)
     }
 
     fn advance_clock(&mut self, now: Timestamp) {
@@ -240,7 +230,7 @@ impl Core {
         self.snapshot = None;
         let lateness = self.timers.next().map(|due| self.now.duration_since(due));
         if lateness.is_some_and(|lateness| lateness > ABSENCE_MIN) {
-            self.fleet.listen_from(self.now);
+            self.be_absent();
         }
     }
 

@@ -123,6 +123,13 @@ impl Fleet {
         self.began_at = began_at;
     }
 
+    /// Whether the newest sample of a node came since the collector listens; also if there never
+    /// was one.
+    pub fn is_read(&self, name: &NodeName) -> bool {
+        let reading = self.node(name).and_then(|node| node.reading.as_ref());
+        reading.is_none_or(|reading| reading.received_at >= self.listening_since)
+    }
+
     /// The collector was away until now: silence is counted from here.
     pub fn listen_from(&mut self, now: Timestamp) {
         self.listening_since = now;

@@ -44,6 +44,7 @@ struct Origins {
     /// Of the node's fields.
     node: BTreeSet<u8>,
     silence: bool,
+    facts: bool,
 }
 
 /// What an expression came to.
@@ -109,6 +110,11 @@ impl Expression {
     /// expression can say anything about a node that cannot be heard.
     pub fn judges_silence(&self) -> bool {
         self.origins.silence
+    }
+
+    /// Whether it reads anything that only events and checkpoints tell.
+    pub fn reads_facts(&self) -> bool {
+        self.origins.facts
     }
 
     /// Whether time alone can change its outcome.
@@ -180,6 +186,7 @@ impl Origins {
                 Reference::Label(_) => ("labels", Origin::Facts),
             };
             origins.silence |= origin == Origin::Silence;
+            origins.facts |= origin == Origin::Facts;
             let own = super::fields::fields_of(scope);
             let of_entity = match reference {
                 Reference::Field(field) | Reference::Older(field, ..) => {

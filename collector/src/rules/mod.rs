@@ -22,5 +22,5 @@ pub use duration::{DurationError, parse_duration};
 pub use expression::{Evaluation, Expression, Outcome};
 pub use fields::{Field, FieldType, FieldValue, Subject, fields_of};
 pub use file::{RuleFileError, RulesError};
-pub use rule::{Presented, Rule, Severity};
+pub use rule::{Presented, Rests, Rule, Severity};
 pub use set::{RULES_MAX, RuleSet, Source, Tried};

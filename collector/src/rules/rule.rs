@@ -39,6 +39,17 @@ impl Severity {
     }
 }
 
+/// What a rule rests on, which decides what it has to wait for after an absence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rests {
+    /// On whether the node is heard, whatever else: silence has no past that is still to come.
+    OnSilence,
+    /// On samples alone: a new one says it all.
+    OnReadings,
+    /// On what happened: all of it must have come.
+    OnFacts,
+}
+
 /// A rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -80,6 +91,17 @@ impl Rule {
     /// silence neither makes nor ends their alerts.
     pub fn judges_silence(&self) -> bool {
         self.when.judges_silence()
+    }
+
+    /// What its condition rests on.
+    pub fn rests_on(&self) -> Rests {
+        if self.judges_silence() {
+            Rests::OnSilence
+        } else if self.when.reads_facts() {
+            Rests::OnFacts
+        } else {
+            Rests::OnReadings
+        }
     }
 }
 

@@ -286,8 +286,8 @@ fn what_happens_now_is_told_at_once_although_a_backlog_came_before_it() {
         => 10m Failed pve1/a.service none -> pending: condition_began
         1h2s   pve1 unit b.service failed
         => 1h0m2s Failed pve1/b.service none -> pending: condition_began
-        => 1h0m2s Failed pve1/b.service pending -> firing: condition_lasted, told
         => 10m Failed pve1/a.service pending -> firing: condition_lasted, told
+        => 1h0m2s Failed pve1/b.service pending -> firing: condition_lasted, told
         1h10s
         ",
     );

@@ -1,6 +1,7 @@
 //! The collector's heart, told as stories: inputs and what they do to alerts, with time as text.
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped here fails the test")]
 
+mod absence;
 mod catalogue;
 mod late;
 mod nodes;

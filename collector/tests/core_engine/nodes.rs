@@ -66,6 +66,7 @@ fn the_children_of_a_silent_node_are_held() {
         => 2h HostDown pve1 firing -> resolved: condition_ended, told
         => 2h SystemdServiceFailed pve1/a.service firing -> firing: inhibition_ended
         => 2h SystemdServiceFailed pve1/b.service pending -> pending: inhibition_ended
+        2h1s   pve1 sample
         => 11m SystemdServiceFailed pve1/b.service pending -> firing: condition_lasted, told
         2h6s
         ",

@@ -75,6 +75,7 @@ impl Stage {
             ["collector", "restarts"] => {
                 self.store();
                 self.core = self.rebuilt(time);
+                self.core.listen(time);
             }
             [node, "hushes"] => self.teller(node).beat = None,
             [node, "beats", arguments @ ..] => {
