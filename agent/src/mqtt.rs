@@ -75,6 +75,15 @@ pub enum LinkEvent {
 /// Two agents under one name would otherwise throw each other out every second.
 const LIFETIME_MIN: Duration = Duration::from_secs(60);
 
+/// Which broker is tried when one is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Another {
+    /// The next of the list.
+    Next,
+    /// The first of the list, where collectors go back to; the next if that is the one in use.
+    First,
+}
+
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
 
 enum State {
@@ -168,11 +177,24 @@ impl Link {
         }
     }
 
-    /// Ends this connection if there is another broker to try; the next attempt is there.
-    pub fn prefer_another(&mut self) {
-        if self.broker.urls().len() > 1 && matches!(self.state, State::Up { .. }) {
-            log::warn!("{}: no collector acks through it: trying another broker", self.url());
-            self.turn = self.turn.wrapping_add(1);
+    /// How many brokers there are to choose from.
+    pub fn brokers(&self) -> usize {
+        self.broker.urls().len()
+    }
+
+    /// Ends this connection if there is another broker to try, which is tried next.
+    pub fn prefer_another(&mut self, which: Another, why: &str) {
+        let State::Up { since, .. } = self.state else { return };
+        let count = self.brokers();
+        let place = self.turn % count;
+        let next = match which {
+            Another::First if place != 0 => 0,
+            Another::First | Another::Next => (place + 1) % count,
+        };
+        if next != place {
+            log::warn!("{}: {why}: trying another broker", self.url());
+            self.note_lifetime(since);
+            self.turn = next;
             self.state = State::Leaving;
         }
     }
@@ -223,12 +245,17 @@ impl Link {
     }
 
     fn lost(&mut self, lost: &ConnectionLost, since: Instant) -> LinkEvent {
-        if Instant::from_std(clock::now()).duration_since(since) >= LIFETIME_MIN {
-            self.delays = backoff();
-        }
+        self.note_lifetime(since);
         log::warn!("{}: {lost}; connecting again", self.url());
         self.wait();
         LinkEvent::Lost
+    }
+
+    /// A connection that lived long has proved itself: the next delay is a short one.
+    fn note_lifetime(&mut self, since: Instant) {
+        if Instant::from_std(clock::now()).duration_since(since) >= LIFETIME_MIN {
+            self.delays = backoff();
+        }
     }
 
     fn wait(&mut self) {

@@ -1,8 +1,9 @@
 //! What each collector has acked of each stream, and what an ack means for sending.
 //!
-//! A collector that never spoke is not waited for as soon as another one has. One that is said to
-//! be away is sent nothing again until it is back, but for a single event now and then: a last
-//! will can come late, and speak of a connection that is long replaced.
+//! A collector that never spoke is not waited for as soon as another one has. One of which nothing
+//! was heard on this connection, or that is said to be away, is sent nothing again until it is
+//! there, but for a single event now and then: a broker can have forgotten its presence, and a last
+//! will can come late and speak of a connection that is long replaced.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -42,9 +43,22 @@ pub enum AckOutcome {
 struct Collector {
     epoch: Option<Epoch>,
     through: BTreeMap<StreamId, Sequence>,
-    /// Whether its presence said that it is going away, or that it is gone.
-    is_away: bool,
+    whereabouts: Whereabouts,
+    /// An event that is sent again by itself, to learn whether it is there, or still has it.
+    probe: Option<(StreamId, Sequence)>,
     resend: Option<Resend>,
+}
+
+/// Where a collector is, as far as this connection heard of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Whereabouts {
+    /// Nothing was heard.
+    #[default]
+    Unknown,
+    /// It spoke, or the broker kept its word that it is there.
+    There,
+    /// Its presence said that it is going away, or that it is gone.
+    Away,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,8 +85,8 @@ pub(super) struct Position {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Overdue {
     pub name: CollectorName,
-    /// Whether it is said to be away.
-    pub is_away: bool,
+    /// Whether it is there, as far as is known.
+    pub is_there: bool,
 }
 
 /// The collectors that the configuration names.
@@ -97,10 +111,12 @@ impl Collectors {
         self.by_name.values().map(|collector| collector.through(stream)).max().unwrap_or_default()
     }
 
-    /// What every collector that is waited for has stored: this need not be sent to anybody.
-    pub(super) fn stored_by_present(&self, stream: StreamId) -> Sequence {
+    /// What every collector that is there has stored, or the furthest if none is there: this need
+    /// not be sent to anybody now.
+    pub(super) fn stored_by_audience(&self, stream: StreamId) -> Sequence {
         let present = self.by_name.values().filter(|collector| collector.is_waited_for(true));
-        present.map(|collector| collector.through(stream)).min().unwrap_or_default()
+        let least = present.map(|collector| collector.through(stream)).min();
+        least.unwrap_or_else(|| self.stored_by_furthest(stream))
     }
 
     /// What the furthest collector of those that are there has stored; none if nobody is there.
@@ -116,6 +132,12 @@ impl Collectors {
     /// Whether any collector ever acked anything, of whatever stream.
     pub(super) fn any_spoke(&self) -> bool {
         self.by_name.values().any(|collector| collector.epoch.is_some())
+    }
+
+    /// Whether one that is there lacks nothing, or has not been waited for in vain since it spoke.
+    pub(super) fn is_anybody_keeping_up(&self) -> bool {
+        let mut present = self.by_name.values().filter(|collector| collector.is_waited_for(true));
+        present.any(|it| it.resend.is_none_or(|resend| resend.delay == RESEND_DELAY_MIN))
     }
 
     /// A stream ends here: what is left of it goes another way.
@@ -162,8 +184,10 @@ impl Collectors {
         let Some(collector) = self.by_name.get_mut(name) else {
             return AckOutcome::NotConfigured;
         };
-        // Whoever speaks is there, whatever its last will said.
-        collector.is_away &= retained;
+        if !retained {
+            // Whoever speaks is there, whatever its last will said.
+            collector.whereabouts = Whereabouts::There;
+        }
         let known_epoch = collector.epoch.replace(ack.collector_epoch);
         let is_new = known_epoch.is_some_and(|epoch| epoch != ack.collector_epoch);
         if is_new {
@@ -198,11 +222,47 @@ impl Collectors {
         }
     }
 
-    /// A collector came or went.
+    /// A new connection: nothing is known of who is there, and what they lack is waited for anew.
+    pub(super) fn on_connected(&mut self, now: Instant, lanes: &[Lane]) {
+        for collector in self.by_name.values_mut() {
+            collector.whereabouts = Whereabouts::Unknown;
+            collector.probe = None;
+            collector.wait_for_ack(now, lanes, RESEND_DELAY_MIN);
+        }
+    }
+
+    /// A collector is there, or is not.
     pub(super) fn on_presence(&mut self, name: &CollectorName, is_online: bool) {
         if let Some(collector) = self.by_name.get_mut(name) {
-            collector.is_away = !is_online;
+            collector.whereabouts = if is_online { Whereabouts::There } else { Whereabouts::Away };
         }
+    }
+
+    /// Whether a collector is there, as far as is known.
+    pub(super) fn is_there(&self, name: &CollectorName) -> bool {
+        let collector = self.by_name.get(name);
+        collector.is_some_and(|collector| collector.whereabouts == Whereabouts::There)
+    }
+
+    /// An event is to be sent again by itself because of this collector, or none is any more.
+    pub(super) fn set_probe(&mut self, name: &CollectorName, probe: Option<(StreamId, Sequence)>) {
+        if let Some(collector) = self.by_name.get_mut(name) {
+            collector.probe = probe;
+        }
+    }
+
+    /// The next event that is to be sent by itself; one copy serves all that are to have it.
+    pub(super) fn take_probe(&mut self) -> Option<(StreamId, Sequence)> {
+        let probe = self.by_name.values().find_map(|collector| collector.probe)?;
+        for collector in self.by_name.values_mut() {
+            collector.probe = collector.probe.filter(|other| *other != probe);
+        }
+        Some(probe)
+    }
+
+    /// Their names; as many as the configuration has.
+    pub(super) fn names(&self) -> Vec<CollectorName> {
+        self.by_name.keys().cloned().collect()
     }
 
     /// A collector said something: its patience begins anew.
@@ -235,7 +295,8 @@ impl Collectors {
             };
             collector.wait_for_ack(now, lanes, (resend.delay * 2).min(RESEND_DELAY_MAX));
             if collector.resend.is_some() && collector.is_expected(any_spoke) {
-                overdue.push(Overdue { name: name.clone(), is_away: collector.is_away });
+                let is_there = collector.whereabouts == Whereabouts::There;
+                overdue.push(Overdue { name: name.clone(), is_there });
             }
         }
         overdue
@@ -253,7 +314,7 @@ impl Collector {
     }
 
     fn is_waited_for(&self, any_spoke: bool) -> bool {
-        !self.is_away && self.is_expected(any_spoke)
+        self.whereabouts == Whereabouts::There && self.is_expected(any_spoke)
     }
 
     fn wait_for_ack(&mut self, now: Instant, lanes: &[Lane], delay: Duration) {
@@ -269,6 +330,8 @@ pub(super) struct Lane {
     pub last: Sequence,
     /// The next to send.
     pub cursor: Sequence,
+    /// The first that was sent, or is next, on this connection.
+    pub begun: Sequence,
     /// The highest that this agent start sent.
     pub sent: Sequence,
 }

@@ -1,11 +1,14 @@
 //! The queue of events between the sources and the broker.
 //!
 //! `spool` is the log on disk, `queue` numbers events and hears acks, `sending` says what is next,
-//! `collectors` knows who has what. `run` alone joins them with the connection. Absent: any
-//! knowledge of what an event means.
+//! `collectors` knows who has what, `company` whether any of them is at this broker, `figures`
+//! what is told of it all. `run` alone joins them with the connection. Absent: any knowledge of
+//! what an event means.
 
 mod collectors;
+mod company;
 mod envelope;
+mod figures;
 mod queue;
 pub mod run;
 mod sending;

@@ -6,7 +6,7 @@
 //!
 //! [`Storage`]: super::spool::Storage
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -45,6 +45,14 @@ struct Note {
     gone: Vec<(StreamId, Sequence)>,
 }
 
+/// A publish that waits for its PUBACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnderWay {
+    pub stream: StreamId,
+    /// The first event that it stands for: its own, or the first of a range that is declared lost.
+    pub first: Sequence,
+}
+
 /// The outbox of one agent start.
 pub struct Outbox {
     pub(super) owner: Owner,
@@ -52,11 +60,10 @@ pub struct Outbox {
     /// In the order in which they began; the last one is current.
     pub(super) lanes: Vec<Lane>,
     pub(super) collectors: Collectors,
-    /// An event that is sent again by itself, to learn whether a collector is there, or still has it.
-    pub(super) probe: Option<(StreamId, Sequence)>,
     acks_since_note: u32,
     resend_began: Option<Instant>,
-    pub(super) awaiting_puback: usize,
+    /// What waits for the broker's PUBACK, in the order in which it was sent; at most [`WINDOW`].
+    pub(super) under_way: VecDeque<UnderWay>,
     pub(super) dropped: u64,
     pub(super) resent: u64,
 }
@@ -78,7 +85,7 @@ impl Outbox {
                 // power undid.
                 let last = gone.get(&stream).map_or(last, |whole| last.max(*whole));
                 let sent = collectors.stored_by_furthest(stream);
-                Lane { stream, last, cursor: sent.next(), sent }
+                Lane { stream, last, cursor: sent.next(), begun: sent.next(), sent }
             })
             .collect();
         lanes.push(new_lane(spool.stream()));
@@ -87,10 +94,9 @@ impl Outbox {
             spool,
             lanes,
             collectors,
-            probe: None,
             acks_since_note: 0,
             resend_began: None,
-            awaiting_puback: 0,
+            under_way: VecDeque::new(),
             dropped: 0,
             resent: 0,
         }
@@ -99,62 +105,6 @@ impl Outbox {
     /// The last event that was put in.
     pub fn position(&self) -> Position {
         Position { stream: self.spool.stream(), sequence: self.spool.last() }
-    }
-
-    /// Events that are held and that not every collector has acked.
-    pub fn unacked_events(&self) -> u64 {
-        self.lanes
-            .iter()
-            .map(|lane| (lane.last.0 + 1).saturating_sub(self.first_unacked(lane).0))
-            .sum()
-    }
-
-    /// When the agent learned of the oldest event that not every collector has acked.
-    pub fn oldest_unacked(&mut self, now: Instant) -> Option<Timestamp> {
-        let unacked = self.lanes.iter().find_map(|lane| {
-            let first = self.first_unacked(lane);
-            (first <= lane.last).then_some((lane.stream, first))
-        });
-        let (stream, first) = unacked?;
-        match self.spool.read(now, stream, first) {
-            Read::Event(event) => Timestamp::from_millisecond(event.at_ms).ok(),
-            Read::Gone { .. } | Read::Later => None,
-        }
-    }
-
-    /// Bytes of the events that are held, acked ones among them.
-    pub fn held_bytes(&self) -> u64 {
-        self.spool.held_bytes()
-    }
-
-    /// Events that are held, acked ones among them.
-    pub fn held_events(&self) -> u64 {
-        self.spool.held_events() as u64
-    }
-
-    /// Events that would be lost with this process.
-    pub fn unsaved_events(&self) -> u64 {
-        self.spool.unsaved_events() as u64
-    }
-
-    /// Events dropped since the start because the outbox was full.
-    pub fn dropped_events(&self) -> u64 {
-        self.dropped
-    }
-
-    /// Events sent again since the start.
-    pub fn resent_events(&self) -> u64 {
-        self.resent
-    }
-
-    /// Whether there is a disk at all.
-    pub fn is_on_disk(&self) -> bool {
-        self.spool.place().is_some()
-    }
-
-    /// What is wrong with the disk, in words.
-    pub fn trouble(&self) -> Option<&str> {
-        self.spool.trouble()
     }
 
     /// Puts a fact in as the next event. Returns how many events had to go for it.
@@ -172,19 +122,27 @@ impl Outbox {
         Ok(self.on_dropped(now, &dropped))
     }
 
-    /// A new connection: nothing is under way, and what was not acked is sent again.
+    /// A new connection. What the broker before did not take is sent again, and what collectors
+    /// lack as soon as they are known to be there: what was sent to nobody is sent once.
     pub fn on_connected(&mut self, now: Instant) {
-        self.awaiting_puback = 0;
-        for lane in &mut self.lanes {
-            lane.cursor = self.collectors.stored_by_furthest(lane.stream).next();
+        for UnderWay { stream, first } in std::mem::take(&mut self.under_way) {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.stream == stream) {
+                lane.cursor = lane.cursor.min(first);
+            }
         }
-        self.probe = self.last_stored(|stream| self.collectors.stored_by_furthest(stream));
+        self.skip_what_nobody_lacks();
+        self.lanes.iter_mut().for_each(|lane| lane.begun = lane.cursor);
+        self.collectors.on_connected(now, &self.lanes);
+        for name in self.collectors.names() {
+            let probe = self.last_stored(|stream| self.collectors.stored_by(&name, stream));
+            self.collectors.set_probe(&name, probe);
+        }
         self.resend_began = Some(now);
     }
 
     /// The broker took one publish, or refused it: both make room in the window.
     pub fn on_puback(&mut self) {
-        self.awaiting_puback = self.awaiting_puback.saturating_sub(1);
+        self.under_way.pop_front();
     }
 
     /// A collector says what it has stored.
@@ -201,7 +159,11 @@ impl Outbox {
             .iter()
             .find(|lane| lane.stream == ack.stream)
             .map(|lane| Known { last: lane.last, is_current: lane.stream == self.spool.stream() });
+        let was_there = self.collectors.is_there(name);
         let outcome = self.collectors.on_ack(name, ack, retained, known);
+        if !was_there && self.collectors.is_there(name) {
+            self.welcome(now, name);
+        }
         match outcome {
             AckOutcome::Advanced => self.on_advanced(now, today, ack.stream),
             AckOutcome::Repeated if self.resend_is_under_way(now) => {
@@ -222,13 +184,19 @@ impl Outbox {
     /// A collector came, or came back: what it lacks is sent again.
     pub fn on_collector_online(&mut self, now: Instant, name: &CollectorName) {
         self.collectors.on_presence(name, true);
-        self.probe = self.last_stored(|stream| self.collectors.stored_by(name, stream));
+        let probe = self.last_stored(|stream| self.collectors.stored_by(name, stream));
+        self.collectors.set_probe(name, probe);
         self.resend_to(now, name);
     }
 
-    /// A collector's presence was heard; nothing is sent again for one that is away.
-    pub fn on_collector_presence(&mut self, name: &CollectorName, is_online: bool) {
+    /// A collector's presence was heard: one that is found to be there is sent what it lacks, and
+    /// nothing is sent again for one that is away.
+    pub fn on_collector_presence(&mut self, now: Instant, name: &CollectorName, is_online: bool) {
+        let was_there = self.collectors.is_there(name);
         self.collectors.on_presence(name, is_online);
+        if is_online && !was_there {
+            self.welcome(now, name);
+        }
     }
 
     /// Begins a new stream with what not every collector has of the old one, numbered from 1.
@@ -238,7 +206,7 @@ impl Outbox {
         let unwritten = self.spool.begin_stream(now, stream);
         self.collectors.hand_over(old, last);
         self.lanes.push(new_lane(stream));
-        self.awaiting_puback = 0;
+        self.under_way.clear();
         let first_unwritten = unwritten.first().map_or(last.next(), |event| event.sequence);
         while next < first_unwritten {
             match self.spool.read(now, old, next) {
@@ -264,14 +232,20 @@ impl Outbox {
         let dropped = self.spool.on_deadline(now);
         self.on_dropped(now, &dropped);
         let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
-        for Overdue { name, is_away } in self.collectors.on_deadline(now, &self.lanes) {
-            if is_away {
-                self.probe = self.first_lacked_by(&name);
-            } else {
+        for Overdue { name, is_there } in self.collectors.on_deadline(now, &self.lanes) {
+            if is_there {
                 self.resend_to(now, &name);
+            } else {
+                self.collectors.set_probe(&name, self.first_lacked_by(&name));
             }
         }
         self.lanes.iter().zip(before).any(|(lane, before)| lane.cursor < before)
+    }
+
+    /// Whether a collector that is there has everything, or said lately that it has more: then
+    /// the way to the collectors works, whatever ails another of them.
+    pub fn is_anybody_keeping_up(&self) -> bool {
+        self.collectors.is_anybody_keeping_up()
     }
 
     /// Whether there is nothing left to do: everything was sent, the broker took it, and a
@@ -282,7 +256,7 @@ impl Outbox {
             let stored = self.collectors.stored_by_furthest(lane.stream);
             lane.cursor > lane.last && (stored >= lane.last || !any_spoke)
         };
-        self.awaiting_puback == 0 && self.lanes.iter().all(is_settled)
+        self.under_way.is_empty() && self.lanes.iter().all(is_settled)
     }
 
     /// A job that makes durable what is not yet; see [`Spool::begin_sync`].
@@ -295,16 +269,8 @@ impl Outbox {
         self.spool.on_synced(now, ticket, result);
     }
 
-    fn first_unacked(&self, lane: &Lane) -> Sequence {
-        let unacked = self.collectors.stored_by_all(lane.stream).next();
-        unacked.max(self.spool.first_of(lane.stream))
-    }
-
     fn on_advanced(&mut self, now: Instant, today: Timestamp, stream: StreamId) {
-        let present = self.collectors.stored_by_present(stream);
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.stream == stream) {
-            lane.cursor = lane.cursor.max(present.next());
-        }
+        self.skip_what_nobody_lacks();
         self.spool.set_acked(stream, self.collectors.stored_by_all(stream), today);
         let (spool, collectors) = (&self.spool, &self.collectors);
         self.lanes.retain(|lane| {
@@ -319,10 +285,29 @@ impl Outbox {
         }
     }
 
+    fn skip_what_nobody_lacks(&mut self) {
+        for lane in &mut self.lanes {
+            let stored = self.collectors.stored_by_audience(lane.stream);
+            lane.cursor = lane.cursor.max(stored.next());
+        }
+    }
+
+    /// A collector is found to be there: what it lacks and was not sent on this connection is sent.
+    fn welcome(&mut self, now: Instant, name: &CollectorName) {
+        let lacks_more = |lane: &Lane| {
+            self.collectors.stored_by(name, lane.stream).next() < lane.begun.min(lane.cursor)
+        };
+        if self.lanes.iter().any(lacks_more) {
+            self.resend_to(now, name);
+        }
+        self.skip_what_nobody_lacks();
+    }
+
     fn resend_to(&mut self, now: Instant, name: &CollectorName) {
         for lane in &mut self.lanes {
             let from = self.collectors.stored_by(name, lane.stream).next();
             lane.cursor = lane.cursor.min(from);
+            lane.begun = lane.begun.min(from);
         }
         self.resend_began = Some(now);
     }
@@ -370,7 +355,7 @@ impl Outbox {
 }
 
 fn new_lane(stream: StreamId) -> Lane {
-    Lane { stream, last: Sequence(0), cursor: Sequence(1), sent: Sequence(0) }
+    Lane { stream, last: Sequence(0), cursor: Sequence(1), begun: Sequence(1), sent: Sequence(0) }
 }
 
 #[cfg(test)]

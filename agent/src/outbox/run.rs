@@ -26,10 +26,11 @@ use pvewatch_protocol::{
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 use uuid::Uuid;
 
+use super::company::{Company, Leave};
 use super::queue::Outbox;
 use super::spool::{Limits, Owner};
 use crate::app::Inputs;
-use crate::mqtt::{Link, LinkEvent, Speaker};
+use crate::mqtt::{Another, Link, LinkEvent, Speaker};
 use crate::source::{Fact, Report};
 use crate::{clock, pictures};
 use disk::Syncing;
@@ -80,6 +81,8 @@ pub struct Runner {
     /// What is being made durable.
     syncing: Option<Syncing>,
     link: Link,
+    /// Whether collectors are at the broker in use.
+    company: Company,
     /// The connection that is up, if one is.
     epoch: Option<Epoch>,
     /// The last connections of this agent, the newest last; at most [`EPOCHS_MAX`].
@@ -110,10 +113,12 @@ impl Runner {
             boot_id: facts.boot_id.clone(),
             cluster: facts.cluster.clone(),
         };
+        let link = Link::new(broker, speaker.clone());
         Self {
             outbox: Outbox::new(owner, &collectors, spool, opened),
             syncing: None,
-            link: Link::new(broker, speaker.clone()),
+            company: Company::new(link.brokers(), inputs.sample_interval, &collectors),
+            link,
             site,
             node,
             speaker,
@@ -145,7 +150,8 @@ impl Runner {
         loop {
             self.publish_due().await;
             self.begin_sync();
-            let resend_at = self.outbox.next_deadline().map(Instant::from_std);
+            let due = self.outbox.next_deadline().into_iter().chain(self.company.next_deadline());
+            let due = due.min().map(Instant::from_std);
             tokio::select! {
                 reason = &mut stop => return self.say_goodbye(reason).await,
                 event = self.link.next() => self.on_link(event).await,
@@ -155,9 +161,7 @@ impl Runner {
                     None => return self.say_goodbye(StopReason::Unknown).await,
                 },
                 Ok(()) = self.inputs.readings.changed() => self.publish_sample(),
-                () = sleep_until(resend_at.unwrap_or_else(far_away)), if resend_at.is_some() => {
-                    self.on_resend_due();
-                }
+                () = sleep_until(due.unwrap_or_else(far_away)), if due.is_some() => self.on_due(),
                 (ticket, result) = disk::synced(&mut self.syncing) => {
                     self.on_synced(&ticket, result);
                 }
@@ -191,6 +195,7 @@ impl Runner {
             LinkEvent::Connected(epoch) => self.on_connected(epoch).await,
             LinkEvent::Lost => {
                 self.epoch = None;
+                self.company.on_lost();
                 self.parts.clear();
                 self.tell_status();
             }
@@ -218,6 +223,7 @@ impl Runner {
         self.round_trip = None;
         self.refusal_was_logged = false;
         self.outbox.on_connected(clock::now());
+        self.company.on_connected(clock::now());
         self.publish_presence(None).await;
         // The broker may have forgotten what it retained.
         self.show_all();
@@ -248,13 +254,23 @@ impl Runner {
         }
     }
 
-    fn on_resend_due(&mut self) {
-        if self.outbox.on_deadline(clock::now()) && self.epoch.is_some() {
+    fn on_due(&mut self) {
+        let now = clock::now();
+        if self.outbox.on_deadline(now) && self.epoch.is_some() {
             log::info!("no ack for too long: events are sent again");
             // Whatever swallowed the events can have swallowed more.
             self.show_all();
             // A broker can take everything and pass nothing on.
-            self.link.prefer_another();
+            if !self.outbox.is_anybody_keeping_up() {
+                self.link.prefer_another(Another::Next, "no collector acks through it");
+            }
+        }
+        if let Some(leave) = self.company.on_deadline(now) {
+            let which = match leave {
+                Leave::AllGone => Another::First,
+                Leave::NobodyThere | Leave::NotAWord => Another::Next,
+            };
+            self.link.prefer_another(which, leave.as_str());
         }
         self.tell_disk();
     }
@@ -413,7 +429,7 @@ mod tests {
         for port in [1, 2, 1, 2] {
             assert_eq!(runner.link.url().port(), port);
             // Without a connection there is none to prefer another to.
-            runner.link.prefer_another();
+            runner.link.prefer_another(Another::Next, "nothing");
             assert_eq!(runner.link.url().port(), port);
             assert!(matches!(runner.link.next().await, LinkEvent::Failed));
             advance(Duration::from_millis(1)).await;

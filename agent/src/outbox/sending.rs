@@ -8,7 +8,7 @@ use pvewatch_protocol::{CollectorName, Position, Sequence, StreamId};
 
 use super::collectors::Lane;
 use super::envelope;
-use super::queue::{AHEAD_MAX, Outbox, WINDOW};
+use super::queue::{AHEAD_MAX, Outbox, UnderWay, WINDOW};
 use super::spool::{Read, Stored};
 
 /// An event that is due, and whether it was sent before.
@@ -30,14 +30,14 @@ impl Outbox {
     ///
     /// `today` dates the declaration of a loss; events carry their own times.
     pub fn next_to_publish(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
-        if self.awaiting_puback >= WINDOW {
+        if self.under_way.len() >= WINDOW {
             return None;
         }
-        if let Some(probe) = self.take_probe(now) {
+        if let Some(probe) = self.take_probe(now, today) {
             return Some(probe);
         }
         let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
-        let Lane { stream, cursor, last, sent } = self.lanes[index];
+        let Lane { stream, cursor, sent, .. } = self.lanes[index];
         if self
             .collectors
             .stored_by_furthest_present(stream)
@@ -45,26 +45,13 @@ impl Outbox {
         {
             return None;
         }
-        let event = match self.spool.read(now, stream, cursor) {
-            Read::Event(event) => event,
-            Read::Gone { through } => {
-                let is_rest = through >= self.spool.last_of(stream);
-                let through = if is_rest { last } else { through };
-                let place = Position { stream, sequence: through };
-                let reason = self.why_gone(place);
-                envelope::loss(&self.owner, cursor, place, reason, today).ok()?
-            }
-            Read::Later => return None,
-        };
+        let event = self.event_at(now, today, index, cursor)?;
         let again = event.sequence <= sent;
         let lane = &mut self.lanes[index];
         lane.cursor = event.sequence.next();
         lane.sent = sent.max(event.sequence);
-        self.resent += u64::from(again);
-        self.awaiting_puback += 1;
         self.collectors.on_sent(now, &self.lanes);
-        let position = Position { stream, sequence: event.sequence };
-        Some(Outgoing { position, kind: event.kind, payload: event.payload, again })
+        Some(self.hand_out(stream, cursor, event, again))
     }
 
     pub(super) fn first_lacked_by(&self, name: &CollectorName) -> Option<(StreamId, Sequence)> {
@@ -88,23 +75,47 @@ impl Outbox {
         (is_complete && is_older).then_some((newest.stream, newest.last))
     }
 
-    /// The event that is sent again by itself. One that is gone is declared in its turn.
-    fn take_probe(&mut self, now: Instant) -> Option<Outgoing> {
-        let (stream, sequence) = self.probe.take()?;
-        let event = match self.spool.read(now, stream, sequence) {
-            Read::Event(event) => event,
-            Read::Gone { .. } if sequence <= self.collectors.stored_by_all(stream) => return None,
-            Read::Gone { .. } => {
-                let lane = self.lanes.iter_mut().find(|lane| lane.stream == stream)?;
-                lane.cursor = lane.cursor.min(sequence);
-                return None;
+    /// The event that is sent again by itself.
+    fn take_probe(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
+        let (stream, first) = self.collectors.take_probe()?;
+        let index = self.lanes.iter().position(|lane| lane.stream == stream)?;
+        let event = self.event_at(now, today, index, first)?;
+        Some(self.hand_out(stream, first, event, true))
+    }
+
+    /// What goes out for a place: its event, or the declaration that it and what follows is gone.
+    fn event_at(
+        &mut self,
+        now: Instant,
+        today: Timestamp,
+        index: usize,
+        first: Sequence,
+    ) -> Option<Stored> {
+        let Lane { stream, last, .. } = self.lanes[index];
+        match self.spool.read(now, stream, first) {
+            Read::Event(event) => Some(event),
+            Read::Gone { through } => {
+                let is_rest = through >= self.spool.last_of(stream);
+                let through = if is_rest { last } else { through };
+                let place = Position { stream, sequence: through };
+                let reason = self.why_gone(place);
+                envelope::loss(&self.owner, first, place, reason, today).ok()
             }
-            Read::Later => return None,
-        };
-        self.resent += 1;
-        self.awaiting_puback += 1;
-        let Stored { sequence, kind, payload, .. } = event;
-        Some(Outgoing { position: Position { stream, sequence }, kind, payload, again: true })
+            Read::Later => None,
+        }
+    }
+
+    fn hand_out(
+        &mut self,
+        stream: StreamId,
+        first: Sequence,
+        event: Stored,
+        again: bool,
+    ) -> Outgoing {
+        self.resent += u64::from(again);
+        self.under_way.push_back(UnderWay { stream, first });
+        let position = Position { stream, sequence: event.sequence };
+        Outgoing { position, kind: event.kind, payload: event.payload, again }
     }
 
     fn why_gone(&self, place: Position) -> &'static str {

@@ -213,7 +213,7 @@ impl Node {
     ) {
         let Some(agent) = &mut self.agent else { return };
         let is_online = presence.state == PresenceState::Online;
-        agent.outbox.on_collector_presence(&name, is_online);
+        agent.outbox.on_collector_presence(now.instant, &name, is_online);
         let before = agent.seen.insert(name.clone(), presence.clone());
         let was_there = before.is_some_and(|before| {
             before.state == PresenceState::Online

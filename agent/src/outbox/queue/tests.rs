@@ -18,14 +18,22 @@ struct Story {
 }
 
 impl Story {
-    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made otherwise")]
     fn new(events_max: usize) -> Self {
+        Self::with(&[CollectorName::default()], events_max)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an Instant cannot be made otherwise")]
+    fn with(names: &[CollectorName], events_max: usize) -> Self {
         let limits = Limits { bytes_max: 1024 * 1024, events_max };
-        let names = [CollectorName::default()];
         let owner = Owner { site: Site::default(), node: "pve1".parse().unwrap() };
         let spool = Spool::in_memory(owner.clone(), limits, StreamId(Uuid::from_u128(1)));
-        let outbox = Outbox::new(owner, &names, spool, Opened::default());
+        let outbox = Outbox::new(owner, names, spool, Opened::default());
         Self { outbox, now: Instant::now(), epoch: Epoch(Uuid::from_u128(7)) }
+    }
+
+    /// The broker tells of the collector that it is there.
+    fn find_collector(&mut self) {
+        self.outbox.on_collector_presence(self.now, &CollectorName::default(), true);
     }
 
     fn append(&mut self, count: u64) {
@@ -94,7 +102,7 @@ fn a_collector_that_is_there_is_not_sent_more_than_it_can_ack() {
     assert_eq!(story.ack(10), AckOutcome::Advanced);
     assert_eq!(story.sends().last(), Some(&(AHEAD_MAX + 10)));
     // One that is gone holds nothing back from others that listen.
-    story.outbox.on_collector_presence(&CollectorName::default(), false);
+    story.outbox.on_collector_presence(story.now, &CollectorName::default(), false);
     assert_eq!(story.sends().last(), Some(&(3 * AHEAD_MAX)));
 }
 
@@ -105,13 +113,90 @@ fn a_new_connection_sends_what_was_not_acked() {
     story.sends();
     story.ack(2);
     story.outbox.on_connected(story.now);
+    assert_eq!(story.sends(), [0; 0], "to nobody it is not sent twice");
+    story.find_collector();
     assert_eq!(story.sends(), [3, 4]);
     assert_eq!(story.outbox.resent_events(), 2);
 }
 
 #[test]
+fn what_a_broker_did_not_take_is_sent_on_the_next_connection() {
+    let mut story = Story::new(100);
+    story.append(4);
+    let today = Timestamp::UNIX_EPOCH;
+    for _ in 0..3 {
+        assert!(story.outbox.next_to_publish(story.now, today).is_some());
+    }
+    story.outbox.on_puback();
+    story.outbox.on_connected(story.now);
+    assert_eq!(story.sends(), [2, 3, 4]);
+}
+
+#[test]
+fn a_collector_that_is_found_by_its_ack_is_sent_what_it_lacks() {
+    let mut story = Story::new(100);
+    story.append(4);
+    story.sends();
+    story.outbox.on_connected(story.now);
+    story.append(1);
+    assert_eq!(story.sends(), [5]);
+    assert_eq!(story.ack(2), AckOutcome::Advanced);
+    assert_eq!(story.sends(), [3, 4, 5]);
+    assert_eq!(story.ack(5), AckOutcome::Advanced);
+    assert_eq!(story.sends(), [0; 0]);
+}
+
+#[test]
+fn without_a_collector_only_one_event_is_sent_again_now_and_then() {
+    let mut story = Story::new(100);
+    story.outbox.on_connected(story.now);
+    story.append(50);
+    assert_eq!(story.sends().len(), 50);
+    let mut again = Vec::new();
+    for _ in 0..120 {
+        story.pass(RESEND_DELAY_MIN);
+        again.extend(story.sends());
+    }
+    assert_eq!(again, [1; 14], "an hour");
+    story.outbox.on_collector_online(story.now, &CollectorName::default());
+    assert_eq!(story.sends().len(), 50);
+}
+
+#[test]
+fn a_probe_of_what_is_gone_declares_it_and_brings_nothing_else() {
+    let mut story = Story::new(3);
+    story.outbox.on_connected(story.now);
+    story.append(5);
+    assert_eq!(story.sends(), [2, 3, 4, 5]);
+    story.pass(RESEND_DELAY_MIN);
+    assert_eq!(story.sends(), [2]);
+}
+
+#[test]
+fn each_of_two_collectors_has_a_probe_of_its_own() {
+    let names = [CollectorName::default(), "second".parse().unwrap()];
+    let mut story = Story::with(&names, 100);
+    let old = story.outbox.position().stream;
+    story.append(2);
+    story.sends();
+    for name in &names {
+        let ack = Ack { collector_epoch: story.epoch, stream: old, through: Sequence(2) };
+        story.outbox.on_ack(story.now, Timestamp::UNIX_EPOCH, name, ack, false);
+    }
+    story.outbox.begin_stream(story.now, StreamId(Uuid::from_u128(2)));
+    let probes = [(old, Sequence(1)), (old, Sequence(2))];
+    for (name, probe) in names.iter().zip(probes) {
+        story.outbox.collectors.set_probe(name, Some(probe));
+    }
+    assert_eq!(story.outbox.collectors.take_probe(), Some(probes[0]));
+    assert_eq!(story.outbox.collectors.take_probe(), Some(probes[1]));
+    assert_eq!(story.outbox.collectors.take_probe(), None);
+}
+
+#[test]
 fn an_ack_that_stands_still_brings_a_resend_that_backs_off() {
     let mut story = Story::new(100);
+    story.find_collector();
     story.append(2);
     story.sends();
     assert!(!story.pass(RESEND_DELAY_MIN - Duration::from_secs(1)));

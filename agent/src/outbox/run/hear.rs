@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::super::collectors::AckOutcome;
+use super::super::company::Word;
 use super::Runner;
 use crate::clock;
 
@@ -22,6 +23,11 @@ impl Runner {
             {
                 if let Some(AckMessage { ack, heard_at }) = decoded(message) {
                     self.on_heard(heard_at);
+                    if !message.retained {
+                        let now = clock::now();
+                        self.company.on_word(now, &collector, Word::Live);
+                        self.outbox.on_collector_presence(now, &collector, true);
+                    }
                     // One that answers a sample asks for nothing, like one that the broker kept.
                     self.on_ack(&collector, ack, message.retained || heard_at.is_some());
                 }
@@ -74,8 +80,14 @@ impl Runner {
     /// A collector that comes (back) while this connection is up missed what was sent meanwhile.
     fn on_collector(&mut self, name: CollectorName, presence: CollectorPresence, retained: bool) {
         let is_online = presence.state == PresenceState::Online;
+        let word = match (is_online, retained) {
+            (true, false) => Word::Live,
+            (true, true) => Word::Kept,
+            (false, _) => Word::Gone,
+        };
+        self.company.on_word(clock::now(), &name, word);
         let before = self.collectors_seen.insert(name.clone(), presence.clone());
-        self.outbox.on_collector_presence(&name, is_online);
+        self.outbox.on_collector_presence(clock::now(), &name, is_online);
         let was_there = before.is_some_and(|before| {
             before.state == PresenceState::Online
                 && before.epoch == presence.epoch

@@ -62,7 +62,9 @@ impl Runner {
         let topic = samples::topic(&self.site, &self.node);
         if let (Some(message), Some(client)) = (message(topic, &sample), self.link.client()) {
             // A sample that cannot be sent is made up for by the next one.
-            let _ = client.try_publish(message.at_most_once());
+            if client.try_publish(message.at_most_once()).is_ok() {
+                self.company.on_sample();
+            }
         }
     }
 
