@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::app::Inputs;
 use crate::clock;
-use crate::outbox::Outbox;
 use crate::outbox::spool::{Limits, Opened, Owner, Spool};
+use crate::outbox::{Answer, Outbox};
 use crate::pictures::{self, Part};
 use crate::samples;
 use crate::source::{Fact, Report};
@@ -83,7 +83,7 @@ impl Printer {
         while let Some(outgoing) = self.outbox.next_to_publish(clock::now(), clock::today()) {
             let topic = pictures::event_topic(&self.site, &self.node, &outgoing.kind);
             println!("{topic} {}", String::from_utf8_lossy(&outgoing.payload));
-            self.outbox.on_puback();
+            self.outbox.on_puback(clock::now(), Answer::Taken);
         }
         // Nobody else will: without an ack the outbox would fill up.
         let position = self.outbox.position();

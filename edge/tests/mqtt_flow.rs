@@ -96,9 +96,28 @@ async fn what_can_never_be_sent_is_refused_and_the_connection_lives_on() {
     assert_eq!(error, PublishError::Topic("a/#/b".to_owned()));
     // The broker's own limit is known from its answer to the connection.
     let error = client.publish(Message::new("a", vec![0; 5000])).await.unwrap_err();
-    assert!(error.to_string().contains("a payload of 5000 bytes is more than the"), "{error}");
+    let text = "a: a packet of 5009 bytes is more than the 5000 that the broker takes";
+    assert_eq!(error.to_string(), text);
     assert_eq!(here.close(SOON).await, Closing::Graceful);
     assert_eq!(client.publish(Message::new("a", "")).await, Err(PublishError::Closed));
+}
+
+#[tokio::test]
+async fn a_packet_may_be_as_large_as_the_broker_says_and_not_a_byte_larger() {
+    let server = Mosquitto::start("allow_anonymous true\nmax_packet_size 5000", &[]);
+    let mut here = open(&server.broker(), "here").await;
+    let client = here.client();
+    // One byte of type, two of length; topic, identifier; the properties with their length.
+    let others = 1 + 2 + (2 + 1) + 2 + 1 + (1 + 2 + 10);
+    for (more, is_taken) in [(0, true), (1, false)] {
+        let payload = vec![0; 5000 - others + more];
+        let result = client.publish(Message::new("a", payload).content_type("text/plain")).await;
+        assert_eq!(result.is_ok(), is_taken, "{result:?}");
+        if let Ok(ticket) = result {
+            let reason = PublishReason::NoMatchingSubscribers;
+            assert_eq!(next(&mut here).await, Incoming::PublishAcked { ticket, reason });
+        }
+    }
 }
 
 #[tokio::test]

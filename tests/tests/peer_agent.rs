@@ -89,7 +89,8 @@ fn a_broker_that_is_away_at_start_is_waited_for_and_nothing_is_lost() {
     agent.says("nothing listens there");
     broker.start_again();
     let mut observer = Subscriber::connect(&broker.access(None), &EVERYTHING);
-    // The observer may come after the first connection: an event without an ack is sent again.
+    // The observer may come after the first connection: an event without an ack is sent again
+    // now and then.
     observer.wait_for("agent.started", Duration::from_secs(90), |m| is_event(m, "agent.started"));
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use played::units_that_fail;
 use pvewatch_protocol::event::UnitChange;
-use pvewatch_protocol::{Event, EventData, Sequence};
-use pvewatch_tests::deadline::{GENEROUS, eventually};
+use pvewatch_protocol::{CollectorPresence, Epoch, Event, EventData, PresenceState, Sequence};
+use pvewatch_tests::deadline::{GENEROUS, eventually, now};
 use pvewatch_tests::servers::{Agent, Mosquitto, Security};
 use pvewatch_tests::subscriber::Subscriber;
 use rustix::process::Signal;
@@ -75,11 +75,12 @@ fn check(folder: &Path, outbox: &str) {
     let last = name(UNITS - 1);
     let is_last =
         |event: &Event| matches!(&event.data, EventData::UnitChanged(it) if it.state.unit == last);
-    // The agent may have come first: an event without an ack is sent again after half a minute.
+    // The agent may have come first: a collector that comes is sent what it missed.
+    observer.publish("pvewatch/v1/home/collector/main/presence", presence(), true);
     observer.wait_for("the last failure", Duration::from_secs(120), |message| {
         message.event().is_some_and(|event| is_last(&event))
     });
-    // Whoever missed the beginning is told again, so it is there when the first event is.
+    // The first copy can be on its way still, with its beginning missed, when the second begins.
     let events = eventually("everything up to the last failure", Duration::from_secs(120), || {
         let events = from_the_loss_on(&mut observer);
         events.iter().any(is_last).then_some(events)
@@ -103,6 +104,18 @@ fn check(folder: &Path, outbox: &str) {
         message.topic.ends_with("/sample")
             && message.json()["agent"]["dropped_events"].as_u64() >= Some(lost.through.0)
     });
+}
+
+/// What a collector says that is there.
+fn presence() -> Vec<u8> {
+    let presence = CollectorPresence {
+        state: PresenceState::Online,
+        epoch: Epoch(uuid::Uuid::from_u128(7)),
+        ready: true,
+        version: String::new(),
+        at: now(),
+    };
+    serde_json::to_vec(&presence).unwrap()
 }
 
 /// From the first declared loss on: every event once, in the order of arrival.

@@ -44,6 +44,8 @@ struct Collector {
     epoch: Option<Epoch>,
     through: BTreeMap<StreamId, Sequence>,
     whereabouts: Whereabouts,
+    /// Whether an ack of its was heard on this connection.
+    is_heard: bool,
     /// An event that is sent again by itself, to learn whether it is there, or still has it.
     probe: Option<(StreamId, Sequence)>,
     resend: Option<Resend>,
@@ -71,6 +73,8 @@ struct Resend {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub last: Sequence,
+    /// The highest that this agent start sent.
+    pub sent: Sequence,
     pub is_current: bool,
 }
 
@@ -184,6 +188,7 @@ impl Collectors {
         let Some(collector) = self.by_name.get_mut(name) else {
             return AckOutcome::NotConfigured;
         };
+        collector.is_heard = true;
         if !retained {
             // Whoever speaks is there, whatever its last will said.
             collector.whereabouts = Whereabouts::There;
@@ -196,7 +201,7 @@ impl Collectors {
         let Some(known) = known else {
             return if is_new { AckOutcome::NewEpoch } else { AckOutcome::OtherStream };
         };
-        if ack.through > known.last && known.is_current {
+        if ack.through > known.sent && known.is_current {
             return AckOutcome::BeyondSent;
         }
         // Of an older stream the end may have been lost with the power, after it was sent.
@@ -226,9 +231,16 @@ impl Collectors {
     pub(super) fn on_connected(&mut self, now: Instant, lanes: &[Lane]) {
         for collector in self.by_name.values_mut() {
             collector.whereabouts = Whereabouts::Unknown;
+            collector.is_heard = false;
             collector.probe = None;
             collector.wait_for_ack(now, lanes, RESEND_DELAY_MIN);
         }
+    }
+
+    /// Whether each that ever acked has said on this connection what it has.
+    pub(super) fn all_are_heard(&self) -> bool {
+        let mut spoke = self.by_name.values().filter(|collector| collector.epoch.is_some());
+        spoke.all(|collector| collector.is_heard)
     }
 
     /// A collector is there, or is not.

@@ -61,9 +61,9 @@ impl Outbox {
         self.spool.place().is_some()
     }
 
-    /// What is wrong with the disk, in words.
+    /// What is wrong with the disk, or with what the broker takes, in words.
     pub fn trouble(&self) -> Option<&str> {
-        self.spool.trouble()
+        self.spool.trouble().or_else(|| self.refusals.text())
     }
 
     fn first_unacked(&self, lane: &Lane) -> Sequence {

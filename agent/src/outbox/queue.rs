@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::collectors::{self, AckOutcome, Collectors, Known, Lane, Overdue};
 use super::envelope::{self, AppendError};
-use super::spool::{Dropped, Opened, Owner, Read, Spool, Stored, SyncJob, SyncTicket};
+use super::refusals::Refusals;
+use super::spool::{Dropped, Opened, Owner, Spool, SyncJob, SyncTicket};
 use crate::source::Fact;
 
 /// Publishes that may wait for the broker's PUBACK; the same as the client's own limit.
@@ -29,6 +30,10 @@ pub const AHEAD_MAX: u64 = 1_000;
 /// A request to send again is not heard so soon after a resend began: what was sent then is
 /// still on its way, and a collector that still sees a gap asks again.
 pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a new connection sends no event before it was heard what collectors have: a machine
+/// that was set back while it ran would give numbers to events that are taken.
+const HOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Streams that are remembered at most. One that is gone is remembered until its loss is acked;
 /// the oldest is forgotten for a new one.
@@ -51,6 +56,16 @@ pub(super) struct UnderWay {
     pub stream: StreamId,
     /// The first event that it stands for: its own, or the first of a range that is declared lost.
     pub first: Sequence,
+    /// Whether it declares a loss.
+    pub is_loss: bool,
+}
+
+/// A new connection on which no event is sent yet.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    until: Instant,
+    /// Whether the broker has told what it kept.
+    is_told: bool,
 }
 
 /// The outbox of one agent start.
@@ -60,6 +75,9 @@ pub struct Outbox {
     /// In the order in which they began; the last one is current.
     pub(super) lanes: Vec<Lane>,
     pub(super) collectors: Collectors,
+    pub(super) refusals: Refusals,
+    /// Until the broker has told what collectors have.
+    hold: Option<Hold>,
     acks_since_note: u32,
     resend_began: Option<Instant>,
     /// What waits for the broker's PUBACK, in the order in which it was sent; at most [`WINDOW`].
@@ -94,6 +112,8 @@ impl Outbox {
             spool,
             lanes,
             collectors,
+            refusals: Refusals::default(),
+            hold: None,
             acks_since_note: 0,
             resend_began: None,
             under_way: VecDeque::new(),
@@ -123,12 +143,15 @@ impl Outbox {
     }
 
     /// A new connection. What the broker before did not take is sent again, and what collectors
-    /// lack as soon as they are known to be there: what was sent to nobody is sent once.
+    /// lack as soon as they are known to be there. Where no collector ever was, whoever else
+    /// listens is sent everything again.
     pub fn on_connected(&mut self, now: Instant) {
-        for UnderWay { stream, first } in std::mem::take(&mut self.under_way) {
-            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.stream == stream) {
-                lane.cursor = lane.cursor.min(first);
-            }
+        for under_way in std::mem::take(&mut self.under_way) {
+            self.go_back_to((under_way.stream, under_way.first));
+        }
+        self.refusals.on_connected();
+        if !self.collectors.any_spoke() {
+            self.lanes.iter_mut().for_each(|lane| lane.cursor = Sequence(1));
         }
         self.skip_what_nobody_lacks();
         self.lanes.iter_mut().for_each(|lane| lane.begun = lane.cursor);
@@ -137,12 +160,16 @@ impl Outbox {
             let probe = self.last_stored(|stream| self.collectors.stored_by(&name, stream));
             self.collectors.set_probe(&name, probe);
         }
-        self.resend_began = Some(now);
+        self.hold = Some(Hold { until: now + HOLD_MAX, is_told: false });
     }
 
-    /// The broker took one publish, or refused it: both make room in the window.
-    pub fn on_puback(&mut self) {
-        self.under_way.pop_front();
+    /// The broker has answered the first words of a new connection: it has told, or begun to tell,
+    /// what it kept.
+    pub fn on_told(&mut self, now: Instant) {
+        if let Some(hold) = &mut self.hold {
+            hold.is_told = true;
+        }
+        self.let_go(now);
     }
 
     /// A collector says what it has stored.
@@ -154,13 +181,14 @@ impl Outbox {
         ack: Ack,
         retained: bool,
     ) -> AckOutcome {
-        let known = self
-            .lanes
-            .iter()
-            .find(|lane| lane.stream == ack.stream)
-            .map(|lane| Known { last: lane.last, is_current: lane.stream == self.spool.stream() });
+        let known = self.lanes.iter().find(|lane| lane.stream == ack.stream).map(|lane| Known {
+            last: lane.last,
+            sent: lane.sent,
+            is_current: lane.stream == self.spool.stream(),
+        });
         let was_there = self.collectors.is_there(name);
         let outcome = self.collectors.on_ack(name, ack, retained, known);
+        self.let_go(now);
         if !was_there && self.collectors.is_there(name) {
             self.welcome(now, name);
         }
@@ -184,6 +212,10 @@ impl Outbox {
     /// A collector came, or came back: what it lacks is sent again.
     pub fn on_collector_online(&mut self, now: Instant, name: &CollectorName) {
         self.collectors.on_presence(name, true);
+        if !self.collectors.is_there(name) {
+            // It is not configured.
+            return;
+        }
         let probe = self.last_stored(|stream| self.collectors.stored_by(name, stream));
         self.collectors.set_probe(name, probe);
         self.resend_to(now, name);
@@ -194,41 +226,23 @@ impl Outbox {
     pub fn on_collector_presence(&mut self, now: Instant, name: &CollectorName, is_online: bool) {
         let was_there = self.collectors.is_there(name);
         self.collectors.on_presence(name, is_online);
-        if is_online && !was_there {
+        if !was_there && self.collectors.is_there(name) {
             self.welcome(now, name);
         }
     }
 
-    /// Begins a new stream with what not every collector has of the old one, numbered from 1.
-    pub fn begin_stream(&mut self, now: Instant, stream: StreamId) {
-        let Position { stream: old, sequence: last } = self.position();
-        let mut next = self.collectors.stored_by_all(old).next();
-        let unwritten = self.spool.begin_stream(now, stream);
-        self.collectors.hand_over(old, last);
-        self.lanes.push(new_lane(stream));
-        self.under_way.clear();
-        let first_unwritten = unwritten.first().map_or(last.next(), |event| event.sequence);
-        while next < first_unwritten {
-            match self.spool.read(now, old, next) {
-                Read::Event(event) => {
-                    next = event.sequence.next();
-                    self.append_again(now, &event);
-                }
-                Read::Gone { through } => next = through.next(),
-                Read::Later => break,
-            }
-        }
-        unwritten.iter().for_each(|event| self.append_again(now, event));
-    }
-
     /// When [`Self::on_deadline`] wants to be called, if ever.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.collectors.next_deadline(), self.spool.next_deadline()].into_iter().flatten().min()
+        let hold = self.hold.map(|hold| hold.until);
+        let (collectors, spool) = (self.collectors.next_deadline(), self.spool.next_deadline());
+        [hold, collectors, spool, self.refusals.next_deadline()].into_iter().flatten().min()
     }
 
     /// An ack stood still too long, or a disk is worth another try. Returns whether events will
     /// be sent again.
     pub fn on_deadline(&mut self, now: Instant) -> bool {
+        self.let_go(now);
+        self.refusals.on_deadline(now);
         let dropped = self.spool.on_deadline(now);
         self.on_dropped(now, &dropped);
         let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
@@ -271,6 +285,8 @@ impl Outbox {
 
     fn on_advanced(&mut self, now: Instant, today: Timestamp, stream: StreamId) {
         self.skip_what_nobody_lacks();
+        let collectors = &self.collectors;
+        self.refusals.keep(|(stream, sequence)| sequence > collectors.stored_by_all(stream));
         self.spool.set_acked(stream, self.collectors.stored_by_all(stream), today);
         let (spool, collectors) = (&self.spool, &self.collectors);
         self.lanes.retain(|lane| {
@@ -285,7 +301,23 @@ impl Outbox {
         }
     }
 
-    fn skip_what_nobody_lacks(&mut self) {
+    /// Whether events wait for what the broker tells.
+    pub(super) fn is_held(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// Begins to send on a new connection, when it was heard what collectors have, or for too long
+    /// it was not.
+    fn let_go(&mut self, now: Instant) {
+        let is_over =
+            |hold: &Hold| hold.until <= now || hold.is_told && self.collectors.all_are_heard();
+        if self.hold.as_ref().is_some_and(is_over) {
+            self.hold = None;
+            self.resend_began = Some(now);
+        }
+    }
+
+    pub(super) fn skip_what_nobody_lacks(&mut self) {
         for lane in &mut self.lanes {
             let stored = self.collectors.stored_by_audience(lane.stream);
             lane.cursor = lane.cursor.max(stored.next());
@@ -332,7 +364,7 @@ impl Outbox {
         lost
     }
 
-    fn write_note(&mut self, now: Instant) {
+    pub(super) fn write_note(&mut self, now: Instant) {
         self.acks_since_note = 0;
         let lanes = &self.lanes;
         self.collectors.keep(|stream| lanes.iter().any(|lane| lane.stream == stream));
@@ -345,16 +377,9 @@ impl Outbox {
             self.spool.note(now, payload.into());
         }
     }
-
-    fn append_again(&mut self, now: Instant, event: &Stored) {
-        let appended = envelope::open(event).map(|fact| self.append(now, fact));
-        if !matches!(appended, Some(Ok(_))) {
-            self.dropped += 1;
-        }
-    }
 }
 
-fn new_lane(stream: StreamId) -> Lane {
+pub(super) fn new_lane(stream: StreamId) -> Lane {
     Lane { stream, last: Sequence(0), cursor: Sequence(1), begun: Sequence(1), sent: Sequence(0) }
 }
 

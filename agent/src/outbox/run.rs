@@ -7,6 +7,7 @@
 
 mod disk;
 mod hear;
+mod round_trip;
 mod speak;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,8 +16,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use pvewatch_edge::mqtt::{Broker, Incoming, Message, PublishReason, Ticket};
+use pvewatch_edge::mqtt::{Broker, Incoming, Message, Ticket};
 use pvewatch_edge::service;
 use pvewatch_protocol::event::{AgentFacts, AgentStarted, AgentStopping};
 use pvewatch_protocol::{
@@ -34,6 +34,7 @@ use crate::mqtt::{Another, Link, LinkEvent, Speaker};
 use crate::source::{Fact, Report};
 use crate::{clock, pictures};
 use disk::Syncing;
+use round_trip::RoundTrip;
 
 /// How long each half of a goodbye may take: the rest of the outbox, and the broker's answers.
 const GOODBYE_MAX: Duration = Duration::from_secs(3);
@@ -70,6 +71,13 @@ enum Kind {
     Presence,
 }
 
+/// What the broker has answered of the first words of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answered {
+    subscription: bool,
+    presence: bool,
+}
+
 /// The owner of the agent's state.
 pub struct Runner {
     site: Site,
@@ -88,13 +96,12 @@ pub struct Runner {
     /// The last connections of this agent, the newest last; at most [`EPOCHS_MAX`].
     own_epochs: VecDeque<Epoch>,
     awaiting_puback: BTreeMap<Ticket, Kind>,
+    /// Whether the broker has answered this connection's subscription, and its first presence.
+    answered: Answered,
     parts: VecDeque<Message>,
     /// The presence that each collector last had, as far as this connection heard of it.
     collectors_seen: BTreeMap<CollectorName, CollectorPresence>,
-    /// The last samples of this connection: what they say of their time, and when they were sent.
-    samples_sent: VecDeque<(Timestamp, std::time::Instant)>,
-    /// How long the whole way took, from a sample to the ack that answers it.
-    round_trip: Option<Duration>,
+    round_trip: RoundTrip,
     /// A refusal is said once a connection, not once an event.
     refusal_was_logged: bool,
 }
@@ -127,10 +134,10 @@ impl Runner {
             epoch: None,
             own_epochs: VecDeque::new(),
             awaiting_puback: BTreeMap::new(),
+            answered: Answered::default(),
             parts: VecDeque::new(),
             collectors_seen: BTreeMap::new(),
-            samples_sent: VecDeque::new(),
-            round_trip: None,
+            round_trip: RoundTrip::default(),
             refusal_was_logged: false,
         }
     }
@@ -206,6 +213,8 @@ impl Runner {
             LinkEvent::Incoming(Incoming::Message(message)) => self.on_message(&message),
             LinkEvent::Incoming(Incoming::Subscribed { reasons, .. }) => {
                 log::debug!("subscribed: {reasons:?}");
+                self.answered.subscription = true;
+                self.note_answered();
             }
         }
     }
@@ -217,10 +226,10 @@ impl Runner {
             self.own_epochs.pop_front();
         }
         self.awaiting_puback.clear();
+        self.answered = Answered::default();
         self.parts.clear();
         self.collectors_seen.clear();
-        self.samples_sent.clear();
-        self.round_trip = None;
+        self.round_trip = RoundTrip::default();
         self.refusal_was_logged = false;
         self.outbox.on_connected(clock::now());
         self.company.on_connected(clock::now());
@@ -229,29 +238,6 @@ impl Runner {
         self.show_all();
         self.publish_sample();
         self.tell_status();
-    }
-
-    fn on_puback(&mut self, ticket: Ticket, reason: PublishReason) {
-        let kind = self.awaiting_puback.remove(&ticket);
-        if kind == Some(Kind::Event) {
-            self.outbox.on_puback();
-        }
-        match reason {
-            // Without a subscriber the event stays here until a collector comes and acks.
-            PublishReason::Success | PublishReason::NoMatchingSubscribers => {}
-            refused => {
-                if !std::mem::replace(&mut self.refusal_was_logged, true) {
-                    log::error!(
-                        "{} refuses what node {} of site {} publishes ({refused:?}): check the \
-                         broker's access rules, and that its user or certificate is named {}",
-                        self.link.url(),
-                        self.node,
-                        self.site,
-                        self.node
-                    );
-                }
-            }
-        }
     }
 
     fn on_due(&mut self) {
@@ -333,8 +319,13 @@ impl Runner {
         let flushed = timeout(GOODBYE_MAX, async {
             while self.epoch.is_some() && !self.outbox.is_settled() {
                 self.publish_due().await;
-                let event = self.link.next().await;
-                self.on_link(event).await;
+                let due = self.outbox.next_deadline().map(Instant::from_std);
+                tokio::select! {
+                    event = self.link.next() => self.on_link(event).await,
+                    () = sleep_until(due.unwrap_or_else(far_away)) => {
+                        self.outbox.on_deadline(clock::now());
+                    }
+                }
             }
             self.publish_presence(Some(reason)).await;
         });
@@ -366,6 +357,7 @@ fn far_away() -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use pvewatch_edge::mqtt::BrokerSettings;
     use tokio::sync::{mpsc, watch};
     use tokio::time::advance;

@@ -30,10 +30,13 @@ impl Outbox {
     ///
     /// `today` dates the declaration of a loss; events carry their own times.
     pub fn next_to_publish(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
-        if self.under_way.len() >= WINDOW {
+        if self.is_held() || self.under_way.len() >= self.refusals.window(now, WINDOW) {
             return None;
         }
-        if let Some(probe) = self.take_probe(now, today) {
+        // What is refused is tried with what follows it, and with nothing else.
+        if self.refusals.text().is_none()
+            && let Some(probe) = self.take_probe(now, today)
+        {
             return Some(probe);
         }
         let index = self.lanes.iter().position(|lane| lane.cursor <= lane.last)?;
@@ -92,6 +95,10 @@ impl Outbox {
         first: Sequence,
     ) -> Option<Stored> {
         let Lane { stream, last, .. } = self.lanes[index];
+        if let Some(why) = self.refusals.why_given_up((stream, first)) {
+            let place = Position { stream, sequence: first };
+            return envelope::loss(&self.owner, first, place, why, today).ok();
+        }
         match self.spool.read(now, stream, first) {
             Read::Event(event) => Some(event),
             Read::Gone { through } => {
@@ -113,7 +120,8 @@ impl Outbox {
         again: bool,
     ) -> Outgoing {
         self.resent += u64::from(again);
-        self.under_way.push_back(UnderWay { stream, first });
+        let is_loss = event.kind == envelope::LOSS_KIND;
+        self.under_way.push_back(UnderWay { stream, first, is_loss });
         let position = Position { stream, sequence: event.sequence };
         Outgoing { position, kind: event.kind, payload: event.payload, again }
     }

@@ -15,8 +15,6 @@ use super::message::{Message, PAYLOAD_BYTES_MAX, PublishReason, Subscription, Ti
 /// waits and [`Client::try_publish`] says so: nothing is dropped.
 pub const COMMANDS_MAX: usize = 64;
 
-/// Room in a packet for what is neither topic nor payload, in bytes.
-const PROPERTIES_BYTES_MAX: usize = 1024;
 /// Longest topic in MQTT, in bytes.
 const TOPIC_BYTES_MAX: usize = 65_535;
 
@@ -33,7 +31,8 @@ pub(super) enum Command {
 pub struct Client {
     commands: mpsc::Sender<Command>,
     next_ticket: Arc<AtomicU64>,
-    packet_bytes_max: usize,
+    /// The largest packet that the broker takes, if it has said so.
+    packet_bytes_max: Option<u32>,
 }
 
 /// Why something was not handed over.
@@ -45,15 +44,25 @@ pub enum PublishError {
     /// The queue is full; the message is given back.
     #[error("{COMMANDS_MAX} messages wait to be written already")]
     Full(Box<Message>),
-    /// The message is larger than the contract or the broker allows.
+    /// The payload is larger than the contract allows.
     #[error("{topic}: a payload of {size} bytes is more than the {max} that are allowed")]
     TooLarge {
         /// The topic.
         topic: String,
         /// The payload's size in bytes.
         size: usize,
-        /// The largest payload that would have been accepted, in bytes.
+        /// The largest payload that is allowed, in bytes.
         max: usize,
+    },
+    /// The packet is larger than the broker takes.
+    #[error("{topic}: a packet of {size} bytes is more than the {max} that the broker takes")]
+    PacketTooLarge {
+        /// The topic.
+        topic: String,
+        /// The size of the whole packet in bytes.
+        size: usize,
+        /// The broker's limit, in bytes.
+        max: u32,
     },
     /// The topic or filter is not valid in MQTT.
     #[error("{0:?} is not a valid topic or filter")]
@@ -61,13 +70,8 @@ pub enum PublishError {
 }
 
 impl Client {
-    /// The largest packet that the broker accepts is `broker_packet_bytes_max`.
-    pub(super) fn new(
-        commands: mpsc::Sender<Command>,
-        broker_packet_bytes_max: Option<u32>,
-    ) -> Self {
-        let packet_bytes_max = broker_packet_bytes_max
-            .map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    /// `packet_bytes_max` is the largest packet that the broker accepts, if it says so.
+    pub(super) fn new(commands: mpsc::Sender<Command>, packet_bytes_max: Option<u32>) -> Self {
         Self { commands, next_ticket: Arc::default(), packet_bytes_max }
     }
 
@@ -162,10 +166,17 @@ impl Client {
         {
             return Err(PublishError::Topic(topic.clone()));
         }
-        let room = self.packet_bytes_max.saturating_sub(topic.len() + PROPERTIES_BYTES_MAX);
-        let max = PAYLOAD_BYTES_MAX.min(room);
-        if payload.len() > max {
-            return Err(PublishError::TooLarge { topic: topic.clone(), size: payload.len(), max });
+        let (size, max) = (payload.len(), PAYLOAD_BYTES_MAX);
+        if size > max {
+            return Err(PublishError::TooLarge { topic: topic.clone(), size, max });
+        }
+        // rumqttc would end the connection over it, and the next one again.
+        if let Some(max) = self.packet_bytes_max {
+            let size = message.packet_bytes();
+            if u32::try_from(size).is_ok_and(|size| size <= max) {
+                return Ok(());
+            }
+            return Err(PublishError::PacketTooLarge { topic: topic.clone(), size, max });
         }
         Ok(())
     }

@@ -86,6 +86,21 @@ impl Message {
         self
     }
 
+    /// The size of its packet in MQTT 5, in bytes.
+    pub(super) fn packet_bytes(&self) -> usize {
+        let packet = Publish {
+            // Every identifier takes the same room, and with QoS 0 there is none.
+            pkid: 1,
+            ..Publish::new(
+                self.topic.clone(),
+                self.qos.into(),
+                self.payload.clone(),
+                Some(self.properties()),
+            )
+        };
+        packet.size()
+    }
+
     pub(super) fn properties(&self) -> PublishProperties {
         PublishProperties {
             message_expiry_interval: self.expiry.map(whole_seconds),
@@ -238,6 +253,32 @@ pub enum PublishReason {
     QuotaExceeded,
     /// It refused the message for another reason.
     Refused(PublishRefusal),
+}
+
+impl PublishReason {
+    /// Why it did not take the message, in words; none if it took it.
+    pub fn refusal(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Success | Self::NoMatchingSubscribers => return None,
+            Self::NotAuthorized => "not authorized",
+            Self::QuotaExceeded => "quota exceeded",
+            Self::Refused(refusal) => match refusal {
+                PublishRefusal::Unspecified => "unspecified error",
+                PublishRefusal::ImplementationSpecific => "an error of the broker's own",
+                PublishRefusal::TopicNameInvalid => "topic name invalid",
+                PublishRefusal::PacketIdentifierInUse => "packet identifier in use",
+                PublishRefusal::PayloadFormatInvalid => "payload format invalid",
+            },
+        })
+    }
+
+    /// Whether it would refuse the same message at any other time too.
+    pub fn is_for_good(self) -> bool {
+        matches!(
+            self,
+            Self::Refused(PublishRefusal::TopicNameInvalid | PublishRefusal::PayloadFormatInvalid)
+        )
+    }
 }
 
 /// The rarer reasons to refuse a message.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jiff::Timestamp;
-use pvewatch_agent::outbox::AckOutcome;
+use pvewatch_agent::outbox::{AckOutcome, Answer};
 use pvewatch_protocol::{
     Ack, Checkpoint, CheckpointContent, CollectorName, CollectorPresence, Epoch, NodePresence,
     PresenceState, StopReason, Topic, codec,
@@ -164,8 +164,11 @@ impl Node {
     pub fn deliver(&mut self, now: Now, delivery: Delivery) {
         let Some(agent) = &mut self.agent else { return };
         match delivery {
-            Delivery::PubAck { is_event: true } => agent.outbox.on_puback(),
-            Delivery::PubAck { is_event: false } | Delivery::RetainedRead => {}
+            Delivery::PubAck { is_event: true } => {
+                agent.outbox.on_puback(now.instant, Answer::Taken);
+            }
+            Delivery::PubAck { is_event: false } => {}
+            Delivery::RetainedRead => agent.outbox.on_told(now.instant),
             Delivery::Message(message) => match Topic::parse(&message.topic) {
                 Ok((_, Topic::Ack { collector, .. })) => {
                     if let Ok(ack) = codec::decode::<Ack>(&message.payload) {
@@ -191,7 +194,7 @@ impl Node {
                 let before = agent.outbox.position();
                 let stream = self.stream_id(now);
                 if let Some(agent) = &mut self.agent {
-                    agent.outbox.begin_stream(now.instant, stream);
+                    agent.outbox.begin_stream(now.instant, now.wall, stream);
                     let last = agent.outbox.position().sequence;
                     // What was carried over goes by its new name; the old one is nobody's.
                     self.made.extend((1..=last.0).map(|number| (stream, number)));

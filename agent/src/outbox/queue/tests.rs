@@ -7,6 +7,7 @@ use pvewatch_protocol::{Epoch, EventData, Site, codec};
 use uuid::Uuid;
 
 use super::super::collectors::RESEND_DELAY_MIN;
+use super::super::refusals::Answer;
 use super::super::spool::Limits;
 use super::*;
 
@@ -31,6 +32,13 @@ impl Story {
         Self { outbox, now: Instant::now(), epoch: Epoch(Uuid::from_u128(7)) }
     }
 
+    /// A new connection, on which the broker kept nothing.
+    fn connect(&mut self) {
+        self.outbox.on_connected(self.now);
+        self.now += HOLD_MAX;
+        self.outbox.on_deadline(self.now);
+    }
+
     /// The broker tells of the collector that it is there.
     fn find_collector(&mut self) {
         self.outbox.on_collector_presence(self.now, &CollectorName::default(), true);
@@ -50,7 +58,7 @@ impl Story {
         let mut sent = Vec::new();
         while let Some(outgoing) = self.outbox.next_to_publish(self.now, Timestamp::UNIX_EPOCH) {
             sent.push(outgoing.position.sequence.0);
-            self.outbox.on_puback();
+            self.outbox.on_puback(self.now, Answer::Taken);
         }
         sent
     }
@@ -89,7 +97,7 @@ fn no_more_than_a_window_is_under_way() {
     story.append(WINDOW as u64 + 5);
     let mut next = || story.outbox.next_to_publish(story.now, Timestamp::UNIX_EPOCH);
     assert_eq!(std::iter::from_fn(&mut next).count(), WINDOW);
-    story.outbox.on_puback();
+    story.outbox.on_puback(story.now, Answer::Taken);
     assert_eq!(story.sends().len(), 5);
 }
 
@@ -112,7 +120,7 @@ fn a_new_connection_sends_what_was_not_acked() {
     story.append(4);
     story.sends();
     story.ack(2);
-    story.outbox.on_connected(story.now);
+    story.connect();
     assert_eq!(story.sends(), [0; 0], "to nobody it is not sent twice");
     story.find_collector();
     assert_eq!(story.sends(), [3, 4]);
@@ -122,22 +130,33 @@ fn a_new_connection_sends_what_was_not_acked() {
 #[test]
 fn what_a_broker_did_not_take_is_sent_on_the_next_connection() {
     let mut story = Story::new(100);
+    story.ack(0);
     story.append(4);
     let today = Timestamp::UNIX_EPOCH;
     for _ in 0..3 {
         assert!(story.outbox.next_to_publish(story.now, today).is_some());
     }
-    story.outbox.on_puback();
-    story.outbox.on_connected(story.now);
+    story.outbox.on_puback(story.now, Answer::Taken);
+    story.connect();
     assert_eq!(story.sends(), [2, 3, 4]);
+}
+
+#[test]
+fn where_no_collector_ever_was_a_new_connection_sends_everything_again() {
+    let mut story = Story::new(100);
+    story.append(2);
+    assert_eq!(story.sends(), [1, 2]);
+    story.connect();
+    assert_eq!(story.sends(), [1, 2]);
 }
 
 #[test]
 fn a_collector_that_is_found_by_its_ack_is_sent_what_it_lacks() {
     let mut story = Story::new(100);
+    story.ack(0);
     story.append(4);
     story.sends();
-    story.outbox.on_connected(story.now);
+    story.connect();
     story.append(1);
     assert_eq!(story.sends(), [5]);
     assert_eq!(story.ack(2), AckOutcome::Advanced);
@@ -149,7 +168,7 @@ fn a_collector_that_is_found_by_its_ack_is_sent_what_it_lacks() {
 #[test]
 fn without_a_collector_only_one_event_is_sent_again_now_and_then() {
     let mut story = Story::new(100);
-    story.outbox.on_connected(story.now);
+    story.connect();
     story.append(50);
     assert_eq!(story.sends().len(), 50);
     let mut again = Vec::new();
@@ -165,7 +184,7 @@ fn without_a_collector_only_one_event_is_sent_again_now_and_then() {
 #[test]
 fn a_probe_of_what_is_gone_declares_it_and_brings_nothing_else() {
     let mut story = Story::new(3);
-    story.outbox.on_connected(story.now);
+    story.connect();
     story.append(5);
     assert_eq!(story.sends(), [2, 3, 4, 5]);
     story.pass(RESEND_DELAY_MIN);
@@ -183,7 +202,7 @@ fn each_of_two_collectors_has_a_probe_of_its_own() {
         let ack = Ack { collector_epoch: story.epoch, stream: old, through: Sequence(2) };
         story.outbox.on_ack(story.now, Timestamp::UNIX_EPOCH, name, ack, false);
     }
-    story.outbox.begin_stream(story.now, StreamId(Uuid::from_u128(2)));
+    story.outbox.begin_stream(story.now, Timestamp::UNIX_EPOCH, StreamId(Uuid::from_u128(2)));
     let probes = [(old, Sequence(1)), (old, Sequence(2))];
     for (name, probe) in names.iter().zip(probes) {
         story.outbox.collectors.set_probe(name, Some(probe));
@@ -243,7 +262,7 @@ fn a_full_outbox_declares_what_it_dropped_under_its_last_number() {
     };
     assert_eq!((lost.from, lost.through), (Sequence(1), Sequence(2)));
     assert_eq!(event.position.sequence, Sequence(2));
-    story.outbox.on_puback();
+    story.outbox.on_puback(story.now, Answer::Taken);
     assert_eq!(story.sends(), [3, 4, 5]);
     assert_eq!(story.outbox.dropped_events(), 2);
 }
@@ -258,7 +277,7 @@ fn an_hour_without_a_broker_loses_nothing_within_the_bound() {
     }
     assert_eq!(story.outbox.next_deadline(), None, "nobody is waited for who was not told");
     assert_eq!((story.outbox.unacked_events(), story.outbox.dropped_events()), (1_800, 0));
-    story.outbox.on_connected(story.now);
+    story.connect();
     assert_eq!(story.sends(), (1..=1_800).collect::<Vec<u64>>());
     assert_eq!(story.outbox.resent_events(), 0);
     assert_eq!(story.ack(1_800), AckOutcome::Advanced);
@@ -277,7 +296,7 @@ fn a_broker_that_never_comes_costs_the_bound_and_no_more() {
     let all = 24 * 3_600;
     assert_eq!(story.outbox.dropped_events(), all - 1_000);
     // And should it come after all: one declaration, and what is held.
-    story.outbox.on_connected(story.now);
+    story.connect();
     let mut sent = story.sends().into_iter();
     assert_eq!(sent.next(), Some(all - 1_000), "the loss goes by its last number");
     assert_eq!(sent.collect::<Vec<u64>>(), (all - 999..=all).collect::<Vec<u64>>());
@@ -300,7 +319,7 @@ fn an_ack_beyond_what_was_sent_means_that_this_agent_was_rolled_back() {
     story.append(2);
     story.sends();
     assert_eq!(story.ack(9), AckOutcome::BeyondSent);
-    story.outbox.begin_stream(story.now, StreamId(Uuid::from_u128(2)));
+    story.outbox.begin_stream(story.now, Timestamp::UNIX_EPOCH, StreamId(Uuid::from_u128(2)));
     assert_eq!(story.sends(), [1, 2]);
 }
 
@@ -323,5 +342,49 @@ fn a_collector_that_is_not_configured_has_no_say() {
     let other: CollectorName = "other".parse().unwrap();
     let outcome = story.outbox.on_ack(story.now, Timestamp::UNIX_EPOCH, &other, ack, false);
     assert_eq!(outcome, AckOutcome::NotConfigured);
+    story.outbox.on_collector_presence(story.now, &other, true);
+    story.outbox.on_collector_online(story.now, &other);
+    assert_eq!(story.sends(), [0; 0]);
     assert_eq!(story.outbox.unacked_events(), 1);
+}
+
+#[test]
+fn a_machine_that_was_set_back_while_it_ran_begins_a_new_stream_before_it_sends() {
+    let mut story = Story::new(100);
+    story.append(2);
+    story.sends();
+    story.ack(2);
+    // It is set back to this moment; the collector has got more, and here other events follow.
+    story.append(10);
+    story.outbox.on_connected(story.now);
+    story.outbox.on_told(story.now);
+    assert_eq!(story.sends(), [0; 0], "what the collector has is not heard yet");
+    let ack = Ack {
+        collector_epoch: story.epoch,
+        stream: story.outbox.position().stream,
+        through: Sequence(8),
+    };
+    let (today, name) = (Timestamp::UNIX_EPOCH, CollectorName::default());
+    let outcome = story.outbox.on_ack(story.now, today, &name, ack, true);
+    assert_eq!(outcome, AckOutcome::BeyondSent);
+    story.outbox.begin_stream(story.now, Timestamp::UNIX_EPOCH, StreamId(Uuid::from_u128(2)));
+    assert_eq!(story.sends(), (1..=10).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_new_connection_waits_for_what_collectors_have_but_not_long() {
+    let mut story = Story::new(100);
+    story.append(2);
+    story.outbox.on_connected(story.now);
+    assert_eq!(story.sends(), [0; 0]);
+    story.outbox.on_told(story.now);
+    assert_eq!(story.sends(), [1, 2], "nobody ever acked anything");
+    story.ack(2);
+    story.append(1);
+    story.outbox.on_connected(story.now);
+    story.outbox.on_told(story.now);
+    assert_eq!(story.sends(), [0; 0]);
+    assert_eq!(story.outbox.next_deadline(), Some(story.now + HOLD_MAX));
+    story.pass(HOLD_MAX);
+    assert_eq!(story.sends(), [3]);
 }

@@ -1,18 +1,18 @@
-//! What comes in on the link: acks, the collectors' presence, and this node's own as the broker
-//! kept it.
+//! What comes in on the link: acks, the collectors' presence, this node's own as the broker kept
+//! it, and the broker's answers.
 
-use jiff::Timestamp;
-use pvewatch_edge::mqtt::Received;
+use pvewatch_edge::mqtt::{PublishReason, Received, Ticket};
 use pvewatch_protocol::{
-    Ack, AckMessage, CollectorName, CollectorPresence, NodePresence, PresenceState, StreamId,
-    Topic, codec,
+    Ack, AckMessage, CollectorName, CollectorPresence, NodePresence, Position, PresenceState,
+    StreamId, Topic, codec,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::super::collectors::AckOutcome;
 use super::super::company::Word;
-use super::Runner;
+use super::super::refusals::Answer;
+use super::{Kind, Runner};
 use crate::clock;
 
 impl Runner {
@@ -22,7 +22,9 @@ impl Runner {
                 if site == self.site && node == self.node =>
             {
                 if let Some(AckMessage { ack, heard_at }) = decoded(message) {
-                    self.on_heard(heard_at);
+                    if let Some(at) = heard_at {
+                        self.round_trip.on_answer(clock::now(), at);
+                    }
                     if !message.retained {
                         let now = clock::now();
                         self.company.on_word(now, &collector, Word::Live);
@@ -46,14 +48,6 @@ impl Runner {
         }
     }
 
-    /// The answer to a sample of this connection tells how long the whole way takes.
-    fn on_heard(&mut self, heard_at: Option<Timestamp>) {
-        let sent = self.samples_sent.iter().find(|(at, _)| Some(*at) == heard_at);
-        if let Some((_, sent)) = sent {
-            self.round_trip = Some(clock::now().saturating_duration_since(*sent));
-        }
-    }
-
     fn on_ack(&mut self, collector: &CollectorName, ack: Ack, retained: bool) {
         let outcome = self.outbox.on_ack(clock::now(), clock::today(), collector, ack, retained);
         match outcome {
@@ -70,7 +64,8 @@ impl Runner {
                     "collector {collector} has more than this agent sent: this host was rolled \
                      back, a new stream begins"
                 );
-                self.outbox.begin_stream(clock::now(), StreamId(Uuid::now_v7()));
+                let stream = StreamId(Uuid::now_v7());
+                self.outbox.begin_stream(clock::now(), clock::today(), stream);
                 self.want_pictures();
             }
             AckOutcome::NotConfigured => log::debug!("collector {collector} is not configured"),
@@ -111,6 +106,61 @@ impl Runner {
                 self.site,
                 presence.boot_id
             );
+        }
+    }
+
+    /// After both answers what the broker kept has come, or comes now.
+    pub(super) fn note_answered(&mut self) {
+        if self.answered.subscription && self.answered.presence {
+            self.outbox.on_told(clock::now());
+        }
+    }
+
+    pub(super) fn on_puback(&mut self, ticket: Ticket, reason: PublishReason) {
+        let kind = self.awaiting_puback.remove(&ticket);
+        match kind {
+            Some(Kind::Event) => {
+                let answer = match reason.refusal() {
+                    None => Answer::Taken,
+                    Some(why) => {
+                        Answer::Refused { reason: why.to_owned(), for_good: reason.is_for_good() }
+                    }
+                };
+                let given_up = self.outbox.on_puback(clock::now(), answer);
+                self.tell_given_up(given_up);
+                self.tell_disk();
+            }
+            Some(Kind::Presence) => {
+                self.answered.presence = true;
+                self.note_answered();
+            }
+            Some(Kind::Part) | None => {}
+        }
+        // Without a subscriber the event stays here until a collector comes and acks.
+        if let Some(why) = reason.refusal()
+            && !std::mem::replace(&mut self.refusal_was_logged, true)
+        {
+            log::error!(
+                "{} refuses what node {} of site {} publishes ({why}): check the broker's access \
+                 rules, and that its user or certificate is named {}",
+                self.link.url(),
+                self.node,
+                self.site,
+                self.node
+            );
+        }
+    }
+
+    /// Says that an event is lost, and has what it would have told shown otherwise.
+    pub(super) fn tell_given_up(&mut self, given_up: Option<Position>) {
+        if let Some(Position { stream, sequence }) = given_up {
+            log::error!(
+                "{}: event {} of stream {stream} cannot be sent and is declared as lost: see \
+                 outbox.dropped at the collector for the reason",
+                self.link.url(),
+                sequence.0
+            );
+            self.want_pictures();
         }
     }
 }

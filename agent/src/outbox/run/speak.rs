@@ -1,6 +1,6 @@
 //! What goes out on the link: events through the window, pictures, samples, the presence.
 
-use pvewatch_edge::mqtt::Message;
+use pvewatch_edge::mqtt::{Message, PublishError};
 use pvewatch_protocol::envelope::CONTENT_TYPE;
 use pvewatch_protocol::{CheckpointContent, StopReason, codec};
 use serde::Serialize;
@@ -10,9 +10,6 @@ use crate::{clock, pictures, samples};
 
 /// Publishes of parts of pictures that may wait for their PUBACK, apart from the events' window.
 const PARTS_WINDOW: usize = 4;
-
-/// Samples that are remembered, to know how long one took that is answered.
-const SAMPLES_REMEMBERED: usize = 8;
 
 impl Runner {
     pub(super) fn queue_picture(&mut self, content: CheckpointContent) {
@@ -54,11 +51,9 @@ impl Runner {
         let mut sample = samples::complete(reading, today, epoch, interval, &self.outbox);
         let oldest = oldest.map_or(0.0, |age| age.as_secs_f64().max(0.0));
         sample.agent.oldest_unacked_seconds = Some(oldest);
-        sample.agent.ack_round_trip_seconds = self.round_trip.map(|time| time.as_secs_f64());
-        self.samples_sent.push_back((today, now));
-        if self.samples_sent.len() > SAMPLES_REMEMBERED {
-            self.samples_sent.pop_front();
-        }
+        let round_trip = self.round_trip.shown(now, interval);
+        sample.agent.ack_round_trip_seconds = round_trip.map(|time| time.as_secs_f64());
+        self.round_trip.on_sent(now, today);
         let topic = samples::topic(&self.site, &self.node);
         if let (Some(message), Some(client)) = (message(topic, &sample), self.link.client()) {
             // A sample that cannot be sent is made up for by the next one.
@@ -76,12 +71,21 @@ impl Runner {
         }
     }
 
-    /// Hands a message to the link. One that fails goes with its connection: an event stays in
-    /// the outbox, a picture is asked for again.
+    /// Hands a message to the link. One that fails with its connection is not lost: an event stays
+    /// in the outbox, a picture is asked for again. One that can never be sent is said to be lost.
     async fn publish(&mut self, message: Message, kind: Kind) {
         let Some(client) = self.link.client() else { return };
-        if let Ok(ticket) = client.publish(message).await {
-            self.awaiting_puback.insert(ticket, kind);
+        match client.publish(message).await {
+            Ok(ticket) => {
+                self.awaiting_puback.insert(ticket, kind);
+            }
+            Err(PublishError::Closed) => {}
+            Err(error) if kind == Kind::Event => {
+                let given_up = self.outbox.on_unsendable(clock::now(), error.to_string());
+                self.tell_given_up(given_up);
+                self.tell_disk();
+            }
+            Err(error) => log::error!("{}: {error}", self.link.url()),
         }
     }
 }
