@@ -32,6 +32,10 @@ pub struct Alert {
     pub starts_at: Timestamp,
     /// The same by the collector's clock: `for` is counted from here.
     pub judged_since: Timestamp,
+    /// Set if this collector did not see the condition begin: it began after this time. Another
+    /// one may know better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_since: Option<Timestamp>,
     /// The reading that the rule names as its value, if it names one.
     pub value: Option<f64>,
     /// The last event of the node that this judgement rests on, if it rests on one.

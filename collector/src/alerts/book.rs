@@ -55,12 +55,14 @@ pub enum Touched {
 #[derive(Debug, Default)]
 pub struct Book {
     pub(super) active: BTreeMap<NodeName, BTreeMap<AlertKey, Arc<Alert>>>,
-    places: HashMap<Fingerprint, (NodeName, AlertKey)>,
-    resolved: HashMap<Fingerprint, Arc<Alert>>,
+    pub(super) places: HashMap<Fingerprint, (NodeName, AlertKey)>,
+    pub(super) resolved: HashMap<Fingerprint, Arc<Alert>>,
     /// When each resolved alert goes.
     leaving: BTreeSet<(Timestamp, Fingerprint)>,
     pub(super) touched: Vec<(Fingerprint, Touched)>,
     refused: u64,
+    /// Since when alerts fire elsewhere.
+    pub(super) peers: HashMap<Fingerprint, Timestamp>,
 }
 
 impl Book {
@@ -258,7 +260,9 @@ impl Book {
             self.refused += 1;
             return Vec::new();
         }
-        let (alert, step) = Alert::begin(finding, shown, now);
+        let (mut alert, mut step) = Alert::begin(finding, shown, now);
+        self.ask_peers(&mut alert);
+        step.at = alert.starts_at;
         self.enter(alert, step, rules, now)
     }
 
@@ -370,6 +374,8 @@ impl Book {
             }
         }
         self.places.remove(&alert.fingerprint);
+        // Whoever says that it goes on has not seen the end yet.
+        self.peers.remove(&alert.fingerprint);
         if matches!(alert.phase, Phase::Resolved { .. }) {
             self.resolved.insert(alert.fingerprint, alert.clone());
             let leaves = Moment::both(now).after(RESOLVED_KEPT_FOR).judged;

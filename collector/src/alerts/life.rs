@@ -24,6 +24,8 @@ pub struct Finding<'a> {
     /// Whether more of the node's past is still coming in: then nothing fires yet, because what
     /// follows can tell that the trouble is long over.
     pub settling: bool,
+    /// Set if nobody here saw it come to be so: it did after this time, and until `moment`.
+    pub unseen_since: Option<Timestamp>,
 }
 
 /// A step: the alert after it, and what is to be said of it.
@@ -66,6 +68,7 @@ impl Alert {
             phase,
             starts_at: fact,
             judged_since: judged,
+            unseen_since: finding.unseen_since,
             value: shown.value,
             as_of: shown.as_of,
             stale: finding.stale,
@@ -85,6 +88,25 @@ impl Alert {
             Phase::Firing { ending, .. } => *ending = None,
             Phase::Resolved { .. } => {}
         }
+    }
+
+    /// Another collector says that the condition holds since `told`. Whoever saw it begin knows
+    /// better than who did not; says whether that changed anything.
+    pub(super) fn agree(&mut self, told: Timestamp) -> bool {
+        let is_plausible = self.unseen_since.is_some_and(|known| known < told);
+        if !is_plausible || told >= self.starts_at {
+            return false;
+        }
+        let by = told.duration_since(self.starts_at);
+        let earlier = |at: Timestamp| Moment::both(at).after(by).judged;
+        self.starts_at = told;
+        self.judged_since = earlier(self.judged_since);
+        match &mut self.phase {
+            Phase::Pending { due } => *due = earlier(*due),
+            Phase::Firing { fired_at, .. } => *fired_at = earlier(*fired_at),
+            Phase::Resolved { .. } => {}
+        }
+        true
     }
 
     /// The condition does not hold any more.

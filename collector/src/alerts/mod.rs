@@ -11,6 +11,7 @@ mod inhibition;
 mod late;
 mod life;
 mod notice;
+mod peers;
 mod transition;
 
 pub use alert::{Alert, Ending, Phase};

@@ -54,6 +54,8 @@ pub enum Why {
     InhibitionBegan,
     /// The graver alert does not fire any more, but this one still does.
     InhibitionEnded,
+    /// Another collector saw it begin earlier.
+    BeganEarlier,
 }
 
 impl Why {
@@ -71,6 +73,7 @@ impl Why {
             Self::WitnessReturned => "witness_returned",
             Self::InhibitionBegan => "inhibition_began",
             Self::InhibitionEnded => "inhibition_ended",
+            Self::BeganEarlier => "began_earlier",
         }
     }
 }

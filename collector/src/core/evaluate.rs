@@ -8,11 +8,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pvewatch_protocol::NodeName;
 
-use super::Core;
 use super::dirty::Piece;
 use super::settling::PAST_PATIENCE;
 use super::snapshot::RuleError;
 use super::timers::Timer;
+use super::{Core, Sight};
 use crate::alerts::{AlertKey, Finding, Transition, Why};
 use crate::fleet::{Change, EntityKey, EntityKind, Moment, Node, Origin, Unit};
 use crate::rules::{Outcome, Rests, Subject};
@@ -47,8 +47,13 @@ impl Core {
                 Change::Node { node, origins, moment } => {
                     self.follow_node(&node, &origins, moment, out);
                 }
-                Change::Unit { unit, moment, state } => {
+                Change::Unit { unit, moment, state, known_since } => {
+                    let sight = self.sight;
+                    if let (Sight::Unseen { .. }, Some(known)) = (sight, known_since) {
+                        self.sight = Sight::Unseen { since: known.fact };
+                    }
                     self.follow_unit(&unit, moment, state, out);
+                    self.sight = sight;
                 }
                 Change::UnitGone { unit, moment } => self.follow_loss(&unit, moment, out),
             }
@@ -285,7 +290,16 @@ impl Core {
         let site = self.fleet.site();
         let entity = EntityKey { site: site.clone(), node: name.clone(), kind, id: id.clone() };
         let settling = self.settling.until(name, rests, self.now).is_some();
-        let finding = Finding { rule, entity: &entity, moment, stale, settling };
+        let unseen_since = match (rests, cause, self.sight) {
+            (Rests::OnFacts, Cause::Fact(..), Sight::Seen) => None,
+            (Rests::OnFacts, Cause::Fact(..), Sight::Unseen { since }) => Some(since),
+            (Rests::OnFacts, Cause::Time(_) | Cause::Sweep, _) => Some(Timestamp::MIN),
+            (Rests::OnReadings, ..) => Some(self.fleet.read_before(name).unwrap_or(Timestamp::MIN)),
+            (Rests::OnSilence, ..) => {
+                Some(node.last_seen.map_or(Timestamp::MIN, |heard| heard.fact))
+            }
+        };
+        let finding = Finding { rule, entity: &entity, moment, stale, settling, unseen_since };
         out.extend(if holds {
             let present = || self.rules.present(rule, site, &subject, at);
             self.book.holds(&finding, &self.rules, self.now, present)

@@ -1,7 +1,7 @@
 //! What the core is told: a closed list.
 
 use jiff::Timestamp;
-use pvewatch_protocol::{Checkpoint, Event, NodeName, NodePresence, Sample};
+use pvewatch_protocol::{Checkpoint, Event, Fingerprint, NodeName, NodePresence, Sample};
 
 use crate::fleet::{Backlog, Loss, Version};
 
@@ -54,6 +54,13 @@ pub enum Input {
         presence: NodePresence,
         /// When it came.
         received_at: Timestamp,
+    },
+    /// Another collector told of an alert.
+    Peer {
+        /// Which one.
+        fingerprint: Fingerprint,
+        /// Since when it fires there; none if it does not.
+        starts_at: Option<Timestamp>,
     },
     /// The time that [`super::Core::next_deadline`] named has come.
     Deadline,

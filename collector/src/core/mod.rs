@@ -56,8 +56,19 @@ pub struct Core {
     /// Nodes whose alerts wait.
     settling: Settling,
     counters: Counters,
+    /// What the present input shows of how things come to be so.
+    sight: Sight,
     now: Timestamp,
     snapshot: Option<Arc<Snapshot>>,
+}
+
+/// Whether it is seen how something comes to be so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// An event tells of it.
+    Seen,
+    /// It was otherwise at `since`, and is found to be so now.
+    Unseen { since: Timestamp },
 }
 
 impl Core {
@@ -75,6 +86,7 @@ impl Core {
             silent: BTreeSet::new(),
             settling: Settling::default(),
             counters: Counters::default(),
+            sight: Sight::Unseen { since: Timestamp::MIN },
             now: started_at,
             snapshot: None,
         }
@@ -83,6 +95,10 @@ impl Core {
     /// Takes an input at the time `now` and returns what it did to alerts, in order.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Transition> {
         self.advance_clock(now);
+        self.sight = match input {
+            Input::Event { .. } => Sight::Seen,
+            _ => Sight::Unseen { since: Timestamp::MIN },
+        };
         let mut out = Vec::new();
         match input {
             Input::Event { event, version, received_at } => {
@@ -135,6 +151,10 @@ impl Core {
                 let changes = self.fleet.apply_presence(&node, &presence, received_at);
                 self.meet(&node, is_known);
                 self.follow_all(changes, &mut out);
+            }
+            Input::Peer { fingerprint, starts_at } => {
+                out.extend(self.book.hear_peer(fingerprint, starts_at, self.now));
+                self.note_alerts();
             }
             Input::Deadline => {}
         }

@@ -100,6 +100,9 @@ impl Fleet {
     ) -> Vec<Change> {
         let listening_since = self.listening_since;
         let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
+        let before = slot.node.reading.as_ref();
+        let before = before.filter(|reading| reading.received_at >= listening_since);
+        slot.read_before = before.map(|reading| reading.sample.at);
         let node = slot.node_mut();
         let mut origins = vec![Origin::Reading];
         let returned = node.read(sample, backlog, received_at);
@@ -270,7 +273,8 @@ impl Fleet {
             return Vec::new();
         }
         Arc::make_mut(unit).keep_log(log, time);
-        vec![Change::Unit { unit: unit.clone(), moment, state: false }]
+        let known_since = Some(unit.since);
+        vec![Change::Unit { unit: unit.clone(), moment, state: false, known_since }]
     }
 
     fn draw_units(

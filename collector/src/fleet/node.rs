@@ -326,6 +326,15 @@ impl Node {
         Some(self.backlog.age(self.reading.as_ref()?.received_at))
     }
 
+    /// How old the oldest event is that this collector lacks, or that the agent says is not acked
+    /// by every collector, as of its newest sample.
+    pub fn ack_lag(&self) -> Option<SignedDuration> {
+        let agent = &self.reading.as_ref()?.sample.agent;
+        let unacked = agent.oldest_unacked_seconds.filter(|_| agent.outbox_events > 0);
+        let unacked = unacked.and_then(|age| SignedDuration::try_from_secs_f64(age).ok());
+        Some(self.events_delay()?.max(unacked.unwrap_or_default()))
+    }
+
     /// What was noted by the collector's clock after `now` was noted by a clock that was ahead.
     pub(crate) fn hold_until(&mut self, now: Timestamp) {
         self.first_seen = self.first_seen.min(now);

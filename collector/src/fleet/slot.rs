@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use pvewatch_protocol::Position;
 use pvewatch_protocol::event::{UnitChange, UnitState};
 
@@ -21,6 +22,8 @@ pub(super) struct Slot {
     pub(super) node: Arc<Node>,
     pub(super) units: BTreeMap<Arc<str>, Arc<Unit>>,
     pub(super) parts: Parts,
+    /// When the sample before the newest one was taken, if that came since the collector listens.
+    pub(super) read_before: Option<Timestamp>,
     view: Option<Arc<NodeView>>,
 }
 
@@ -38,7 +41,13 @@ pub(super) enum Put {
 
 impl Slot {
     pub(super) fn new(node: Arc<Node>) -> Self {
-        Self { node, units: BTreeMap::new(), parts: Parts::default(), view: None }
+        Self {
+            node,
+            units: BTreeMap::new(),
+            parts: Parts::default(),
+            read_before: None,
+            view: None,
+        }
     }
 
     /// The node, to be changed.
@@ -84,6 +93,7 @@ impl Slot {
         }
         if let Some(unit) = self.unit_mut(&state.unit) {
             let unit_now = Arc::make_mut(unit);
+            let known_since = Some(unit_now.since);
             let entered = unit_now.state.active_state != state.active_state
                 || unit_now.state.invocation_id != state.invocation_id;
             if entered {
@@ -95,7 +105,8 @@ impl Slot {
             unit_now.version = version;
             unit_now.position = position;
             let unit = unit.clone();
-            return Put::Changed(Change::Unit { unit, moment: since, state: differs });
+            let state = differs;
+            return Put::Changed(Change::Unit { unit, moment: since, state, known_since });
         }
         if self.units.len() >= UNITS_PER_NODE_MAX {
             return Put::Refused;
@@ -107,7 +118,7 @@ impl Slot {
         let unit = Arc::new(unit);
         self.view = None;
         self.units.insert(id, unit.clone());
-        Put::New(Change::Unit { unit, moment: since, state: true })
+        Put::New(Change::Unit { unit, moment: since, state: true, known_since: None })
     }
 
     /// Takes a unit out and remembers how new that was.

@@ -55,6 +55,8 @@ pub enum Change {
         moment: Moment,
         /// Whether its state differs, and not only its log.
         state: bool,
+        /// Since when it was as it was known before; none if it was not known.
+        known_since: Option<Moment>,
     },
     /// A unit is no longer there.
     UnitGone {
@@ -128,6 +130,12 @@ impl Fleet {
     pub fn is_read(&self, name: &NodeName) -> bool {
         let reading = self.node(name).and_then(|node| node.reading.as_ref());
         reading.is_none_or(|reading| reading.received_at >= self.listening_since)
+    }
+
+    /// When the sample before the newest one of a node was taken, if it came since the collector
+    /// listens.
+    pub fn read_before(&self, name: &NodeName) -> Option<Timestamp> {
+        self.nodes.get(name)?.read_before
     }
 
     /// The collector was away until now: silence is counted from here.

@@ -91,11 +91,13 @@ pub enum Reason {
     BadSequence,
     /// More nodes than a collector knows.
     TooManyNodes,
+    /// Another event of this number is stored.
+    AnotherEvent,
 }
 
 impl Reason {
     /// Every reason, in the order of [`Reason::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TooLarge,
         Self::NotJson,
         Self::WrongShape,
@@ -107,6 +109,7 @@ impl Reason {
         Self::WrongKind,
         Self::BadSequence,
         Self::TooManyNodes,
+        Self::AnotherEvent,
     ];
 
     /// The reason as a label value.
@@ -123,6 +126,7 @@ impl Reason {
             Self::WrongKind => "wrong_kind",
             Self::BadSequence => "bad_sequence",
             Self::TooManyNodes => "too_many_nodes",
+            Self::AnotherEvent => "another_event",
         }
     }
 

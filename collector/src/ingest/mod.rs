@@ -173,6 +173,11 @@ impl Ingest {
         Some((stream.ordinal(), Sequence(stream.through())))
     }
 
+    /// The latest stream of a node; none if none is known.
+    pub fn latest_stream(&self, node: &NodeName) -> Option<StreamId> {
+        self.nodes.get(node)?.latest()
+    }
+
     fn repeat_if(
         &mut self,
         name: &NodeName,
@@ -248,7 +253,16 @@ impl Ingest {
                 if was_known {
                     self.news.push(StreamNews::Began { node: name.clone(), stream: id });
                 }
-                self.forgotten.extend(forgotten.map(|stream| (name.clone(), stream)));
+                if let Some(node::Forgotten { stream, missing }) = forgotten {
+                    // Nobody will ask for them any more.
+                    self.news.extend(missing.map(|(from, through)| StreamNews::Lost {
+                        node: name.clone(),
+                        stream,
+                        from: Sequence(from),
+                        through: Sequence(through),
+                    }));
+                    self.forgotten.push((name.clone(), stream));
+                }
                 if node.stream_mut(id)?.note_change() {
                     self.changed.push((name.clone(), id));
                 }

@@ -40,7 +40,15 @@ pub(super) enum Ordinal {
     /// The stream has it already.
     Known(u64),
     /// The stream has just got it; another one may have been forgotten.
-    New { ordinal: u64, forgotten: Option<StreamId> },
+    New { ordinal: u64, forgotten: Option<Forgotten> },
+}
+
+/// A stream that made room for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Forgotten {
+    pub stream: StreamId,
+    /// What was known of it and never came: the first and the last.
+    pub missing: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +121,12 @@ impl Node {
     pub(super) fn clock_jumped(&mut self, by: SignedDuration) {
         self.streams.values_mut().for_each(|stream| stream.clock_jumped(by));
         self.sampled_at = self.sampled_at.map(|at| at.saturating_add(by).unwrap_or(at));
+    }
+
+    /// The stream that came after all others.
+    pub(super) fn latest(&self) -> Option<StreamId> {
+        let latest = self.streams.iter().max_by_key(|(_, stream)| stream.ordinal());
+        latest.map(|(id, _)| *id)
     }
 
     /// Whether the node has a stream already.
@@ -229,12 +243,13 @@ impl Node {
         if below + 1 < younger { below + 1 } else { highest + ORDINAL_STEP }
     }
 
-    fn forget_oldest(&mut self) -> Option<StreamId> {
+    fn forget_oldest(&mut self) -> Option<Forgotten> {
         let idle = |(_, stream): &(&StreamId, &Stream)| stream.waiting().events == 0;
         let oldest = self.streams.iter().filter(idle).min_by_key(|(_, stream)| stream.ordinal());
         let id = *oldest?.0;
-        self.streams.remove(&id);
+        let stream = self.streams.remove(&id)?;
         self.open.remove(&id);
-        Some(id)
+        let (first, last) = (stream.through() + 1, stream.known());
+        Some(Forgotten { stream: id, missing: (first <= last).then_some((first, last)) })
     }
 }

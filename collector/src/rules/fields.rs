@@ -220,6 +220,10 @@ static NODE: &[Field] = fields! {
     events_delayed_seconds: Number("seconds"), Reading, "40",
         "For how long, at least, this collector has lacked events that the agent has; 0 if none.",
         |s| number(s.node.events_delay().map(|delay| delay.as_secs_f64()));
+    ack_lag_seconds: Number("seconds"), Reading, "40",
+        "Age of the oldest event that this collector lacks, or that the agent has no ack for from \
+         every collector; 0 if there is none.",
+        |s| number(s.node.ack_lag().map(|lag| lag.as_secs_f64()));
     outbox_events: Number, Reading, "2", "Events that the agent holds and not every collector has acked.",
         |s| sampled(s, |sample| Some(sample.agent.outbox_events as f64));
     outbox_oldest_seconds: Number("seconds"), Reading, "40",

@@ -72,7 +72,7 @@ pub struct Counters {
     pub waiting: Level,
     /// Messages that wait for the next batch now.
     pub queued: Level,
-    /// Size of the store's file, in bytes.
+    /// Size of the store's file and its log, in bytes.
     pub store_file_bytes: Level,
     /// What is in use of it, in bytes.
     pub store_used_bytes: Level,

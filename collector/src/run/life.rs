@@ -184,7 +184,7 @@ impl Keeper {
         let rules = load_rules(&self.setup.rules)?;
         let records = store.records()?.into_iter().filter_map(as_record);
         let mut core = Core::restore(self.setup.site.clone(), rules, wall_clock(), records);
-        core.begin_with(store.epoch());
+        core.begin_with(store.first_epoch()?);
         Ok(core)
     }
 }

@@ -6,6 +6,7 @@
 
 mod channels;
 mod intake;
+mod lookback;
 mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,6 +26,7 @@ use crate::core::{Core, Input, Record, Snapshot, Urgency};
 use crate::ingest::{Applicable, DueAck, Ingest};
 use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
 pub(super) use channels::Channels;
+use lookback::Lookback;
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -73,6 +75,8 @@ pub(super) struct Owner {
     unanswered: HashSet<NodeName>,
     samples_kept: HashMap<NodeName, Timestamp>,
     applicable: Vec<Applicable>,
+    /// What is stored of nodes whose events came again.
+    lookback: Lookback,
     /// The newest connection that the link told of.
     connection: u64,
     /// When this owner began, and how the clocks have gone since.
@@ -95,6 +99,7 @@ impl Owner {
             unanswered: HashSet::new(),
             samples_kept: HashMap::new(),
             applicable: Vec::new(),
+            lookback: Lookback::default(),
             connection: 0,
             begun: Instant::now(),
             pace: Pace::new(wall_clock(), Duration::ZERO),

@@ -146,6 +146,12 @@ fn copy(store: &Path, to: &Path) -> Result<(), BackupError> {
         return Err(BackupError::Damaged { path: store.to_owned(), cause: found });
     }
     schema::check(&copy, store)?;
+    // Its history began with the store, and not with the copy.
+    copy.execute(
+        "INSERT OR IGNORE INTO meta (key, value) SELECT ?1, value FROM meta WHERE key = 'epoch'",
+        [schema::FIRST_EPOCH],
+    )
+    .map_err(|e| BackupError::Damaged { path: store.to_owned(), cause: e.to_string() })?;
     let epoch = Epoch(Uuid::now_v7()).to_string();
     let changed = copy
         .execute("UPDATE meta SET value = ?1 WHERE key = 'epoch'", [epoch])

@@ -1,9 +1,13 @@
 //! Why the store cannot do what it was asked, and what to do about it.
 
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+
+use crate::rules::human;
 
 /// A failure of the store. Each message names the file, the cause and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +36,7 @@ pub enum StoreError {
     },
     /// The disk has no room left.
     #[error(
-        "store {path} cannot grow: {cause}: free space on its disk, or lower `[retention]`; \
+        "store {path} cannot grow: {cause}{room}: free space on its disk, or lower `[retention]`; \
          the collector tries again by itself, and the agents keep their events meanwhile"
     )]
     Full {
@@ -40,6 +44,8 @@ pub enum StoreError {
         path: PathBuf,
         /// The cause.
         cause: String,
+        /// What room there is.
+        room: Room,
     },
     /// The file is damaged, or is no store at all.
     #[error(
@@ -86,6 +92,40 @@ pub enum StoreError {
     },
 }
 
+/// What is free on a file system, for a message; nothing if it cannot be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room(Option<(PathBuf, u64)>);
+
+impl Room {
+    /// The room where the file at `path` is.
+    pub(super) fn beside(path: &Path) -> Self {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let free = rustix::fs::statvfs(folder).map(|free| free.f_bavail * free.f_frsize);
+        let folder = folder.canonicalize().ok();
+        Self(folder.map(|folder| mount_point(&folder).to_owned()).zip(free.ok()))
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some((mounted, free)) => {
+                let free = human::bytes(*free as f64);
+                write!(f, " ({free} are free on the file system {})", mounted.display())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where the file system of a folder is mounted: the last folder above it that is on the same one.
+fn mount_point(folder: &Path) -> &Path {
+    let device = |path: &Path| path.metadata().ok().map(|found| found.dev());
+    let own = device(folder);
+    folder.ancestors().take_while(|above| device(above) == own).last().unwrap_or(folder)
+}
+
 impl StoreError {
     /// Names what SQLite found while the file at `path` was to be `action`.
     pub(super) fn of(path: &Path, action: &'static str, source: rusqlite::Error) -> Self {
@@ -95,8 +135,8 @@ impl StoreError {
         let has_no_index =
             source.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_SHMSIZE);
         match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Full { path, cause },
-            _ if has_no_index => Self::Full { path, cause },
+            Some(ErrorCode::DiskFull) => Self::full(path, cause),
+            _ if has_no_index => Self::full(path, cause),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Self::Corrupt { path, cause }
             }
@@ -111,6 +151,12 @@ impl StoreError {
                 source => Self::Other { path, action, source },
             },
         }
+    }
+
+    /// There is no room left for the file at `path`.
+    pub(super) fn full(path: PathBuf, cause: String) -> Self {
+        let room = Room::beside(&path);
+        Self::Full { path, cause, room }
     }
 }
 

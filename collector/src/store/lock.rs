@@ -17,9 +17,7 @@ impl Lock {
     /// Takes the lock, without waiting.
     pub(super) fn acquire(path: &Path) -> Result<Self, StoreError> {
         let not_writable = |source: io::Error| match source.kind() {
-            io::ErrorKind::StorageFull => {
-                StoreError::Full { path: path.to_owned(), cause: source.to_string() }
-            }
+            io::ErrorKind::StorageFull => StoreError::full(path.to_owned(), source.to_string()),
             _ => StoreError::NotWritable { path: path.to_owned(), cause: source.to_string() },
         };
         let file = OpenOptions::new()

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pvewatch_protocol::Epoch;
+use pvewatch_protocol::{Epoch, NodeName};
 use rusqlite::{Connection, OpenFlags};
 
 pub use backup::{BackupError, backup, restore};
@@ -32,7 +32,9 @@ pub use batch::{
 pub use error::StoreError;
 pub use prune::{PRUNE_STEP_ROWS, Pruned, Retention, Size, TRANSITIONS_MAX};
 pub use reader::Reader;
-pub use rows::{EventFilter, EventRow, RecordRow, RejectRow, SampleRow, StreamRow, TransitionRow};
+pub use rows::{
+    EventFilter, EventRow, Logged, RecordRow, RejectRow, SampleRow, StreamRow, TransitionRow,
+};
 pub use steady::{BELIEVED_AFTER, JUMP_MIN};
 
 use steady::SteadyTime;
@@ -134,7 +136,8 @@ impl Store {
             self.steady_unstored = Duration::ZERO;
         }
         let pruned = prune::step(&mut self.connection, retention, judged).map_err(failed)?;
-        Ok(Pruned { clock_doubt, ..pruned })
+        let size = Size { log: self.log_bytes(), ..pruned.size };
+        Ok(Pruned { clock_doubt, size, ..pruned })
     }
 
     /// How large the file is.
@@ -142,7 +145,16 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn size(&self) -> Result<Size, StoreError> {
-        prune::size(&self.connection).map_err(|e| StoreError::of(&self.path, "read", e))
+        let size = prune::size(&self.connection);
+        let size = size.map_err(|e| StoreError::of(&self.path, "read", e))?;
+        Ok(Size { log: self.log_bytes(), ..size })
+    }
+
+    /// The size of the log beside the file; there is none before the first commit.
+    fn log_bytes(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(0, |log| log.len())
     }
 
     /// The position in every stream.
@@ -151,6 +163,24 @@ impl Store {
     /// When the file cannot be read or holds what this version never wrote.
     pub fn streams(&self) -> Result<Vec<StreamRow>, StoreError> {
         rows::streams(&self.connection).map_err(|e| StoreError::of(&self.path, "read", e))
+    }
+
+    /// The newest events of a node, at most `limit`, the newest first.
+    ///
+    /// # Errors
+    /// As [`Store::streams`].
+    pub fn newest_of(&self, node: &NodeName, limit: u32) -> Result<Vec<Logged>, StoreError> {
+        rows::newest_of(&self.connection, node, limit)
+            .map_err(|e| StoreError::of(&self.path, "read", e))
+    }
+
+    /// When the store's history began: with the first of the files that it is a copy of. What
+    /// came before that is not missing.
+    ///
+    /// # Errors
+    /// As [`Store::streams`].
+    pub fn first_epoch(&self) -> Result<Epoch, StoreError> {
+        schema::first_epoch(&self.connection, &self.path)
     }
 
     /// The core's state as it was last stored.
@@ -235,6 +265,7 @@ mod tests {
         let error = store.commit(&Batch { records: large, ..Batch::default() }).unwrap_err();
         assert!(matches!(error, StoreError::Full { .. }), "{error}");
         assert!(error.to_string().contains("free space"), "{error}");
+        assert!(error.to_string().contains("are free on the file system /"), "{error}");
         assert_eq!(store.records().unwrap(), []);
         store.commit(&Batch { records: vec![record(0, 1)], ..Batch::default() }).unwrap();
         assert_eq!(store.records().unwrap().len(), 1);

@@ -74,13 +74,15 @@ pub struct Pruned {
     pub clock_doubt: Option<SignedDuration>,
 }
 
-/// How large the file is, in bytes; its log beside it does not count.
+/// How large the store is, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
     /// The whole file.
     pub file: u64,
     /// What is in use of it.
     pub used: u64,
+    /// The log beside it: what was committed and is not in the file yet.
+    pub log: u64,
 }
 
 struct Table {
@@ -135,12 +137,12 @@ pub(super) fn step(
     Ok(pruned)
 }
 
-/// How large the file is.
+/// How large the file is, without its log.
 pub(super) fn size(connection: &Connection) -> rusqlite::Result<Size> {
     let pages = pragma(connection, "page_count")?;
     let free = pragma(connection, "freelist_count")?;
     let page = pragma(connection, "page_size")?;
-    Ok(Size { file: pages * page, used: pages.saturating_sub(free) * page })
+    Ok(Size { file: pages * page, used: pages.saturating_sub(free) * page, log: 0 })
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {

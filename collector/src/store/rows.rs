@@ -1,7 +1,7 @@
 //! What comes out of the store again.
 
 use jiff::Timestamp;
-use pvewatch_protocol::{Epoch, Fingerprint, NodeName, Sequence, StreamId};
+use pvewatch_protocol::{Epoch, Fingerprint, NodeName, Position, Sequence, StreamId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params, params_from_iter};
 use uuid::Uuid;
@@ -32,6 +32,19 @@ pub struct RecordRow {
     pub key: String,
     /// Its content as JSON.
     pub body: String,
+}
+
+/// An event of the log, as far as it tells it from another one of its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its place in the node's history.
+    pub position: Position,
+    /// Its kind.
+    pub kind: String,
+    /// When it happened, by the node's clock.
+    pub time: Timestamp,
+    /// When the agent learned it, by the node's clock.
+    pub recorded: Timestamp,
 }
 
 /// Which events are asked for; the newest first.
@@ -209,6 +222,25 @@ pub(super) fn keep_steady_time(
         )?
         .execute([steady.to_string()])?;
     Ok(())
+}
+
+pub(super) fn newest_of(
+    connection: &Connection,
+    node: &NodeName,
+    limit: u32,
+) -> rusqlite::Result<Vec<Logged>> {
+    connection
+        .prepare_cached(
+            "SELECT stream, sequence, kind, time, recorded FROM events WHERE node = ?1 \
+             ORDER BY id DESC LIMIT ?2",
+        )?
+        .query_map(params![node.as_str(), limit], |row| {
+            let position =
+                Position { stream: stream(row, 0)?, sequence: Sequence(number(row, 1)?) };
+            let (time, recorded) = (time(row, 3)?, time(row, 4)?);
+            Ok(Logged { position, kind: row.get(2)?, time, recorded })
+        })?
+        .collect()
 }
 
 pub(super) fn events(

@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 use super::StoreError;
 
+/// The key of the epoch of the first file that a file is a copy of.
+pub(super) const FIRST_EPOCH: &str = "first_epoch";
+
 /// Every migration, in order. Times are microseconds since 1970, UTC.
 const MIGRATIONS: &[&str] = &[
     "
@@ -115,19 +118,38 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Store
 /// The epoch of the file: made with it, and never changed.
 pub(super) fn epoch(connection: &Connection, path: &Path) -> Result<Epoch, StoreError> {
     let failed = |e| StoreError::of(path, "opened", e);
-    let found: Option<String> = connection
-        .query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
-        .optional()
-        .map_err(failed)?;
-    if let Some(text) = found {
-        return text.parse().map_err(|_| StoreError::Corrupt {
-            path: path.to_owned(),
-            cause: format!("its epoch {text:?} is not a UUID"),
-        });
+    if let Some(epoch) = known_epoch(connection, path, "epoch")? {
+        return Ok(epoch);
     }
     let epoch = Epoch(Uuid::now_v7());
     connection
         .execute("INSERT INTO meta (key, value) VALUES ('epoch', ?1)", [epoch.to_string()])
         .map_err(failed)?;
     Ok(epoch)
+}
+
+/// The epoch of the first file that this one is a copy of; its own if it is no copy.
+pub(super) fn first_epoch(connection: &Connection, path: &Path) -> Result<Epoch, StoreError> {
+    match known_epoch(connection, path, FIRST_EPOCH)? {
+        Some(epoch) => Ok(epoch),
+        None => epoch(connection, path),
+    }
+}
+
+fn known_epoch(
+    connection: &Connection,
+    path: &Path,
+    key: &str,
+) -> Result<Option<Epoch>, StoreError> {
+    let found: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+        .optional()
+        .map_err(|e| StoreError::of(path, "opened", e))?;
+    let parse = |text: String| {
+        text.parse().map_err(|_| StoreError::Corrupt {
+            path: path.to_owned(),
+            cause: format!("its epoch {text:?} is not a UUID"),
+        })
+    };
+    found.map(parse).transpose()
 }

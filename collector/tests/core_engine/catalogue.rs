@@ -253,6 +253,24 @@ fn a_node_whose_events_do_not_come_is_told_of_though_it_is_heard() {
 }
 
 #[test]
+fn a_node_whose_events_are_not_acked_is_told_of_though_all_of_them_are_here() {
+    tell(
+        CATALOGUE,
+        "
+        0s    pve1 online
+        0s    pve1 beats
+        1m    pve1 beats oldest=299
+        2m    pve1 beats oldest=301
+        => 2m EventsDelayed pve1 none -> pending: condition_began
+        => 12m EventsDelayed pve1 pending -> firing: condition_lasted, told
+        20m   pve1 beats
+        => 20m EventsDelayed pve1 firing -> resolved: condition_ended, told
+        30m
+        ",
+    );
+}
+
+#[test]
 fn the_shipped_rules_are_those_that_are_promised() {
     let rules = super::story::rules(CATALOGUE);
     let seen: Vec<String> = rules

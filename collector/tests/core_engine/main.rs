@@ -5,6 +5,7 @@ mod absence;
 mod catalogue;
 mod late;
 mod nodes;
+mod pair;
 mod properties;
 mod restarts;
 mod rule_files;

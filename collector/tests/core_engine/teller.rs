@@ -200,7 +200,8 @@ impl Teller {
             pressure: None,
             agent: AgentHealth {
                 rss_bytes: 5 << 20,
-                outbox_events: 0,
+                outbox_events: u64::from(option("oldest").is_some()),
+                oldest_unacked_seconds: option("oldest").map(|age| age.parse().unwrap()),
                 outbox_bytes: 0,
                 dropped_events: 0,
                 resent_events: 0,

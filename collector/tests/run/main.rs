@@ -4,6 +4,7 @@
 #![cfg(feature = "embedded-broker")]
 #![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
+mod doubt;
 mod outputs;
 mod peer;
 mod process;

@@ -27,7 +27,8 @@ async fn a_failed_unit_is_stored_acked_told_and_still_known_after_a_restart() {
     let mut peer = Peer::connect(&running).await;
     peer.wait_ready().await;
     let stream = stream();
-    peer.publish(&unit_event(stream, 1, "failed")).await;
+    let failed = unit_event(stream, 1, "failed");
+    peer.publish(&failed).await;
     let ack = peer.wait_ack(stream, 1).await;
     assert_eq!(stored(&running).await, [1], "what is acked is stored");
     let firing = peer.wait("the alert", alert).await;
@@ -42,7 +43,7 @@ async fn a_failed_unit_is_stored_acked_told_and_still_known_after_a_restart() {
     let again = peer.wait("the alert, retained again", alert).await;
     assert_eq!((again.fingerprint, again.starts_at), (firing.fingerprint, firing.starts_at));
     // The agent sends again what it is not sure of, and goes on.
-    peer.publish(&unit_event(stream, 1, "failed")).await;
+    peer.publish(&failed).await;
     peer.publish(&unit_event(stream, 2, "active")).await;
     let second = peer.wait_ack(stream, 2).await;
     assert_eq!(second.collector_epoch, ack.collector_epoch);

@@ -169,3 +169,20 @@ fn what_is_no_whole_store_is_not_restored() {
     let error = restore(dir.path(), &file).unwrap_err();
     assert!(matches!(error, BackupError::Store(StoreError::NewerSchema { .. })), "{error}");
 }
+
+#[test]
+fn the_history_of_a_copy_of_a_copy_began_with_the_first_store() {
+    let (dir, copies) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = Store::open(dir.path()).unwrap();
+    let first = store.epoch();
+    assert_eq!(store.first_epoch().unwrap(), first);
+    drop(store);
+    for number in 0..2 {
+        let file = copies.path().join(format!("{number}.db"));
+        backup(dir.path(), &file).unwrap();
+        restore(dir.path(), &file).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_ne!(store.epoch(), first);
+        assert_eq!(store.first_epoch().unwrap(), first);
+    }
+}

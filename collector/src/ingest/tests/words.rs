@@ -211,3 +211,27 @@ fn a_clock_that_is_set_makes_no_stream_older() {
         }
     }
 }
+
+#[test]
+fn what_is_missing_of_a_stream_that_makes_room_for_another_is_lost() {
+    let row = |n: u64, through, known| StreamRow {
+        node: node(),
+        stream: stream(u128::from(n)),
+        ordinal: n,
+        through: Sequence(through),
+        known: Sequence(known),
+    };
+    // As many streams as are remembered of a node; of the oldest the end is missing.
+    let mut rows: Vec<StreamRow> = (2..=10_000).map(|n| row(n, 1, 1)).collect();
+    rows.push(row(1, 3, 9));
+    let mut ingest = Ingest::restore(rows);
+    offer(&mut ingest, vec![fact(stream(20_000), 1)]);
+    let (node, lost) = (node(), stream(1));
+    let expected = [
+        StreamNews::Began { node: node.clone(), stream: stream(20_000) },
+        StreamNews::Lost { node, stream: lost, from: Sequence(4), through: Sequence(9) },
+    ];
+    assert_eq!(ingest.take_news(), expected);
+    offer(&mut ingest, vec![fact(stream(20_001), 1)]);
+    assert_eq!(ingest.take_news().len(), 1, "nothing is missing of the next one");
+}

@@ -15,7 +15,7 @@ use pvewatch_edge::mqtt::{
 };
 use pvewatch_protocol::topic::filter;
 use pvewatch_protocol::{
-    CollectorName, CollectorPresence, Fingerprint, PresenceState, Topic, codec,
+    AlertMessage, CollectorName, CollectorPresence, Fingerprint, PresenceState, Topic, codec,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -201,12 +201,14 @@ impl Session<'_> {
                 {
                     reading.retained.alerts.insert(*fingerprint, message.as_ref().clone());
                 }
-                return None;
+                let is_own = |message: &AlertMessage| message.collector == self.speaker.collector;
+                if message.as_deref().is_none_or(is_own) {
+                    return None;
+                }
             }
             Ok(Decoded::AlertCleared { fingerprint }) => {
                 // Without room it is looked at with the next connection.
                 let _ = reading.cleared.try_send(*fingerprint);
-                return None;
             }
             Ok(Decoded::Nothing) => return None,
             _ => {}

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::NodeName;
+use pvewatch_protocol::{AlertState, NodeName, Position, PresenceState};
 
 use super::Owner;
+use super::lookback::{Claim, LOOKBACK_EVENTS, Verdict};
 use crate::core::Input;
 use crate::fleet::{Backlog, Loss, Moment, Version};
 use crate::ingest::{
@@ -13,7 +14,7 @@ use crate::ingest::{
     StreamNews,
 };
 use crate::run::told::Arrived;
-use crate::store::{Batch, NewEvent, NewReject, NewSample, NewTransition};
+use crate::store::{Batch, Logged, NewEvent, NewReject, NewSample, NewTransition};
 
 /// One sample of a node is kept for each of these, and answered once it is stored: so often is
 /// the whole way of a node tried.
@@ -95,15 +96,29 @@ impl Owner {
             Ok(Decoded::NodePresence { node, presence }) => {
                 self.parts.counters.presences.add(1);
                 self.standing.presence(&node, presence.state);
+                if presence.state == PresenceState::Online && !retained {
+                    self.greet(&node, presence.at);
+                }
                 self.tell_core(now, Input::NodePresence { node, presence, received_at }, batch);
             }
-            // Collectors and their alerts concern the connection alone.
-            Ok(
-                Decoded::CollectorPresence { .. }
-                | Decoded::Alert { .. }
-                | Decoded::AlertCleared { .. }
-                | Decoded::Nothing,
-            ) => {}
+            Ok(Decoded::Alert { fingerprint, message }) => {
+                let fires = message.filter(|message| message.state == AlertState::Firing);
+                let starts_at = fires.map(|message| message.starts_at);
+                self.tell_core(now, Input::Peer { fingerprint, starts_at }, batch);
+            }
+            Ok(Decoded::AlertCleared { fingerprint }) => {
+                self.tell_core(now, Input::Peer { fingerprint, starts_at: None }, batch);
+            }
+            // Collectors concern the connection alone.
+            Ok(Decoded::CollectorPresence { .. } | Decoded::Nothing) => {}
+        }
+    }
+
+    /// A node has connected: it is told at once what is stored of its latest stream, so that
+    /// whichever side was set back is noticed before anything else comes.
+    fn greet(&mut self, node: &NodeName, at: Timestamp) {
+        if let Some(stream) = self.parts.ingest.latest_stream(node) {
+            self.heard.push((node.clone(), stream, at));
         }
     }
 
@@ -131,9 +146,13 @@ impl Owner {
     ) -> Option<Rejection> {
         let counters = Arc::clone(&self.parts.counters);
         let id = arrival.event.position;
+        let claim = Claim::of(&arrival.event);
         match self.parts.ingest.event(arrival, &mut self.applicable) {
             Outcome::Applied { .. } | Outcome::Waiting { opened_gap: false } => {}
-            Outcome::Duplicate => counters.duplicates.add(1),
+            Outcome::Duplicate => match self.look_back(&claim, batch) {
+                Verdict::Stored | Verdict::AnotherAgain => counters.duplicates.add(1),
+                Verdict::Another => return Some(self.refuse_another(claim, now, batch)),
+            },
             Outcome::Waiting { opened_gap: true } => {
                 counters.gaps.add(1);
                 log::debug!("stream {}: events before {} are missing", id.stream, id.sequence);
@@ -148,6 +167,43 @@ impl Owner {
         self.apply(now, batch);
         self.take_news(now, batch);
         None
+    }
+
+    /// Whether an event that came again is the one that is stored.
+    fn look_back(&mut self, claim: &Claim, batch: &Batch) -> Verdict {
+        if !self.lookback.knows(&claim.node) {
+            match self.parts.store.newest_of(&claim.node, LOOKBACK_EVENTS) {
+                Ok(rows) => {
+                    let in_batch = batch.events.iter().filter(|event| event.node == claim.node);
+                    let in_batch = in_batch.map(|event| Logged {
+                        position: event.position,
+                        kind: event.kind.clone(),
+                        time: event.time,
+                        recorded: event.recorded,
+                    });
+                    self.lookback.learn(&claim.node, rows.into_iter().chain(in_batch));
+                }
+                // What cannot be read cannot be written either: the commit says so.
+                Err(error) => log::error!("{error}"),
+            }
+        }
+        self.lookback.judge(claim)
+    }
+
+    /// An event has the number of another one, which is stored: it is lost.
+    fn refuse_another(&mut self, claim: Claim, now: Timestamp, batch: &mut Batch) -> Rejection {
+        let Position { stream, sequence } = claim.position;
+        self.parts.counters.count_reject(Reason::AnotherEvent);
+        let reason = "their numbers were given out before, to other events: their agent was set \
+                      back to an older state, or is a copy"
+            .to_owned();
+        let node = &claim.node;
+        log::error!("{node}: event {} of stream {stream} is refused: {reason}", sequence.0);
+        let detail = format!("another event {} of stream {stream} is stored", sequence.0);
+        let at = Moment::both(now);
+        let loss = Loss { stream, from: sequence, through: sequence, reason, at };
+        self.tell_core(now, Input::Lost { node: claim.node, loss }, batch);
+        Rejection::new(Reason::AnotherEvent, detail)
     }
 
     /// Applies the events whose turn has come.
@@ -166,6 +222,7 @@ impl Owner {
                 late: self.parts.core.is_late(&event, received_at),
                 payload,
             });
+            self.lookback.note(&event);
             let sequence = event.position.sequence.0;
             let version = Version { stream_ordinal: ordinal, sequence };
             self.tell_core(now, Input::Event { event: *event, version, received_at }, batch);

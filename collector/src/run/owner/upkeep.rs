@@ -37,7 +37,8 @@ impl Owner {
         let pruned = self.parts.store.prune(&self.parts.retention, wall_clock(), elapsed)?;
         let Pruned { size, transitions_untold, clock_doubt, .. } = pruned;
         let counters = &self.parts.counters;
-        counters.store_file_bytes.set(usize::try_from(size.file).unwrap_or(usize::MAX));
+        let on_disk = size.file.saturating_add(size.log);
+        counters.store_file_bytes.set(usize::try_from(on_disk).unwrap_or(usize::MAX));
         counters.store_used_bytes.set(usize::try_from(size.used).unwrap_or(usize::MAX));
         if transitions_untold > 0 {
             counters.transitions_untold.add(transitions_untold as u64);

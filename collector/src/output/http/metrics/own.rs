@@ -135,7 +135,11 @@ fn write_flow(families: &mut Families<'_>, counters: &Counters) -> fmt::Result {
     for (name, help, level) in [
         ("pvewatch_queued_messages", "Messages that wait to be stored.", &counters.queued),
         ("pvewatch_waiting_events", "Events that wait behind gaps.", &counters.waiting),
-        ("pvewatch_store_size_bytes", "Size of the store's file.", &counters.store_file_bytes),
+        (
+            "pvewatch_store_size_bytes",
+            "Size of the store's file and its log.",
+            &counters.store_file_bytes,
+        ),
         ("pvewatch_store_used_bytes", "What is in use of it.", &counters.store_used_bytes),
     ] {
         families.one_gauge(name, help, level.get())?;
