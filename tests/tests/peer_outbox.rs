@@ -51,6 +51,22 @@ fn what_an_outbox_on_disk_could_not_hold_while_the_broker_was_away_is_declared_e
     assert!(directory.is_dir(), "it was not used");
 }
 
+#[test]
+fn what_a_broker_refuses_is_kept_and_sent_when_its_rules_allow_it() {
+    let all = "topic readwrite #\n";
+    let denied = format!("topic deny pvewatch/v1/home/node/pve1/event/#\n{all}");
+    let mut broker = Mosquitto::start(Security::Rules(denied));
+    let mut observer = Subscriber::connect(&broker.access(None), &["pvewatch/#"]);
+    let agent = Agent::start(&format!("url = \"mqtt://127.0.0.1:{}\"", broker.port()));
+    agent.says("refuses what node pve1 of site home publishes (not authorized)");
+    broker.allow(all);
+    let event = observer
+        .wait_for("the first event", Duration::from_secs(60), |message| message.event().is_some());
+    let event = event.event().unwrap();
+    assert_eq!((event.data.kind(), event.position.sequence), ("agent.started", Sequence(1)));
+    assert_eq!(agent.log().matches("refuses what node").count(), 1, "{}", agent.log());
+}
+
 #[track_caller]
 fn check(folder: &Path, outbox: &str) {
     let socket = folder.join("bus");
