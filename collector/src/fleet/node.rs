@@ -101,6 +101,20 @@ pub struct Reading {
     pub received_at: Timestamp,
 }
 
+impl Reading {
+    /// For how long the agent's connection has lasted without an answer to any of its heartbeats;
+    /// none if one was answered, or if the agent does not measure that.
+    pub fn unanswered_for(&self) -> Option<SignedDuration> {
+        let Sample { at, epoch, agent, .. } = &self.sample;
+        let is_answered = agent.ack_round_trip_seconds.is_some();
+        // Agents that measure the round trip also say this.
+        let is_measured = agent.oldest_unacked_seconds.is_some();
+        let connected_at = Some(epoch_time(*epoch)).filter(|at| *at != Timestamp::MIN)?;
+        let lasted = at.duration_since(connected_at).max(SignedDuration::ZERO);
+        (is_measured && !is_answered).then_some(lasted)
+    }
+}
+
 /// What a presence message meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {

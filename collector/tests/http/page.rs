@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use pvewatch_collector::alerts::Phase;
 use pvewatch_collector::core::Snapshot;
+use pvewatch_collector::fleet::{Backlog, NodeView};
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::page::{Input, Part, render};
-use pvewatch_protocol::AlertState;
+use pvewatch_protocol::{AlertState, Epoch};
+use uuid::Uuid;
 
 use crate::site::{channel, check_golden, empty_snapshot, events, picture, snapshot};
 
@@ -124,4 +126,34 @@ fn lists_have_bounds_and_say_what_they_leave_out() {
     assert!(page.contains("200 more: <a href=\"api/v1/alerts?state=firing\">"));
     assert!(page.contains("300 more: <a href=\"api/v1/nodes\">"));
     assert_eq!(page.matches("<li class=\"node ").count(), 200);
+}
+
+#[test]
+fn a_heartbeat_without_an_answer_and_what_a_node_that_is_gone_kept_are_said() {
+    let snapshot = snapshot();
+    let place = snapshot.nodes.iter().position(|view| view.node.reading.is_some()).unwrap();
+    let mut view = (*snapshot.nodes[place]).clone();
+    let node = Arc::make_mut(&mut view.node);
+    node.silent = None;
+    node.backlog = Backlog::default();
+    let sample = &mut node.reading.as_mut().unwrap().sample;
+    let connected_ms = u128::try_from(sample.at.as_millisecond()).unwrap() - 240_000;
+    sample.epoch = Epoch(Uuid::from_u128(connected_ms << 80 | 7 << 76 | 2 << 62));
+    sample.agent.oldest_unacked_seconds = Some(0.0);
+    sample.agent.ack_round_trip_seconds = None;
+    let said = |node: &NodeView| {
+        let mut picture = picture(snapshot.clone());
+        Arc::make_mut(&mut picture.snapshot).nodes[place] = Arc::new(node.clone());
+        page(picture)
+    };
+    let unanswered = "No heartbeat of its agent was answered for 4 min: acks do not reach it.";
+    assert!(said(&view).contains(unanswered));
+    Arc::make_mut(&mut view.node).reading.as_mut().unwrap().sample.agent.ack_round_trip_seconds =
+        Some(0.1);
+    assert!(!said(&view).contains(unanswered));
+    let node = Arc::make_mut(&mut view.node);
+    node.silent = node.last_seen;
+    node.backlog.events = 7;
+    let gone = "7 events of its agent had not arrived when it was heard last.";
+    assert!(said(&view).contains(gone));
 }

@@ -7,6 +7,9 @@ use crate::rules::human;
 /// What is worth a word: below it events are on their way.
 const DELAY_SECONDS_MIN: f64 = 60.0;
 
+/// Heartbeats are answered once a minute: after three of them an answer is overdue.
+const UNANSWERED_SECONDS_MIN: f64 = 180.0;
+
 /// A clock that differs by less is taken to be right.
 const SKEW_SECONDS_MIN: f64 = SKEW_TOLERANCE.as_secs() as f64;
 
@@ -23,6 +26,17 @@ pub fn troubles(node: &NodeAnswer) -> Vec<String> {
     } else if is_heard && oldest >= DELAY_SECONDS_MIN {
         let (held, oldest) = (counted(agent.outbox_events), human::duration(oldest));
         troubles.push(format!("{held} wait in its outbox, the oldest for {oldest}"));
+    }
+    if !is_heard && node.missing_events > 0 {
+        let missing = counted(node.missing_events);
+        troubles.push(format!("{missing} of its agent had not arrived when it was heard last"));
+    }
+    let unanswered = node.unanswered_seconds.unwrap_or(0.0);
+    if is_heard && node.missing_events == 0 && unanswered >= UNANSWERED_SECONDS_MIN {
+        let unanswered = human::duration(unanswered);
+        troubles.push(format!(
+            "no heartbeat of its agent was answered for {unanswered}: acks do not reach it"
+        ));
     }
     if let Some(unsaved) = agent.unsaved_events.filter(|unsaved| is_heard && *unsaved > 0) {
         troubles.push(format!("its agent cannot write {} to its disk", counted(unsaved)));

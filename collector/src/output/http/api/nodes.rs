@@ -83,6 +83,10 @@ pub struct NodeAnswer {
     /// For how long, at least, events have been missing; 0 if none are.
     #[serde(default)]
     pub event_delay_seconds: Option<f64>,
+    /// For how long its agent is connected without an answer to any heartbeat; none if one was
+    /// answered, or if the agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered_seconds: Option<f64>,
     /// Its newest reading; an old one if it cannot be heard.
     pub reading: Option<ReadingAnswer>,
     /// Which sources of the agent watch, and why the others do not.
@@ -203,6 +207,10 @@ impl NodeAnswer {
             }),
             missing_events: node.backlog.events,
             event_delay_seconds: node.events_delay().map(|delay| delay.as_secs_f64()),
+            unanswered_seconds: node
+                .reading
+                .as_ref()
+                .and_then(|reading| Some(reading.unanswered_for()?.as_secs_f64())),
             reading: node.reading.as_ref().map(|reading| {
                 let sample = &reading.sample;
                 ReadingAnswer {

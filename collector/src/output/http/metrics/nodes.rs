@@ -123,6 +123,14 @@ fn write_presence(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Resu
         nodes(snapshot).filter_map(|node| Some((of(node), seconds(node.booted_at()?)))),
     )?;
     families.gauge(
+        "pvewatch_agent_heartbeat_unanswered_seconds",
+        "For how long the agent is connected without an answer to any heartbeat; 0 with one.",
+        heard(snapshot).filter_map(|node| {
+            let unanswered = node.reading.as_ref()?.unanswered_for().unwrap_or_default();
+            Some((of(node), unanswered.as_secs_f64()))
+        }),
+    )?;
+    families.gauge(
         "pvewatch_node_missing_events",
         "Events that the agent has and this collector has not.",
         heard(snapshot).map(|node| (of(node), node.backlog.events as f64)),
