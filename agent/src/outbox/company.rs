@@ -42,9 +42,9 @@ pub(super) enum Word {
 /// Why a broker is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leave {
-    /// No collector was ever heard of there.
+    /// No collector is there, and none was since this agent came.
     NobodyThere,
-    /// Those that were there said goodbye: they can be at the first broker of the list again.
+    /// Those that were there have just left: they can be at the first broker of the list again.
     AllGone,
     /// None said a word although samples were sent.
     NotAWord,
@@ -66,7 +66,7 @@ impl Leave {
 enum State {
     /// There is no connection, or no other broker to go to.
     Apart,
-    /// Nobody is there, since then.
+    /// Nobody is there, since then; somebody was before, or not.
     Alone { since: Instant, was_left: bool },
     /// Somebody is there, and was heard then; so many samples were sent since.
     Accompanied { heard_at: Instant, samples: u32 },
@@ -127,11 +127,13 @@ impl Company {
             (State::Alone { since, .. }, Word::Kept) => {
                 State::Accompanied { heard_at: since, samples: 0 }
             }
-            (State::Alone { since, .. }, Word::Gone) => State::Alone { since, was_left: true },
             (State::Accompanied { .. }, Word::Gone) if !anybody => {
                 State::Alone { since: now, was_left: true }
             }
-            (State::Accompanied { .. }, Word::Kept | Word::Gone) => self.state,
+            // One that went before this agent came can be anywhere by now.
+            (State::Alone { .. } | State::Accompanied { .. }, Word::Kept | Word::Gone) => {
+                self.state
+            }
         };
     }
 

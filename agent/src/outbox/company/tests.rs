@@ -89,6 +89,13 @@ fn agents_follow_a_collector_that_goes_home() {
 }
 
 #[test]
+fn one_that_had_gone_before_is_not_followed_home_so_that_every_broker_has_its_turn() {
+    let mut story = Story::new(3);
+    story.hear(&main(), Word::Gone);
+    assert_eq!(story.pass(1_000), Some((20, Leave::NobodyThere)));
+}
+
+#[test]
 fn one_that_comes_back_meanwhile_is_stayed_with() {
     let mut story = Story::new(2);
     story.hear(&main(), Word::Gone);
