@@ -1,9 +1,11 @@
 //! What one side has and the other has not: it is noticed at once, and said.
 
+use jiff::SignedDuration;
 use pvewatch_collector::app;
 use pvewatch_edge::mqtt::Received;
 use pvewatch_protocol::{
-    AlertState, Epoch, NodePresence, Position, PresenceState, Sample, Sequence, Site, Topic, codec,
+    AlertMessage, AlertState, Checkpoint, CheckpointContent, Epoch, EventData, NodePresence,
+    Position, PresenceState, Sample, Sequence, Site, Topic, codec,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -109,5 +111,42 @@ async fn events_that_grow_old_in_the_outbox_are_told_of_although_the_node_is_hea
         let alert = peer.wait("the alert", is_expected).await;
         assert_eq!(alert.labels["alertname"], "EventsDelayed");
     }
+    running.stop().await;
+}
+
+/// A collector that knows a failure from a picture alone takes over since when the other one says
+/// it is so, and tells it so from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_collector_saw_begin_began_then() {
+    let dir = TempDir::new().unwrap();
+    let running = app::start(config(dir.path())).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    let stream = stream();
+    let EventData::UnitChanged(failed) = unit_event(stream, 1, "failed").data else {
+        panic!("no change of a unit")
+    };
+    let as_of = Position { stream, sequence: Sequence(1) };
+    let content = CheckpointContent::Units(vec![failed.state]);
+    let picture = Checkpoint { as_of, part: 1, of: 1, at: now(), content };
+    let site = Site::default();
+    let topic = Topic::Checkpoint { node: node(), source: "units".to_owned(), part: 1 }.at(&site);
+    peer.publish_raw(&topic, codec::encode(&picture).unwrap()).await;
+    let frozen = include_bytes!("../../../protocol/testdata/v1/sample-with-a-backlog.json");
+    let mut sample: Sample = codec::decode(frozen).unwrap();
+    sample.at = now();
+    sample.as_of = Position { stream, sequence: Sequence(0) };
+    let topic = Topic::Sample { node: node() }.at(&site);
+    peer.publish_raw(&topic, codec::encode(&sample).unwrap()).await;
+    let own = peer.wait("the alert", alert).await;
+    let earlier = own.starts_at - SignedDuration::from_secs(60);
+    let other =
+        AlertMessage { collector: "other".parse().unwrap(), starts_at: earlier, ..own.clone() };
+    let topic = Topic::Alert { fingerprint: own.fingerprint }.at(&site);
+    peer.publish_raw(&topic, codec::encode(&other).unwrap()).await;
+    let agreed =
+        |received: &Received| alert(received).filter(|alert| alert.collector == own.collector);
+    let agreed = peer.wait("the alert, dated anew", agreed).await;
+    assert_eq!((agreed.starts_at, agreed.state), (earlier, AlertState::Firing));
     running.stop().await;
 }
