@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use pvewatch_agent::outbox::spool::{
-    Files, Finding, Limits, OpenError, Opened, Owner, Read, Spool, Stored,
+    Files, Finding, Limits, OpenError, Opened, Owner, Read, Spool, Stored, Why,
 };
 use pvewatch_protocol::{Sequence, Site, StreamId};
 use uuid::Uuid;
@@ -107,8 +107,30 @@ fn a_damaged_event_is_told_as_gone_and_its_segment_is_kept_aside() {
     assert!(matches!(opened.findings[..], [Finding::Damaged(_)]), "{:?}", opened.findings);
     assert_eq!(sequences(&mut spool, 3), [1, 3]);
     let gone = spool.read(now(), stream(1), Sequence(2));
-    assert_eq!(gone, Read::Gone { through: Sequence(2) });
+    assert_eq!(gone, Read::Gone { through: Sequence(2), why: Why::Damaged });
     assert!(path.with_extension("damaged").exists());
+}
+
+#[test]
+fn damage_to_the_last_event_that_was_durable_is_no_torn_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path(), stream(1));
+    (1..=3).for_each(|sequence| drop(spool.append(now(), event(sequence))));
+    let (ticket, job) = spool.begin_sync(now()).unwrap();
+    spool.on_synced(now(), &ticket, job());
+    drop(spool);
+    let path = segment(folder.path());
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, &bytes).unwrap();
+
+    let (mut spool, opened) = open(folder.path(), stream(2));
+    assert!(matches!(opened.findings[..], [Finding::Damaged(_)]), "{:?}", opened.findings);
+    assert_eq!(opened.streams, [(stream(1), Sequence(3))]);
+    assert_eq!(sequences(&mut spool, 3), [1, 2]);
+    let gone = spool.read(now(), stream(1), Sequence(3));
+    assert_eq!(gone, Read::Gone { through: Sequence(3), why: Why::Damaged });
+    assert_eq!(fs::read(path.with_extension("damaged")).unwrap(), bytes);
 }
 
 #[test]
@@ -123,7 +145,10 @@ fn a_bound_lets_the_oldest_go_and_says_which() {
     assert!(spool.held_events() <= 40);
     assert_eq!(dropped[0].from, Sequence(1));
     assert_eq!(spool.first_of(stream(1)), last.next());
-    assert_eq!(spool.read(now(), stream(1), Sequence(1)), Read::Gone { through: last });
+    assert_eq!(
+        spool.read(now(), stream(1), Sequence(1)),
+        Read::Gone { through: last, why: Why::Full }
+    );
 }
 
 #[test]
@@ -148,4 +173,61 @@ fn two_agents_cannot_have_one_spool_and_an_unusable_folder_is_named() {
     fs::write(&file, "").unwrap();
     let error = Files::open(&file).unwrap_err().to_string();
     assert!(error.contains("a file") && error.contains("[outbox] directory"), "{error}");
+}
+
+#[test]
+fn a_segment_whose_file_cannot_be_read_is_set_aside_and_does_not_block_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    left_behind(folder.path(), 3);
+    let (mut spool, _) = open(folder.path(), stream(2));
+    // Root reads whatever its rights are; nobody reads a folder.
+    let path = segment(folder.path());
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let mut at = now();
+    while spool.read(at, stream(1), Sequence(1)) == Read::Later {
+        at = spool.next_deadline().unwrap();
+    }
+    let Read::Gone { why, .. } = spool.read(at, stream(1), Sequence(1)) else { panic!("held") };
+    assert!(matches!(&why, Why::Unreadable(error) if error.contains("directory")), "{why:?}");
+    let waited = at.duration_since(now());
+    assert!((50..70).contains(&waited.as_secs()), "{waited:?}");
+    assert!(!spool.holds(stream(1)));
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_at_the_start_is_used_when_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("spool");
+    left_behind(&place, 3);
+    let away = folder.path().join("away");
+    fs::rename(&place, &away).unwrap();
+    fs::write(&place, "").unwrap();
+
+    let files = Box::new(Files::at(&place));
+    let (mut spool, opened) = Spool::open(files, owner("pve1"), LIMITS, stream(2), now());
+    assert_eq!(opened, Opened::default());
+    spool.append(now(), event(1));
+    let trouble = spool.trouble().unwrap().to_owned();
+    for part in [place.to_str().unwrap(), "kept in memory", "set [outbox] directory"] {
+        assert!(trouble.contains(part), "{part:?} is not in: {trouble}");
+    }
+    spool.on_deadline(spool.next_deadline().unwrap());
+    assert_eq!(spool.take_opened(), None);
+
+    fs::remove_file(&place).unwrap();
+    fs::rename(&away, &place).unwrap();
+    let at = spool.next_deadline().unwrap();
+    spool.on_deadline(at);
+    let opened = spool.take_opened().unwrap();
+    assert_eq!(opened.streams, [(stream(1), Sequence(3))]);
+    assert_eq!(spool.unsaved_events(), 1, "it is written when its reader knows of the others");
+    spool.on_deadline(spool.next_deadline().unwrap());
+    assert_eq!(spool.unsaved_events(), 0);
+    let (ticket, job) = spool.begin_sync(at).unwrap();
+    spool.on_synced(at, &ticket, job());
+    assert_eq!(spool.trouble(), None);
+    drop(spool);
+    let (_, opened) = open(&place, stream(3));
+    assert_eq!(opened.streams, [(stream(1), Sequence(3)), (stream(2), Sequence(1))]);
 }

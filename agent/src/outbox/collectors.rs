@@ -167,12 +167,14 @@ impl Collectors {
         self.by_name.iter().filter_map(spoke).collect()
     }
 
-    /// Takes up what an earlier start wrote down.
+    /// Takes up what an earlier start wrote down. What was heard since then counts more.
     pub(super) fn restore(&mut self, positions: BTreeMap<CollectorName, Position>) {
         for (name, position) in positions {
-            if let Some(collector) = self.by_name.get_mut(&name) {
-                collector.epoch = Some(position.epoch);
-                collector.through = position.through;
+            let Some(collector) = self.by_name.get_mut(&name) else { continue };
+            if *collector.epoch.get_or_insert(position.epoch) == position.epoch {
+                for (stream, through) in position.through {
+                    collector.through.entry(stream).or_insert(through);
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use pvewatch_protocol::Sequence;
 
 use super::collectors::Lane;
 use super::queue::Outbox;
-use super::spool::Read;
+use super::spool::{Finding, Read};
 
 impl Outbox {
     /// Events that are held and that not every collector has acked.
@@ -25,7 +25,7 @@ impl Outbox {
             (first <= lane.last).then_some((lane.stream, first))
         });
         let (stream, first) = unacked?;
-        match self.spool.read(now, stream, first) {
+        match self.read(now, stream, first) {
             Read::Event(event) => Timestamp::from_millisecond(event.at_ms).ok(),
             Read::Gone { .. } | Read::Later => None,
         }
@@ -54,6 +54,11 @@ impl Outbox {
     /// Events sent again since the start.
     pub fn resent_events(&self) -> u64 {
         self.resent
+    }
+
+    /// What was found on the disk that somebody should know of.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        self.spool.take_findings()
     }
 
     /// Whether there is a disk at all.

@@ -3,14 +3,15 @@
 //! `spool` is the log on disk, `queue` numbers events and hears acks, `sending` says what is next,
 //! `collectors` knows who has what, `company` whether any of them is at this broker, `refusals`
 //! and `answers` what the broker does not take, `renewal` what becomes of a stream that went back,
-//! `figures` what is told of it all. `run` alone joins them with the connection. Absent: any
-//! knowledge of what an event means.
+//! `note` what one start tells the next, `figures` what is told of it all. `run` alone joins them
+//! with the connection. Absent: any knowledge of what an event means.
 
 mod answers;
 mod collectors;
 mod company;
 mod envelope;
 mod figures;
+mod note;
 mod queue;
 mod refusals;
 mod renewal;

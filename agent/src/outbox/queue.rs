@@ -6,17 +6,16 @@
 //!
 //! [`Storage`]: super::spool::Storage
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use pvewatch_protocol::{Ack, CollectorName, Position, Sequence, StreamId};
-use serde::{Deserialize, Serialize};
 
-use super::collectors::{self, AckOutcome, Collectors, Known, Lane, Overdue};
+use super::collectors::{AckOutcome, Collectors, Known, Lane, Overdue};
 use super::envelope::{self, AppendError};
 use super::refusals::Refusals;
-use super::spool::{Dropped, Opened, Owner, Spool, SyncJob, SyncTicket};
+use super::spool::{Dropped, Opened, Owner, Read, Spool, SyncJob, SyncTicket};
 use crate::source::Fact;
 
 /// Publishes that may wait for the broker's PUBACK; the same as the client's own limit.
@@ -41,14 +40,6 @@ const LANES_MAX: usize = 4_000;
 
 /// Acks between two notes while there is always more to send.
 const ACKS_PER_NOTE: u32 = 256;
-
-/// What is written down for the next start: hints, without which more is sent than needed, and
-/// the streams that are gone before all collectors had them, so that their loss is declared.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Note {
-    collectors: BTreeMap<CollectorName, collectors::Position>,
-    gone: Vec<(StreamId, Sequence)>,
-}
 
 /// A publish that waits for its PUBACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +69,7 @@ pub struct Outbox {
     pub(super) refusals: Refusals,
     /// Until the broker has told what collectors have.
     hold: Option<Hold>,
-    acks_since_note: u32,
+    pub(super) acks_since_note: u32,
     resend_began: Option<Instant>,
     /// What waits for the broker's PUBACK, in the order in which it was sent; at most [`WINDOW`].
     pub(super) under_way: VecDeque<UnderWay>,
@@ -89,29 +80,11 @@ pub struct Outbox {
 impl Outbox {
     /// An outbox on a spool that was just opened.
     pub fn new(owner: Owner, collectors: &[CollectorName], spool: Spool, opened: Opened) -> Self {
-        let mut collectors = Collectors::new(collectors);
-        // A note that cannot be read costs repeats, no more.
-        let note: Note =
-            opened.note.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
-        collectors.restore(note.collectors);
-        let gone: BTreeMap<StreamId, Sequence> = note.gone.iter().copied().collect();
-        let not_held = note.gone.into_iter().filter(|(stream, _)| !spool.holds(*stream));
-        let mut lanes: Vec<Lane> = not_held
-            .chain(opened.streams)
-            .map(|(stream, last)| {
-                // Of a stream that is gone a part can be back: a file whose deletion a loss of
-                // power undid.
-                let last = gone.get(&stream).map_or(last, |whole| last.max(*whole));
-                let sent = collectors.stored_by_furthest(stream);
-                Lane { stream, last, cursor: sent.next(), begun: sent.next(), sent }
-            })
-            .collect();
-        lanes.push(new_lane(spool.stream()));
-        Self {
+        let mut outbox = Self {
             owner,
+            lanes: vec![new_lane(spool.stream())],
             spool,
-            lanes,
-            collectors,
+            collectors: Collectors::new(collectors),
             refusals: Refusals::default(),
             hold: None,
             acks_since_note: 0,
@@ -119,7 +92,9 @@ impl Outbox {
             under_way: VecDeque::new(),
             dropped: 0,
             resent: 0,
-        }
+        };
+        outbox.take_up(opened);
+        outbox
     }
 
     /// The last event that was put in.
@@ -245,6 +220,9 @@ impl Outbox {
         self.refusals.on_deadline(now);
         let dropped = self.spool.on_deadline(now);
         self.on_dropped(now, &dropped);
+        if let Some(opened) = self.spool.take_opened() {
+            self.take_up(opened);
+        }
         let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
         for Overdue { name, is_there } in self.collectors.on_deadline(now, &self.lanes) {
             if is_there {
@@ -348,15 +326,20 @@ impl Outbox {
         self.resend_began.is_some_and(|began| now.duration_since(began) < RESEND_PAUSE)
     }
 
-    /// Counts what is lost, and writes it down. What every collector had is no loss.
-    fn on_dropped(&mut self, now: Instant, dropped: &[Dropped]) -> u64 {
-        let mut lost = 0;
-        for Dropped { stream, from, through } in dropped {
-            let from = self.collectors.stored_by_all(*stream).next().max(*from);
-            lost += (through.0 + 1).saturating_sub(from.0);
+    /// Reads an event. What the disk gives back no more is counted and written down.
+    pub(super) fn read(&mut self, now: Instant, stream: StreamId, sequence: Sequence) -> Read {
+        let read = self.spool.read(now, stream, sequence);
+        let lost = self.spool.take_lost();
+        if self.count_lost(&lost) > 0 {
+            self.write_note(now);
         }
+        read
+    }
+
+    /// Counts what is lost, and writes it down.
+    fn on_dropped(&mut self, now: Instant, dropped: &[Dropped]) -> u64 {
+        let lost = self.count_lost(dropped);
         if lost > 0 {
-            self.dropped += lost;
             let excess = self.lanes.len().saturating_sub(LANES_MAX);
             self.lanes.drain(..excess);
             self.write_note(now);
@@ -364,18 +347,15 @@ impl Outbox {
         lost
     }
 
-    pub(super) fn write_note(&mut self, now: Instant) {
-        self.acks_since_note = 0;
-        let lanes = &self.lanes;
-        self.collectors.keep(|stream| lanes.iter().any(|lane| lane.stream == stream));
-        let gone = self.lanes.iter().filter(|lane| !self.spool.holds(lane.stream));
-        let note = Note {
-            collectors: self.collectors.positions(),
-            gone: gone.map(|lane| (lane.stream, lane.last)).collect(),
-        };
-        if let Ok(payload) = serde_json::to_vec(&note) {
-            self.spool.note(now, payload.into());
+    /// What every collector had is no loss.
+    fn count_lost(&mut self, dropped: &[Dropped]) -> u64 {
+        let mut lost = 0;
+        for Dropped { stream, from, through } in dropped {
+            let from = self.collectors.stored_by_all(*stream).next().max(*from);
+            lost += (through.0 + 1).saturating_sub(from.0);
         }
+        self.dropped += lost;
+        lost
     }
 }
 

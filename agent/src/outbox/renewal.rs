@@ -38,12 +38,12 @@ impl Outbox {
         let mut next = first;
         let written = unwritten.first().map_or(last, |event| event.sequence.previous());
         while next <= written {
-            match self.spool.read(now, old, next) {
+            match self.read(now, old, next) {
                 Read::Event(event) => {
                     next = event.sequence.next();
                     self.append_again(now, today, old, &event);
                 }
-                Read::Gone { through } => {
+                Read::Gone { through, .. } => {
                     let through = through.min(written);
                     let why = "are no longer held";
                     self.declare(now, today, Missing { stream: old, from: next, through, why });

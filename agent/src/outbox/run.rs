@@ -104,6 +104,8 @@ pub struct Runner {
     round_trip: RoundTrip,
     /// A refusal is said once a connection, not once an event.
     refusal_was_logged: bool,
+    /// An outbox that overflows is told once.
+    overflow_was_logged: bool,
 }
 
 impl Runner {
@@ -139,6 +141,7 @@ impl Runner {
             collectors_seen: BTreeMap::new(),
             round_trip: RoundTrip::default(),
             refusal_was_logged: false,
+            overflow_was_logged: false,
         }
     }
 
@@ -275,7 +278,7 @@ impl Runner {
             }
         };
         self.tell_disk();
-        if dropped > 0 && self.outbox.dropped_events() == dropped {
+        if dropped > 0 && !std::mem::replace(&mut self.overflow_was_logged, true) {
             log::error!(
                 "outbox: full with {} events: the oldest are dropped; see why the collector \
                  does not ack, or raise [outbox] bytes_max",

@@ -9,7 +9,7 @@ use pvewatch_protocol::{CollectorName, Position, Sequence, StreamId};
 use super::collectors::Lane;
 use super::envelope;
 use super::queue::{AHEAD_MAX, Outbox, UnderWay, WINDOW};
-use super::spool::{Read, Stored};
+use super::spool::{Read, Stored, Why};
 
 /// An event that is due, and whether it was sent before.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,14 +99,14 @@ impl Outbox {
             let place = Position { stream, sequence: first };
             return envelope::loss(&self.owner, first, place, why, today).ok();
         }
-        match self.spool.read(now, stream, first) {
+        match self.read(now, stream, first) {
             Read::Event(event) => Some(event),
-            Read::Gone { through } => {
+            Read::Gone { through, why } => {
                 let is_rest = through >= self.spool.last_of(stream);
                 let through = if is_rest { last } else { through };
                 let place = Position { stream, sequence: through };
-                let reason = self.why_gone(place);
-                envelope::loss(&self.owner, first, place, reason, today).ok()
+                let reason = self.reason(place, &why);
+                envelope::loss(&self.owner, first, place, &reason, today).ok()
             }
             Read::Later => None,
         }
@@ -126,13 +126,11 @@ impl Outbox {
         Outgoing { position, kind: event.kind, payload: event.payload, again }
     }
 
-    fn why_gone(&self, place: Position) -> &'static str {
+    fn reason(&self, place: Position, why: &Why) -> String {
         if place.sequence <= self.collectors.stored_by_all(place.stream) {
-            "no longer held: every collector had acked it"
-        } else if self.dropped > 0 {
-            "outbox full: the oldest events were dropped"
+            "no longer held: every collector had acked it".to_owned()
         } else {
-            "no longer held: it cannot be read from the agent's disk"
+            why.to_string()
         }
     }
 }

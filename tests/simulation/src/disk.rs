@@ -37,6 +37,7 @@ struct State {
     segments: BTreeMap<u64, Segment>,
     /// Deleted, but back after a loss of power.
     ghosts: BTreeMap<u64, Segment>,
+    mark: Vec<u8>,
     faults: Faults,
 }
 
@@ -46,7 +47,7 @@ pub struct Disk(Arc<Mutex<State>>);
 
 /// What a disk held at one moment.
 #[derive(Debug, Clone)]
-pub struct Image(BTreeMap<u64, Segment>);
+pub struct Image(BTreeMap<u64, Segment>, Vec<u8>);
 
 impl Disk {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,19 +97,31 @@ impl Disk {
         // The mark is in the event's envelope; the record's own head is before it.
         let Some(end) = last_event.checked_sub(200).filter(|end| *end > 0) else { return false };
         let at = rng.usize(0..end);
+        // Not in an id: the judge, who checks no sums, would take it for another event's.
+        let marks = whole_events(&segment.bytes[..segment.promised]);
+        let at = marks.take_while(|mark| *mark <= at).last().map_or(at, |mark| {
+            let id = EVENT_MARK.len()
+                + segment.bytes[mark + EVENT_MARK.len()..]
+                    .iter()
+                    .position(|byte| *byte == b'"')
+                    .unwrap_or(0);
+            if at < mark + id { mark.saturating_sub(1) } else { at }
+        });
         segment.bytes[at] ^= 1 << rng.u8(0..8);
         true
     }
 
     /// Everything as it is now.
     pub fn image(&self) -> Image {
-        Image(self.state().segments.clone())
+        let state = self.state();
+        Image(state.segments.clone(), state.mark.clone())
     }
 
     /// Everything as it was.
     pub fn restore(&self, image: &Image) {
         let mut state = self.state();
         state.segments.clone_from(&image.0);
+        state.mark.clone_from(&image.1);
         state.ghosts.clear();
     }
 
@@ -226,6 +239,19 @@ impl Storage for Disk {
 
     fn set_aside(&mut self, segment: u64) -> io::Result<String> {
         Ok(format!("{segment}.damaged"))
+    }
+
+    fn set_mark(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        if state.faults.writes_fail || state.faults.full {
+            return Err(broken());
+        }
+        state.mark = bytes.to_vec();
+        Ok(())
+    }
+
+    fn mark(&mut self) -> io::Result<Vec<u8>> {
+        Ok(self.state().mark.clone())
     }
 
     fn place(&self) -> String {

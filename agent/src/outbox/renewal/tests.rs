@@ -59,6 +59,14 @@ impl Storage for Disk {
         Ok(segment.to_string())
     }
 
+    fn set_mark(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn mark(&mut self) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
     fn place(&self) -> String {
         "memory".to_owned()
     }

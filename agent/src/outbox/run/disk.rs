@@ -19,34 +19,24 @@ pub(super) struct Syncing {
 }
 
 /// Opens the spool. An agent whose disk cannot be used still watches: it says so, and keeps its
-/// events in memory.
+/// events in memory until it can.
 pub(super) fn open(
     folder: Option<&Path>,
     owner: Owner,
     limits: Limits,
     stream: StreamId,
 ) -> (Spool, Opened, SourceStatus) {
-    let in_memory = |why: &str| {
-        let spool = Spool::in_memory(owner.clone(), limits, stream);
-        (spool, Opened::default(), status(Some(&format!("events are kept in memory only: {why}"))))
-    };
     let Some(folder) = folder else {
-        return in_memory("set [outbox] directory, to have them survive a restart");
+        let why = "events are kept in memory only: set [outbox] directory, to have them survive a \
+                   restart";
+        let spool = Spool::in_memory(owner, limits, stream);
+        return (spool, Opened::default(), status(Some(why)));
     };
-    let files = match Files::open(folder) {
-        Ok(files) => files,
-        Err(error) => {
-            log::error!("{error}");
-            return in_memory(&error.to_string());
-        }
-    };
-    let now = clock::now();
-    let (spool, opened) = Spool::open(Box::new(files), owner.clone(), limits, stream, now);
-    for finding in &opened.findings {
-        match finding {
-            Finding::Torn(text) => log::info!("{text}"),
-            Finding::Damaged(text) => log::error!("{text}"),
-        }
+    let files = Box::new(Files::at(folder));
+    let (spool, opened) = Spool::open(files, owner, limits, stream, clock::now());
+    opened.findings.iter().for_each(tell);
+    if let Some(trouble) = spool.trouble() {
+        log::error!("outbox: {trouble}");
     }
     let status = status(spool.trouble());
     (spool, opened, status)
@@ -69,6 +59,7 @@ pub(super) async fn synced(syncing: &mut Option<Syncing>) -> (SyncTicket, io::Re
 impl Runner {
     /// Begins to make durable what is not, unless that is under way.
     pub(super) fn begin_sync(&mut self) {
+        self.tell_findings();
         if self.syncing.is_none()
             && let Some((ticket, job)) = self.outbox.begin_sync(clock::now())
         {
@@ -100,6 +91,19 @@ impl Runner {
         }
     }
 
+    /// Says what was found on the disk; pictures make up for what it lost.
+    fn tell_findings(&mut self) {
+        let findings = self.outbox.take_findings();
+        if findings.is_empty() {
+            return;
+        }
+        findings.iter().for_each(tell);
+        if self.epoch.is_some() {
+            self.want_pictures();
+        }
+        self.tell_disk();
+    }
+
     /// The last events become durable too, if the disk answers in time.
     pub(super) async fn sync_last(&mut self) {
         let all = timeout(GOODBYE_MAX, async {
@@ -115,6 +119,13 @@ impl Runner {
         if all.await.is_err() {
             log::warn!("the disk did not answer within {GOODBYE_MAX:?}");
         }
+    }
+}
+
+fn tell(finding: &Finding) {
+    match finding {
+        Finding::Torn(text) => log::info!("{text}"),
+        Finding::Damaged(text) => log::error!("{text}"),
     }
 }
 

@@ -1,10 +1,20 @@
 //! What goes when there is too much: whole segments, the oldest first.
 
+use super::damage::Doomed;
+use super::losses::Why;
 use super::segment::Segment;
 use super::{Dropped, MEMORY_BYTES_MAX, SEGMENTS_MAX, Sequence, Spool};
 
 impl Spool {
-    pub(super) fn enforce_limits(&mut self) -> Vec<Dropped> {
+    /// Lets go what is too much, on disk and in memory.
+    pub(super) fn enforce_bounds(&mut self) -> Vec<Dropped> {
+        let mut dropped = self.enforce_limits();
+        dropped.extend(self.enforce_memory());
+        dropped.iter().for_each(|range| self.losses.add(*range, Why::Full));
+        dropped
+    }
+
+    fn enforce_limits(&mut self) -> Vec<Dropped> {
         let mut dropped = Vec::new();
         loop {
             let over = self.held_bytes() > self.limits.bytes_max
@@ -27,7 +37,7 @@ impl Spool {
         }
     }
 
-    pub(super) fn enforce_memory(&mut self) -> Vec<Dropped> {
+    fn enforce_memory(&mut self) -> Vec<Dropped> {
         let mut dropped = Vec::new();
         while self.tail_bytes > MEMORY_BYTES_MAX && self.tail.len() > 1 {
             dropped.extend(self.drop_tail_front());
@@ -79,13 +89,11 @@ impl Spool {
         let segment = self.segments.pop_front()?;
         if self.is_acked(&segment) {
             // A file that cannot be deleted is found at the next start, and goes then.
-            let _ = self.storage.as_mut().map(|storage| storage.remove(segment.number));
+            let _ = self.disk.opened().map(|storage| storage.remove(segment.number));
         } else {
-            self.doomed.push(segment.number);
+            self.doomed.push(Doomed::Deleted(segment.number));
         }
-        if self.loaded.as_ref().is_some_and(|(number, _)| *number == segment.number) {
-            self.loaded = None;
-        }
+        self.reading.forget(segment.number);
         let (from, through) = (segment.first, segment.written.last);
         if segment.stream == self.stream {
             while self.tail.front().is_some_and(|record| record.sequence <= through) {

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Instant;
 
-use super::segment::{Extent, Segment};
+use super::segment::{Extent, Header, Segment};
 use super::storage::SyncJob;
-use super::{Spool, SyncTicket};
+use super::{Owner, Spool, SyncTicket};
 
 impl Spool {
     /// A job that makes durable what is not yet, with its ticket for [`Self::on_synced`]. None
@@ -22,7 +22,7 @@ impl Spool {
         }
         let numbers: Vec<u64> = dirty.iter().map(|(number, _)| *number).collect();
         let ticket = SyncTicket { segments: dirty, doomed: std::mem::take(&mut self.noted) };
-        match self.storage.as_mut()?.sync(&numbers) {
+        match self.disk.opened()?.sync(&numbers) {
             Ok(job) => Some((ticket, job)),
             Err(error) => {
                 self.on_synced(now, &ticket, Err(error));
@@ -41,19 +41,21 @@ impl Spool {
                         segment.synced = *extent;
                     }
                 }
-                for number in &ticket.doomed {
-                    let _ = self.storage.as_mut().map(|storage| storage.remove(*number));
-                }
+                ticket.doomed.iter().for_each(|doomed| self.bury(*doomed));
                 self.forget_durable_tail();
+                self.set_mark();
                 self.trouble = None;
                 self.retry = None;
             }
             Err(error) => {
                 self.note_trouble(now, "made durable", &error);
                 self.doomed.extend(&ticket.doomed);
-                for (number, _) in &ticket.segments {
-                    self.fall_back(*number);
-                }
+                self.doomed.append(&mut self.noted);
+                // What came after the job was begun, too: of a disk that failed to write nothing
+                // counts that it was not heard to have.
+                let dirty = self.segments.iter().filter(|it| it.written.bytes > it.synced.bytes);
+                let numbers: Vec<u64> = dirty.map(|segment| segment.number).collect();
+                numbers.iter().for_each(|number| self.fall_back(*number));
                 self.is_open = false;
                 let first = self.tail.front().map_or(self.last.next(), |record| record.sequence);
                 self.written = first.previous();
@@ -63,19 +65,38 @@ impl Spool {
 
     fn forget_durable_tail(&mut self) {
         let stream = self.stream;
-        let of_stream = self.segments.iter().filter(|segment| segment.stream == stream);
-        let durable = of_stream.map(|segment| segment.synced.last).max().unwrap_or_default();
-        while self.tail.front().is_some_and(|record| record.sequence <= durable) {
-            if let Some(record) = self.tail.pop_front() {
-                self.tail_bytes -= record.length();
-            }
+        while let Some(front) = self.tail.front()
+            && self.segments.iter().rev().any(|segment| {
+                segment.stream == stream
+                    && segment.first <= front.sequence
+                    && front.sequence <= segment.synced.last
+            })
+            && let Some(record) = self.tail.pop_front()
+        {
+            self.tail_bytes -= record.length();
         }
+    }
+
+    /// Writes down how far what is durable goes, apart from it: damage to the end of a segment
+    /// looks like a write that was cut off, and only this tells one from the other.
+    fn set_mark(&mut self) {
+        let durable = self.tail.front().map_or(self.last, |record| record.sequence.previous());
+        if durable == self.marked {
+            return;
+        }
+        self.marked = durable;
+        let Owner { site, node } = self.owner.clone();
+        let record = Header::new(site, node, self.stream).record(durable, 0);
+        let mut bytes = Vec::with_capacity(record.length());
+        record.encode(&mut bytes);
+        // Without it a loss that would have been declared is found by no one; nothing else.
+        let _ = self.disk.opened().map(|storage| storage.set_mark(&bytes));
     }
 
     /// What was not durable of a segment counts as not written.
     fn fall_back(&mut self, number: u64) {
         if let (Some(storage), Some(index)) =
-            (&mut self.storage, self.segments.iter().position(|segment| segment.number == number))
+            (self.disk.opened(), self.segments.iter().position(|segment| segment.number == number))
         {
             let synced = self.segments[index].synced;
             // What is left behind if this fails is the same events once more.

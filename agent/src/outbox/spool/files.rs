@@ -1,16 +1,19 @@
 //! Segments as files of one folder, which one agent at a time may use.
 //!
-//! Names are `{number:020}.segment`; what was set aside ends in `.damaged`. The folder is locked
-//! for as long as this lives. A new file's name is made durable together with its bytes.
+//! Names are `{number:020}.segment`; what was set aside ends in `.damaged`; `mark` says how far
+//! what is durable went. The folder is locked for as long as this lives. A new file's name is made durable together with its bytes.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::storage::{Storage, SyncJob};
 
 const SUFFIX: &str = ".segment";
+
+/// The name of the file that says how far what is durable went.
+const MARK: &str = "mark";
 
 /// Segments that were set aside and are kept; the oldest goes for a new one.
 const SET_ASIDE_MAX: usize = 4;
@@ -19,10 +22,12 @@ const SET_ASIDE_MAX: usize = 4;
 #[derive(Debug)]
 pub struct Files {
     folder: PathBuf,
-    /// Locked until it is dropped.
-    _lock: File,
+    /// Locked until it is dropped; none before the first use.
+    lock: Option<File>,
     /// The segment that is appended to.
     open: Option<(u64, File)>,
+    /// The mark, once it was set.
+    mark: Option<File>,
     /// Whether a name was made that is not durable yet.
     names_changed: bool,
 }
@@ -46,13 +51,40 @@ pub enum OpenError {
     },
 }
 
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Unusable { source, .. } => source,
+            OpenError::InUse { .. } => {
+                Self::new(io::ErrorKind::ResourceBusy, "it is in use by another agent")
+            }
+        }
+    }
+}
+
 impl Files {
+    /// A folder that is made and locked when it is first listed, as often as that is tried.
+    pub fn at(folder: &Path) -> Self {
+        // A start that was killed can have left names that are not durable.
+        Self { folder: folder.to_owned(), lock: None, open: None, mark: None, names_changed: true }
+    }
+
     /// Makes the folder if it is not there, and locks it.
     ///
     /// # Errors
     /// When the folder cannot be made, written, or locked.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let unusable = |source| OpenError::Unusable { folder: folder.to_owned(), source };
+        let mut files = Self::at(folder);
+        files.lock()?;
+        Ok(files)
+    }
+
+    fn lock(&mut self) -> Result<(), OpenError> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let folder = &self.folder;
+        let unusable = |source| OpenError::Unusable { folder: folder.clone(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
         let lock = OpenOptions::new()
             .write(true)
@@ -64,11 +96,12 @@ impl Files {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::InUse { folder: folder.to_owned() });
+                return Err(OpenError::InUse { folder: folder.clone() });
             }
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        Ok(Self { folder: folder.to_owned(), _lock: lock, open: None, names_changed: false })
+        self.lock = Some(lock);
+        Ok(())
     }
 
     fn path(&self, segment: u64) -> PathBuf {
@@ -98,6 +131,7 @@ impl Files {
 
 impl Storage for Files {
     fn segments(&mut self) -> io::Result<Vec<u64>> {
+        self.lock()?;
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
@@ -150,15 +184,51 @@ impl Storage for Files {
             .filter(|path| path.extension().is_some_and(|extension| extension == "damaged"))
             .collect();
         kept.sort();
+        let path = self.path(segment).with_extension("damaged");
+        kept.retain(|kept| *kept != path);
         while kept.len() >= SET_ASIDE_MAX {
             fs::remove_file(kept.remove(0))?;
         }
-        let path = self.path(segment).with_extension("damaged");
-        fs::copy(self.path(segment), &path)?;
+        // Not copied over: it can be another name of the very file.
+        remove_if_there(&path)?;
+        if fs::copy(self.path(segment), &path).is_err() {
+            // A second name needs neither room nor a disk that can read the first.
+            remove_if_there(&path)?;
+            fs::hard_link(self.path(segment), &path)?;
+        }
         Ok(path.display().to_string())
+    }
+
+    fn set_mark(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mark = match self.mark.take() {
+            Some(mark) => mark,
+            None => OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(self.folder.join(MARK))?,
+        };
+        mark.write_all_at(bytes, 0)?;
+        self.mark = Some(mark);
+        Ok(())
+    }
+
+    fn mark(&mut self) -> io::Result<Vec<u8>> {
+        match fs::read(self.folder.join(MARK)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read,
+        }
     }
 
     fn place(&self) -> String {
         self.folder.display().to_string()
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }

@@ -8,8 +8,10 @@
 //! Absent: what is sent when, and what an event means.
 
 mod bounds;
+mod damage;
 mod durable;
 mod files;
+mod losses;
 mod opening;
 mod reading;
 mod record;
@@ -24,10 +26,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use pvewatch_protocol::{NodeName, Sequence, Site, StreamId};
 
+use damage::Doomed;
 pub use files::{Files, OpenError};
+use losses::Losses;
+pub use losses::Why;
 pub use opening::{Finding, Opened};
+use reading::Reading;
 use record::{Record, Tag};
 use segment::{Extent, Segment};
+use storage::Disk;
 pub use storage::{Storage, SyncJob};
 use writing::note_record;
 
@@ -93,12 +100,14 @@ pub enum Read {
     Gone {
         /// The last of those that are gone.
         through: Sequence,
+        /// Why these are gone.
+        why: Why,
     },
     /// The disk did not answer; it is worth another try at [`Spool::next_deadline`].
     Later,
 }
 
-/// Events that went because of a bound.
+/// Events that went, because of a bound or with the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dropped {
     /// Of this stream.
@@ -114,12 +123,14 @@ pub struct Dropped {
 pub struct SyncTicket {
     segments: Vec<(u64, Extent)>,
     /// Segments that may be deleted once this is durable.
-    doomed: Vec<u64>,
+    doomed: Vec<Doomed>,
 }
 
 /// The log of one node.
 pub struct Spool {
-    storage: Option<Box<dyn Storage>>,
+    disk: Disk,
+    /// What was found on it, until it is fetched.
+    opened: Option<Opened>,
     owner: Owner,
     limits: Limits,
     segments: VecDeque<Segment>,
@@ -133,17 +144,21 @@ pub struct Spool {
     tail_bytes: usize,
     /// The last event of the current stream that is in a segment.
     written: Sequence,
+    /// How far the mark beside the segments goes.
+    marked: Sequence,
     /// Up to where every collector has each stream.
     acked: BTreeMap<StreamId, Sequence>,
     /// Repeated at the start of every segment, so that no segment is needed for it.
     note: Option<Bytes>,
-    /// Segments that went before every collector had them. Their files are deleted when the note
-    /// of that is durable: a loss that nobody knew of would be worse than the loss.
-    doomed: Vec<u64>,
+    /// Segments that went before every collector had them.
+    doomed: Vec<Doomed>,
     /// Of these, those of which a note is written.
-    noted: Vec<u64>,
-    /// The segment that is being read.
-    loaded: Option<(u64, Vec<Record>)>,
+    noted: Vec<Doomed>,
+    reading: Reading,
+    losses: Losses,
+    /// What went with the disk, until it is fetched; a segment each.
+    lost: Vec<Dropped>,
+    findings: Vec<Finding>,
     trouble: Option<String>,
     retry: Option<Retry>,
 }
@@ -160,7 +175,8 @@ impl Spool {
     /// A log in memory alone, within [`MEMORY_BYTES_MAX`]: every event is lost with the process.
     pub fn in_memory(owner: Owner, limits: Limits, stream: StreamId) -> Self {
         Self {
-            storage: None,
+            disk: Disk::Absent,
+            opened: None,
             owner,
             limits,
             segments: VecDeque::new(),
@@ -171,11 +187,15 @@ impl Spool {
             tail: VecDeque::new(),
             tail_bytes: 0,
             written: Sequence(0),
+            marked: Sequence(0),
             acked: BTreeMap::new(),
             note: None,
             doomed: Vec::new(),
             noted: Vec::new(),
-            loaded: None,
+            reading: Reading::new(),
+            losses: Losses::default(),
+            lost: Vec::new(),
+            findings: Vec::new(),
             trouble: None,
             retry: None,
         }
@@ -193,6 +213,7 @@ impl Spool {
         self.stream = stream;
         self.last = Sequence(0);
         self.written = Sequence(0);
+        self.marked = Sequence(0);
         unwritten
     }
 
@@ -214,9 +235,7 @@ impl Spool {
         self.tail_bytes += record.length();
         self.tail.push_back(record);
         self.flush(now);
-        let mut dropped = self.enforce_limits();
-        dropped.extend(self.enforce_memory());
-        dropped
+        self.enforce_bounds()
     }
 
     /// The last event of a stream that was ever seen here; 0 if there is none.
@@ -261,7 +280,7 @@ impl Spool {
         {
             self.remove_oldest();
         }
-        if self.storage.is_none() {
+        if !self.disk.is_open() {
             self.trim_memory(through);
         }
         let segments = &self.segments;
@@ -274,7 +293,7 @@ impl Spool {
     /// Writes down what is known of the collectors. It is a hint: after a crash the last one
     /// that was written counts, and what it does not know of is sent again.
     pub fn note(&mut self, now: Instant, payload: Bytes) {
-        self.note = Some(payload.clone());
+        self.set_note(payload.clone());
         if !self.is_open || self.is_left_alone(now) {
             return;
         }
@@ -285,19 +304,24 @@ impl Spool {
         }
     }
 
+    /// What the next segment begins with, in place of the last note.
+    pub fn set_note(&mut self, payload: Bytes) {
+        self.note = Some(payload);
+    }
+
     /// Whether every event is durable.
     pub fn is_durable(&self) -> bool {
-        self.tail.is_empty() && self.storage.is_some()
+        self.tail.is_empty() && self.disk.is_open()
     }
 
     /// What is wrong with the disk, in words.
     pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        self.trouble.as_deref().or(self.reading.trouble())
     }
 
     /// Where the events are, for messages; none if only in memory.
     pub fn place(&self) -> Option<String> {
-        self.storage.as_ref().map(|storage| storage.place())
+        self.disk.place()
     }
 
     /// Bytes that are held: on disk, and in memory what is not on disk.
@@ -319,14 +343,24 @@ impl Spool {
 
     /// When [`Self::on_deadline`] wants to be called, if ever.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.retry.and_then(|retry| retry.at)
+        let write_at = self.retry.and_then(|retry| retry.at);
+        [write_at, self.reading.next_deadline()].into_iter().flatten().min()
     }
 
-    /// Tries a disk again that failed. Returns what had to go.
+    /// Tries a disk again that failed. Returns what had to go. See also [`Self::take_opened`].
     pub fn on_deadline(&mut self, now: Instant) -> Vec<Dropped> {
+        self.reading.on_deadline(now);
         match &mut self.retry {
             Some(retry) if retry.at.is_some_and(|at| at <= now) => retry.at = None,
             _ => return Vec::new(),
+        }
+        if self.disk.is_closed() {
+            if self.try_to_open(now) {
+                // What is in memory is written as soon as it was heard what there is.
+                self.retry = Some(Retry { at: Some(now), delay: RETRY_MIN });
+                self.tell_opened();
+            }
+            return Vec::new();
         }
         self.flush(now);
         let is_dirty =
@@ -336,7 +370,7 @@ impl Spool {
             self.retry = None;
             self.trouble = None;
         }
-        self.enforce_limits()
+        self.enforce_bounds()
     }
 
     fn is_left_alone(&self, now: Instant) -> bool {
@@ -352,3 +386,6 @@ fn stored(record: &Record) -> Stored {
         payload: record.payload.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,12 +61,14 @@ pub(super) struct Segment {
     pub first: Sequence,
     pub written: Extent,
     pub synced: Extent,
+    /// Whether it was told that it does not give back what was written.
+    pub is_damaged: bool,
 }
 
 impl Segment {
     pub fn new(number: u64, stream: StreamId, first: Sequence) -> Self {
         let (written, synced) = (Extent::default(), Extent::default());
-        Self { number, stream, first, written, synced }
+        Self { number, stream, first, written, synced, is_damaged: false }
     }
 
     /// Whether it may hold an event. What is within its range can still be missing, if damaged.

@@ -53,6 +53,57 @@ pub trait Storage: Send {
     /// Whatever the disk says.
     fn set_aside(&mut self, segment: u64) -> io::Result<String>;
 
+    /// Keeps a few bytes beside the segments, in place of those before. They survive a kill; of a
+    /// loss of power they may know nothing.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn set_mark(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// The bytes that were last kept so; none if there were none.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn mark(&mut self) -> io::Result<Vec<u8>>;
+
     /// Where it is, for messages.
     fn place(&self) -> String;
+}
+
+/// The disk below.
+pub(super) enum Disk {
+    /// There is none: everything is in memory alone.
+    Absent,
+    /// What is on it could not be read yet; nothing is written before.
+    Closed {
+        storage: Box<dyn Storage>,
+        /// How often it said what there is, but did not give all of it.
+        tries: u32,
+    },
+    /// It is in use.
+    Open(Box<dyn Storage>),
+}
+
+impl Disk {
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
+
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
+    pub fn opened(&mut self) -> Option<&mut dyn Storage> {
+        match self {
+            Self::Open(storage) => Some(&mut **storage),
+            Self::Absent | Self::Closed { .. } => None,
+        }
+    }
+
+    pub fn place(&self) -> Option<String> {
+        match self {
+            Self::Absent => None,
+            Self::Closed { storage, .. } | Self::Open(storage) => Some(storage.place()),
+        }
+    }
 }

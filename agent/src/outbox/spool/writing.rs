@@ -22,7 +22,7 @@ impl Spool {
     }
 
     pub(super) fn flush(&mut self, now: Instant) {
-        if self.storage.is_none() || self.is_left_alone(now) {
+        if !self.disk.is_open() || self.is_left_alone(now) {
             return;
         }
         while let Some(first) = self.first_unwritten() {
@@ -74,7 +74,7 @@ impl Spool {
             self.segments.pop_back();
             self.is_open = false;
             // Whatever was left of it is no segment.
-            let _ = self.storage.as_mut().map(|storage| storage.remove(number));
+            let _ = self.disk.opened().map(|storage| storage.remove(number));
             return Err(error);
         }
         if self.note.is_some() {
@@ -85,7 +85,7 @@ impl Spool {
 
     /// Appends to the newest segment; after an error it is as before, or closed.
     pub(super) fn write(&mut self, records: &[Record]) -> io::Result<()> {
-        let (Some(storage), Some(segment)) = (&mut self.storage, self.segments.back_mut()) else {
+        let (Some(storage), Some(segment)) = (self.disk.opened(), self.segments.back_mut()) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let mut bytes = Vec::with_capacity(records.iter().map(Record::length).sum());
@@ -124,6 +124,11 @@ impl Spool {
             io::ErrorKind::ReadOnlyFilesystem => {
                 "see in the kernel's log why its file system is read-only, and mount it for writing"
             }
+            io::ErrorKind::PermissionDenied => {
+                "give it to the agent's user, or set [outbox] directory"
+            }
+            io::ErrorKind::ResourceBusy => "stop that one, or set [outbox] directory",
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => "set [outbox] directory",
             _ => "check the disk",
         };
         self.trouble = Some(format!(
