@@ -56,6 +56,11 @@ pub struct Host {
     boot_id: PathBuf,
 }
 
+/// What a node is called in its site.
+pub fn name(number: usize) -> String {
+    format!("pve{}", number + 1)
+}
+
 impl Host {
     /// Sets up the node of that number; nothing runs yet.
     ///
@@ -63,7 +68,7 @@ impl Host {
     /// When its files cannot be made.
     #[track_caller]
     pub fn new(number: usize, plan: &HostPlan<'_>) -> Self {
-        let name = format!("pve{}", number + 1);
+        let name = name(number);
         let place = Place::Node(number);
         let folder = plan.folder.join(&name);
         fs::create_dir(&folder).expect("the run's folder can be written");

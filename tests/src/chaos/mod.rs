@@ -28,7 +28,8 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use self::counters::{Counting, Sums};
-use self::fault::{Fault, Kind};
+use self::fault::{Fault, Kind, Place};
+use self::host::name as host_name;
 use self::recovery::{Recoveries, Recovery, covers};
 use crate::bench::figure::Report;
 use crate::bench::middle::Via;
@@ -63,6 +64,8 @@ pub struct Outcome {
     faults: BTreeMap<Kind, usize>,
     told: u64,
     findings: checker::Findings,
+    /// Events that were declared as gone on nodes whose disk was never full.
+    unexplained: u64,
     sums: Sums,
     longest: Option<Recovery>,
     /// From the last fault mended until all was stored; none if it never was.
@@ -110,7 +113,14 @@ pub fn run(plan: &Plan, seed: u64, duration: Duration, say: impl Fn(&str)) -> Ou
     (run.say)("judging");
     let mut world = run.world;
     let findings = world.judge();
-    folder.stays = !findings.is_kept();
+    // Only a disk without room can cost an event here: the outbox is far from its bound, and
+    // what is killed keeps its files.
+    let without_room = faults.iter().filter_map(|fault| match (fault.kind, fault.place) {
+        (Kind::AgentDiskFull, Place::Node(node)) => Some(host_name(node)),
+        _ => None,
+    });
+    let unexplained = findings.unexplained(&without_room.collect());
+    folder.stays = !findings.is_kept() || unexplained > 0;
     let mut kinds = BTreeMap::new();
     for fault in &faults {
         *kinds.entry(fault.kind).or_default() += 1;
@@ -122,6 +132,7 @@ pub fn run(plan: &Plan, seed: u64, duration: Duration, say: impl Fn(&str)) -> Ou
         faults: kinds,
         told: world.told().values().map(|told| told.changes.len() as u64).sum(),
         findings,
+        unexplained,
         sums,
         longest: run.recoveries.longest(),
         rest,

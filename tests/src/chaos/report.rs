@@ -37,6 +37,7 @@ pub(super) fn of(outcome: &Outcome) -> Report {
         count("ranges declared as dropped", found.ranges_declared),
         count("events in them that are not applied", found.declared),
         count("of these, once committed", found.given_up),
+        none("of these, of nodes whose disk was never full", outcome.unexplained),
         Figure::new("events sent again, at least", outcome.sums.of(RESENT), ""),
         Figure::new("duplicates received, at least", outcome.sums.of(DUPLICATES), ""),
         Figure::new("gaps found, at least", outcome.sums.of(GAPS), ""),

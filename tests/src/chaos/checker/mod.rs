@@ -37,6 +37,8 @@ pub struct Findings {
     pub declared: u64,
     /// Of these, the ones that were seen in a spool.
     pub given_up: u64,
+    /// Events declared as gone, by the node that declared them.
+    pub declared_by: BTreeMap<String, u64>,
     /// Events in the store that were seen in no spool: they were stored before the disk took them.
     pub from_memory: u64,
     /// Streams of all nodes.
@@ -49,6 +51,12 @@ impl Findings {
     /// Whether the promise was kept.
     pub fn is_kept(&self) -> bool {
         self.lost == 0 && self.twice == 0 && self.out_of_order == 0 && self.altered == 0
+    }
+
+    /// Events declared as gone by nodes on which nothing happened that could cost an event.
+    pub fn unexplained(&self, could_lose: &BTreeSet<String>) -> u64 {
+        let others = self.declared_by.iter().filter(|(node, _)| !could_lose.contains(*node));
+        others.map(|(_, events)| events).sum()
     }
 
     fn note(&mut self, text: String) {
@@ -132,7 +140,12 @@ impl Judge {
         let nothing = BTreeMap::new();
         for ((node, stream), seen) in &seen {
             let events = committed.get(node).and_then(|spool| spool.streams.get(stream));
+            let before = self.findings.declared;
             self.judge_stream(&format!("{node}/{stream}"), seen, events.unwrap_or(&nothing));
+            let declared = self.findings.declared - before;
+            if declared > 0 {
+                *self.findings.declared_by.entry(node.clone()).or_default() += declared;
+            }
         }
         self.findings
     }

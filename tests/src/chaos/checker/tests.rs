@@ -73,6 +73,16 @@ fn write_store(folder: &Path, stored: &[Stored]) {
     }
 }
 
+#[test]
+fn what_is_declared_needs_something_that_can_have_cost_it() {
+    let mut stored = good([1, 2, 5, 6]);
+    stored.insert(2, (4, 4, Some(3)));
+    let findings = judged(&stored);
+    assert_eq!(findings.declared_by, BTreeMap::from([(NODE.to_owned(), 1)]));
+    assert_eq!(findings.unexplained(&[NODE.to_owned()].into()), 0);
+    assert_eq!(findings.unexplained(&["another".to_owned()].into()), 1);
+}
+
 /// Lost, twice, out of order, altered.
 fn faults(findings: &Findings) -> [u64; 4] {
     [findings.lost, findings.twice, findings.out_of_order, findings.altered]
