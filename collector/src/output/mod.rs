@@ -3,3 +3,4 @@
 pub mod channel;
 pub mod http;
 pub mod mqtt;
+pub mod page;

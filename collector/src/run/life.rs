@@ -15,7 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::counters::Counters;
 use super::link::{self, Link, Speaker};
-use super::owner::{self, Channels, Owner};
+use super::owner::desk::DeskParts;
+use super::owner::{Channels, Owner, Ways};
 use super::queries::Queries;
 use super::told::Asked;
 use super::{ACK_BATCHES_MAX, INBOX_BYTES_MAX, INBOX_MAX, QUESTIONS_MAX, Setup, load_rules};
@@ -133,10 +134,13 @@ impl Keeper {
             progresses,
         });
         let output = output.ok_or(Failure::Channels)?;
-        let parts = owner::Parts {
+        let desk = DeskParts {
             core: self.restore(&store)?,
             ingest: Ingest::restore(store.streams()?),
             store,
+            counters: Arc::clone(&self.counters),
+        };
+        let ways = Ways {
             retention: self.setup.retention.clone(),
             inbox: incoming,
             questions,
@@ -160,7 +164,7 @@ impl Keeper {
             counters: Arc::clone(&self.counters),
             stop: link_stopped,
         });
-        let mut owner = spawn_owner(parts)?;
+        let mut owner = spawn_owner(desk, ways)?;
         self.asks.send_replace(Some(asks));
         let mut link = tokio::spawn(link.run());
         let mut stop = self.stop.clone();
@@ -190,13 +194,16 @@ impl Keeper {
 }
 
 /// Runs the owner on a thread of its own: commits block, and nothing else may wait for them.
-fn spawn_owner(parts: owner::Parts) -> Result<oneshot::Receiver<Result<(), StoreError>>, Failure> {
+fn spawn_owner(
+    desk: DeskParts<Store>,
+    ways: Ways,
+) -> Result<oneshot::Receiver<Result<(), StoreError>>, Failure> {
     let (ended_in, ended) = oneshot::channel();
     let runtime = Handle::current();
     thread::Builder::new()
         .name("pvewatch-core".to_owned())
         .spawn(move || {
-            let result = runtime.block_on(Owner::new(parts).run());
+            let result = runtime.block_on(Owner::new(desk, ways).run());
             // Whoever started it waits; if not, nobody is left to tell.
             let _ = ended_in.send(result);
         })

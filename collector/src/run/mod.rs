@@ -27,7 +27,9 @@ use tokio::task::JoinHandle;
 pub use counters::{
     BATCH_BOUNDS, Count, Counters, Flag, Histogram, HistogramReading, KINDS, Level, SECONDS_BOUNDS,
 };
+pub use owner::desk::{Clocks, Desk, DeskParts, Flush, Shelf};
 pub use queries::{EVENTS_PER_ANSWER_MAX, Queries, QueryError};
+pub use told::{Acks, Arrived, ReadyOn};
 
 use crate::rules::{RuleSet, RulesError, Source};
 use crate::store::{Retention, Store};

@@ -5,28 +5,24 @@
 //! It never waits for an output: acks that cannot be handed on are merged and kept.
 
 mod channels;
+pub(super) mod desk;
 mod intake;
 mod lookback;
 mod upkeep;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pvewatch_protocol::{Ack, AckMessage, NodeName, StreamId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::counters::Counters;
-use super::pace::Pace;
-use super::standing::{Standing, Step};
 use super::told::{Acks, Asked, ReadyOn, Told};
-use crate::core::{Core, Input, Record, Snapshot, Urgency};
-use crate::ingest::{Applicable, DueAck, Ingest};
-use crate::store::{Batch, NewRecord, Retention, Store, StoreError};
+use crate::core::Snapshot;
+use crate::store::{Batch, Retention, Store, StoreError};
 pub(super) use channels::Channels;
-use lookback::Lookback;
+use desk::{Clocks, Desk, DeskParts, Flush};
 
 /// Messages in one batch at most: bounds the time of a commit, and the memory of what it holds.
 pub(super) const BATCH_MESSAGES_MAX: usize = 1024;
@@ -41,11 +37,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(1);
 /// The longest sleep until a deadline: a wall clock that jumped is noticed after it.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 
-/// What the owner is made of.
-pub(super) struct Parts {
-    pub core: Core,
-    pub ingest: Ingest,
-    pub store: Store,
+/// Where things come from, and where they go.
+pub(super) struct Ways {
     pub retention: Retention,
     pub inbox: mpsc::Receiver<Told>,
     pub questions: mpsc::Receiver<Asked>,
@@ -62,26 +55,8 @@ pub(super) struct Parts {
 
 /// See the module.
 pub(super) struct Owner {
-    parts: Parts,
-    standing: Standing,
-    /// Readings that are not written yet, by kind and key.
-    lazy: BTreeMap<(&'static str, String), String>,
-    /// Acks that could not be handed on yet. Within a node the newest stream comes last: it is
-    /// the one that the broker retains.
-    unsent: BTreeMap<(NodeName, u64), AckMessage>,
-    /// Samples of this batch that are answered when it is stored: their send times.
-    heard: Vec<(NodeName, StreamId, Timestamp)>,
-    /// Nodes whose last sample that was kept could not be answered yet.
-    unanswered: HashSet<NodeName>,
-    samples_kept: HashMap<NodeName, Timestamp>,
-    applicable: Vec<Applicable>,
-    /// What is stored of nodes whose events came again.
-    lookback: Lookback,
-    /// The newest connection that the link told of.
-    connection: u64,
-    /// When this owner began, and how the clocks have gone since.
-    begun: Instant,
-    pace: Pace,
+    desk: Desk<Store>,
+    ways: Ways,
     /// When a step of retention was done last.
     pruned_at: Instant,
     /// Whether the log has said that the wall clock jumped.
@@ -89,20 +64,10 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(desk: DeskParts<Store>, ways: Ways) -> Self {
         Self {
-            parts,
-            standing: Standing::default(),
-            lazy: BTreeMap::new(),
-            unsent: BTreeMap::new(),
-            heard: Vec::new(),
-            unanswered: HashSet::new(),
-            samples_kept: HashMap::new(),
-            applicable: Vec::new(),
-            lookback: Lookback::default(),
-            connection: 0,
-            begun: Instant::now(),
-            pace: Pace::new(wall_clock(), Duration::ZERO),
+            desk: Desk::new(desk, clocks()),
+            ways,
             pruned_at: Instant::now(),
             doubts_clock: false,
         }
@@ -119,17 +84,17 @@ impl Owner {
         lazy_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut prune_tick = interval_at(Instant::now() + PRUNE_EVERY, PRUNE_EVERY);
         prune_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let acks = self.parts.acks.clone();
+        let acks = self.ways.acks.clone();
         loop {
             let sleep_time = self.time_to_deadline();
             let next = tokio::select! {
                 biased;
-                Some(question) = self.parts.questions.recv() => Next::Question(question),
-                Ok(place) = acks.reserve(), if !self.unsent.is_empty() => Next::Acks(place),
+                Some(question) = self.ways.questions.recv() => Next::Question(question),
+                Ok(place) = acks.reserve(), if self.desk.has_acks() => Next::Acks(place),
                 _ = lazy_tick.tick() => Next::Readings,
                 _ = prune_tick.tick() => Next::Prune,
-                () = self.parts.channels.changed() => Next::Position,
-                count = self.parts.inbox.recv_many(&mut told, BATCH_MESSAGES_MAX) => match count {
+                () = self.ways.channels.changed() => Next::Position,
+                count = self.ways.inbox.recv_many(&mut told, BATCH_MESSAGES_MAX) => match count {
                     0 => Next::End,
                     _ => Next::Batch,
                 },
@@ -138,9 +103,9 @@ impl Owner {
             match next {
                 Next::Question(question) => self.answer(question),
                 Next::Acks(place) => {
-                    let acks = std::mem::take(&mut self.unsent);
-                    self.parts.counters.acks.add(acks.len() as u64);
-                    place.send(acks.into_iter().map(|((node, _), ack)| (node, ack)).collect());
+                    let acks = self.desk.take_acks();
+                    self.ways.counters.acks.add(acks.len() as u64);
+                    place.send(acks);
                 }
                 Next::Readings => self.store_batch(Batch::default(), 0, Flush::Lazy)?,
                 Next::Position => self.store_batch(Batch::default(), 0, Flush::Urgent)?,
@@ -161,164 +126,95 @@ impl Owner {
         let now = self.look_at_clock();
         for told in told.drain(..) {
             match told {
-                Told::Message(arrived) => self.take_message(*arrived, now, &mut batch),
-                Told::Connected { connection } => {
-                    self.connection = connection;
-                    self.standing.connected();
-                    self.parts.core.listen(now);
+                Told::Message { arrived, .. } => {
+                    self.desk.take_message(*arrived, now.wall, &mut batch);
                 }
-                Told::RetainedRead => self.standing.retained_read(Instant::now()),
-                Told::Disconnected => self.standing.disconnected(),
+                Told::Connected { connection } => self.desk.connected(connection, now),
+                Told::RetainedRead => self.desk.retained_read(clocks()),
+                Told::Disconnected => self.desk.disconnected(),
             }
         }
-        self.show_what_waited(now, &mut batch);
-        let is_due = self.parts.core.next_deadline().is_some_and(|due| due <= now);
-        if is_due && self.standing.is_listening() {
-            self.tell_core(now, Input::Deadline, &mut batch);
-        }
+        self.desk.close_batch(now, &mut batch);
         self.store_batch(batch, messages, Flush::Urgent)?;
-        self.judge_standing();
+        let ready = self.desk.judge_standing(Instant::now());
+        self.set_ready(ready);
         Ok(())
     }
 
-    /// Stores a batch with what changed in core and ingest; then, and only then, says so.
+    /// Stores a batch with what changed on the desk; then, and only then, says so.
     fn store_batch(
         &mut self,
-        mut batch: Batch,
+        batch: Batch,
         messages: usize,
         flush: Flush,
     ) -> Result<(), StoreError> {
-        let changes = match flush {
-            Flush::Urgent | Flush::Lazy => self.parts.core.take_changes(),
-            Flush::All => self.parts.core.take_all_changes(),
-        };
-        for record in changes {
-            self.sort_record(record, &mut batch);
-        }
-        if flush != Flush::Urgent {
-            let lazy = std::mem::take(&mut self.lazy);
-            batch.records.extend(lazy.into_iter().map(|((kind, key), body)| NewRecord {
-                kind: kind.to_owned(),
-                key,
-                body: Some(body),
-            }));
-        }
-        (batch.streams, batch.forgotten) = self.parts.ingest.take_changes();
-        batch.outputs = self.parts.channels.take_positions();
-        self.parts.counters.waiting.set(self.parts.ingest.waiting());
-        self.parts.counters.queued.set(self.parts.inbox.len());
-        if !batch.is_empty() {
-            let begun = Instant::now();
-            let newest_transition = self.parts.store.commit(&batch)?;
-            self.parts.store_trouble.send_if_modified(|trouble| trouble.take().is_some());
-            self.parts.counters.observe_commit(begun.elapsed(), messages);
+        let mut batch = self.desk.gather(batch, flush);
+        batch.outputs = self.ways.channels.take_positions();
+        self.ways.counters.queued.set(self.ways.inbox.len());
+        let begun = Instant::now();
+        let newest_transition = self.desk.store(&batch)?;
+        if let Some(newest_transition) = newest_transition {
+            self.ways.store_trouble.send_if_modified(|trouble| trouble.take().is_some());
+            self.ways.counters.observe_commit(begun.elapsed(), messages);
             if !batch.transitions.is_empty() {
-                self.parts.newest_transition.send_replace(newest_transition);
+                self.ways.newest_transition.send_replace(newest_transition);
             }
-            self.parts.revision.send_modify(|revision| *revision += 1);
-        } else if messages > 0 {
-            self.parts.revision.send_modify(|revision| *revision += 1);
         }
-        let newest = *self.parts.newest_transition.borrow();
-        self.parts.channels.show(newest, &batch.outputs, wall_clock());
-        self.collect_acks(&batch);
+        if newest_transition.is_some() || messages > 0 {
+            self.ways.revision.send_modify(|revision| *revision += 1);
+        }
+        let now = wall_clock();
+        let newest = *self.ways.newest_transition.borrow();
+        self.ways.channels.show(newest, &batch.outputs, now);
+        self.count(&batch, now);
         Ok(())
     }
 
-    fn sort_record(&mut self, record: Record, batch: &mut Batch) {
-        let kind = record.kind.as_str();
-        match (record.urgency, record.body) {
-            (Urgency::Lazy, Some(body)) => {
-                self.lazy.insert((kind, record.key), body);
-            }
-            (_, body) => {
-                // What is written now is newer than a reading that still waits.
-                self.lazy.remove(&(kind, record.key.clone()));
-                batch.records.push(NewRecord { kind: kind.to_owned(), key: record.key, body });
-            }
-        }
-    }
-
-    fn collect_acks(&mut self, stored: &Batch) {
-        let now = wall_clock();
+    /// Counts, and says of losses, what is stored now.
+    fn count(&mut self, stored: &Batch, now: Timestamp) {
+        let counters = &self.ways.counters;
         for event in &stored.events {
-            self.parts.counters.count_event(&event.kind);
-            let lag = now.duration_since(event.recorded).as_secs_f64();
-            self.parts.counters.observe_ack_lag(lag);
+            counters.count_event(&event.kind);
+            counters.observe_ack_lag(now.duration_since(event.recorded).as_secs_f64());
         }
-        let collector_epoch = self.parts.store.epoch();
-        for DueAck { node, ordinal, position } in self.parts.ingest.take_acks() {
-            let (stream, through) = (position.stream, position.sequence);
-            let ack = Ack { collector_epoch, stream, through };
-            self.unsent.insert((node, ordinal), AckMessage { ack, heard_at: None });
-        }
-        for (node, stream, heard_at) in self.heard.drain(..) {
-            let Some((ordinal, through)) = self.parts.ingest.standing(&node, stream) else {
-                continue;
-            };
-            let ack = Ack { collector_epoch, stream, through };
-            // An ack that waits is newer than the sample, or a request: the next sample is soon.
-            self.unsent
-                .entry((node, ordinal))
-                .or_insert(AckMessage { ack, heard_at: Some(heard_at) });
-        }
-        if !self.standing.is_connected() {
-            // Agents send again what they have no ack for; by then these would be old.
-            self.unsent.clear();
+        for (node, loss) in self.desk.take_losses() {
+            counters.events_abandoned.add(loss.events());
+            log::error!(
+                "{node}: events {} to {} of stream {} are lost: {}",
+                loss.from.0,
+                loss.through.0,
+                loss.stream,
+                loss.reason
+            );
         }
     }
 
-    fn judge_standing(&mut self) {
-        let ingest = &self.parts.ingest;
-        let is_reached = |node: &NodeName, stream, sequence| {
-            ingest.through(node, stream).is_some_and(|through| through >= sequence)
-        };
-        match self.standing.judge(Instant::now(), is_reached) {
-            Step::None => {}
-            Step::BecameReady => self.set_ready(true),
-            Step::NoLongerReady => self.set_ready(false),
-        }
-    }
-
-    fn set_ready(&self, ready: bool) {
-        self.parts.counters.ready.set(ready);
-        let ready = ready.then_some(self.connection);
-        self.parts.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready);
+    fn set_ready(&self, ready: ReadyOn) {
+        self.ways.counters.ready.set(ready.is_some());
+        self.ways.ready.send_if_modified(|before| std::mem::replace(before, ready) != ready);
     }
 
     fn answer(&mut self, question: Asked) {
         match question {
             Asked::Snapshot(answer) => {
-                let snapshot: Arc<Snapshot> = self.parts.core.snapshot();
+                let snapshot: Arc<Snapshot> = self.desk.core().snapshot();
                 // Whoever asked may have gone away meanwhile.
                 let _ = answer.send(snapshot);
             }
         }
     }
 
-    /// The time to the next thing that time alone brings: a deadline of the core, or the end of
-    /// the wait for what agents send again.
     fn time_to_deadline(&self) -> Option<Duration> {
-        let core = self.parts.core.next_deadline().filter(|_| self.standing.is_listening());
-        let pictures = self.parts.ingest.next_deadline();
-        let by_wall_clock = core.into_iter().chain(pictures).min().map(|due| {
-            let wait = due.duration_since(wall_clock());
-            Duration::try_from(wait).unwrap_or(Duration::ZERO)
-        });
-        let standing =
-            self.standing.deadline().map(|due| due.saturating_duration_since(Instant::now()));
-        let wait = by_wall_clock.into_iter().chain(standing).min();
-        wait.map(|wait| wait.min(SLEEP_MAX))
+        self.desk.time_to_deadline(clocks()).map(|wait| wait.min(SLEEP_MAX))
     }
 
     /// The inbox is closed: stores the last readings and hands on the last acks.
     fn finish(mut self) -> Result<(), StoreError> {
         self.store_batch(Batch::default(), 0, Flush::All)?;
-        self.set_ready(false);
-        if !self.unsent.is_empty() {
-            let acks = self.unsent.into_iter().map(|((node, _), ack)| (node, ack)).collect();
+        self.set_ready(None);
+        if self.desk.has_acks() {
             // When there is no room the agents send again, and are told that it was known.
-            let _ = self.parts.acks.try_send(acks);
+            let _ = self.ways.acks.try_send(self.desk.take_acks());
         }
         Ok(())
     }
@@ -342,15 +238,8 @@ enum Next<'a> {
     End,
 }
 
-/// What a batch writes beside what must be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flush {
-    /// Nothing.
-    Urgent,
-    /// The readings that waited for their time.
-    Lazy,
-    /// Every reading there is.
-    All,
+fn clocks() -> Clocks {
+    Clocks { wall: wall_clock(), steady: Instant::now() }
 }
 
 #[expect(clippy::disallowed_methods, reason = "here the time comes into the core")]

@@ -14,7 +14,12 @@ use crate::ingest::{Decoded, Rejection};
 #[derive(Debug)]
 pub(super) enum Told {
     /// A message came.
-    Message(Box<Arrived>),
+    Message {
+        /// What it says.
+        arrived: Box<Arrived>,
+        /// Its share of the inbox's bytes, given back when the message has been dealt with.
+        _room: OwnedSemaphorePermit,
+    },
     /// A connection to the broker is up; what it had retained comes next.
     Connected {
         /// Which connection of this link, from 1.
@@ -28,14 +33,17 @@ pub(super) enum Told {
 
 /// A message, understood as far as it can be without knowing what came before.
 #[derive(Debug)]
-pub(super) struct Arrived {
+pub struct Arrived {
+    /// Its topic.
     pub topic: String,
+    /// What it holds.
     pub payload: Bytes,
+    /// Whether the broker had kept it.
     pub retained: bool,
+    /// When it came, by this machine's clock.
     pub received_at: Timestamp,
+    /// What it means.
     pub decoded: Result<Decoded, Rejection>,
-    /// Its share of the inbox's bytes, given back when the message has been dealt with.
-    pub _room: OwnedSemaphorePermit,
 }
 
 /// A question that is answered between two batches.
@@ -46,7 +54,7 @@ pub(super) enum Asked {
 }
 
 /// The connection on which the collector is ready to speak; none while it is not.
-pub(super) type ReadyOn = Option<u64>;
+pub type ReadyOn = Option<u64>;
 
 /// Acks for nodes, in the order in which they are to be sent.
-pub(super) type Acks = Vec<(NodeName, AckMessage)>;
+pub type Acks = Vec<(NodeName, AckMessage)>;

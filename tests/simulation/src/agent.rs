@@ -7,8 +7,8 @@ use fastrand::Rng;
 use jiff::Timestamp;
 use pvewatch_agent::outbox::{AckOutcome, Answer};
 use pvewatch_protocol::{
-    Ack, Checkpoint, CheckpointContent, CollectorName, CollectorPresence, Epoch, NodePresence,
-    PresenceState, StopReason, Topic, codec,
+    Ack, AckMessage, Checkpoint, CheckpointContent, CollectorName, CollectorPresence, Epoch,
+    NodePresence, PresenceState, StopReason, Topic, codec,
 };
 use uuid::Uuid;
 
@@ -16,16 +16,19 @@ use crate::broker::{Broker, Client, Delivery, Message};
 use crate::node::{Node, Now, PICTURE_EVERY, UNITS};
 
 /// From one sample to the next.
-const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Connects, if the broker takes it.
-    pub fn connect(&mut self, now: Now, broker: &mut Broker, rng: &mut Rng) -> bool {
+    pub fn connect(&mut self, now: Now, broker: &mut Broker) -> bool {
+        // Later ones are greater, as with a UUIDv7, also within a millisecond.
+        self.connects += 1;
         let epoch = Epoch(Uuid::from_u128(
             u128::from(now.wall.as_millisecond().unsigned_abs()) << 80
                 | 0x7 << 76
                 | 0x2 << 62
-                | u128::from(rng.u32(..)),
+                | self.connects << 8
+                | self.index as u128,
         ));
         let will = self.presence(epoch, Some(StopReason::Lost), now.wall);
         let topics = |leaf: &str| format!("pvewatch/v1/{}/{leaf}", self.site);
@@ -87,7 +90,7 @@ impl Node {
         agent.next_sample = now.instant + SAMPLE_EVERY;
         let sample = serde_json::json!({
             "at": now.wall, "epoch": epoch, "as_of": agent.outbox.position(),
-            "interval_seconds": 10.0, "uptime_seconds": 100.0,
+            "interval_seconds": SAMPLE_EVERY.as_secs_f64(), "uptime_seconds": 100.0,
             "load": { "one": 0.0, "five": 0.0, "fifteen": 0.0 },
             "cpu": { "count": 2 },
             "memory": { "total_bytes": 1, "available_bytes": 1 },
@@ -112,13 +115,13 @@ impl Node {
         }
     }
 
-    /// Ends its connection.
-    pub fn disconnect(&mut self, broker: &mut Broker, rng: &mut Rng) {
-        if let Some(agent) = &mut self.agent
-            && let Some((connection, _)) = agent.connection.take()
-        {
+    /// Ends its connection. Returns whether it had one.
+    pub fn disconnect(&mut self, broker: &mut Broker, rng: &mut Rng) -> bool {
+        let connection = self.agent.as_mut().and_then(|agent| agent.connection.take());
+        if let Some((connection, _)) = connection {
             broker.disconnect(connection, rng);
         }
+        connection.is_some()
     }
 
     /// Publishes what is due, and does what time brings. Returns how many events went out.
@@ -171,8 +174,11 @@ impl Node {
             Delivery::RetainedRead => agent.outbox.on_told(now.instant),
             Delivery::Message(message) => match Topic::parse(&message.topic) {
                 Ok((_, Topic::Ack { collector, .. })) => {
-                    if let Ok(ack) = codec::decode::<Ack>(&message.payload) {
-                        self.on_ack(now, &collector, ack, message.retain);
+                    let decoded = codec::decode::<AckMessage>(&message.payload);
+                    if let Ok(AckMessage { ack, heard_at }) = decoded {
+                        // One that answers a sample asks for nothing.
+                        let asks_nothing = message.retain || heard_at.is_some();
+                        self.on_ack(now, &collector, ack, asks_nothing);
                     }
                 }
                 Ok((_, Topic::CollectorPresence { collector })) => {

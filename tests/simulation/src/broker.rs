@@ -63,6 +63,9 @@ struct Connection {
     down: VecDeque<Delivery>,
 }
 
+/// Everything that a broker can be, for the table of what met what.
+pub const STATES: [&str; 6] = ["well", "down", "mute", "refusing", "dropping", "repeating"];
+
 /// The broker.
 #[derive(Debug, Default)]
 pub struct Broker {
@@ -82,6 +85,18 @@ impl Broker {
     /// A broker that runs and has seen nobody.
     pub fn new() -> Self {
         Self { is_up: true, ..Self::default() }
+    }
+
+    /// In words, how it is, for the table of what met what.
+    pub fn state(&self) -> &'static str {
+        match self.faults {
+            _ if !self.is_up => "down",
+            Faults { routes_nothing: true, .. } => "mute",
+            Faults { refuses: true, .. } => "refusing",
+            Faults { drops_percent: 1.., .. } => "dropping",
+            Faults { repeats_percent: 1.., .. } => "repeating",
+            Faults { .. } => "well",
+        }
     }
 
     /// A new connection with its will and its subscriptions; none while the broker is down.
@@ -234,14 +249,40 @@ pub enum Direction {
 
 /// MQTT's rule for filters with `+` and a `#` at the end.
 fn matches(filter: &str, topic: &str) -> bool {
-    let mut topic = topic.split('/');
-    for level in filter.split('/') {
-        match (level, topic.next()) {
-            ("#", Some(_)) => return true,
-            ("+", Some(_)) => {}
-            (level, Some(word)) if level == word => {}
+    let (mut filter, mut topic) = (filter.as_bytes(), topic.as_bytes());
+    loop {
+        match (filter.first(), topic.first()) {
+            (None, None) => return true,
+            (Some(b'#'), Some(_)) => return true,
+            (Some(b'+'), Some(_)) => {
+                filter = &filter[1..];
+                topic = &topic[memchr::memchr(b'/', topic).unwrap_or(topic.len())..];
+            }
+            (Some(one), Some(other)) if one == other => {
+                (filter, topic) = (&filter[1..], &topic[1..])
+            }
             _ => return false,
         }
     }
-    topic.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_as_in_mqtt() {
+        for (filter, topic, expected) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/bc", false),
+            ("a/bc", "a/b", false),
+            ("a/+/c", "a/b/c", true),
+            ("a/+/c", "a/b/d", false),
+            ("a/+", "a/b/c", false),
+            ("a/+/+", "a/b/c", true),
+            ("a/#", "a/b/c", true),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "{filter} {topic}");
+        }
+    }
 }

@@ -1,26 +1,28 @@
-//! A collector: the real ingest and core, on a store that keeps what was committed and no more.
-//!
-//! The glue does what the collector's owner does: a batch is whatever came, it is committed as a
-//! whole or not at all, and only then acked and told.
+//! A collector: its own desk, with ingest, core and standing, on a store that keeps what was
+//! committed and no more. The glue brings what came to the desk, and acks to the broker.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_collector::core::{Core, Input};
-use pvewatch_collector::ingest::{DueAck, Ingest};
+use pvewatch_collector::core::{Core, Snapshot};
+use pvewatch_collector::ingest::Ingest;
+use pvewatch_collector::output::page::Manner;
 use pvewatch_collector::rules::{RuleSet, Source};
-use pvewatch_protocol::{
-    Ack, AlertState, CollectorName, CollectorPresence, Epoch, NodeName, Position, PresenceState,
-    Site, Topic, codec,
-};
-use uuid::Uuid;
+use pvewatch_collector::run::{Acks, Clocks, Counters, Desk, DeskParts, Flush};
+use pvewatch_collector::store::Batch;
+use pvewatch_protocol::{Ack, CollectorName, CollectorPresence, PresenceState, Site, Topic, codec};
 
 use crate::broker::{Broker, Client, Delivery, Message};
-use crate::durable::Durable;
-use crate::intake::{Batch, Seen};
+use crate::channel::{CHANNELS, Channel, Taken};
+use crate::durable::{Durable, Logged, Plate, fresh_epoch, number};
 use crate::node::Now;
+use crate::process::{Process, Seen, Told};
 
 const RULES: &str = r#"
 [[rule]]
@@ -45,15 +47,6 @@ pub fn rules() -> RuleSet {
         .unwrap_or_else(|error| unreachable!("good rules: {error}"))
 }
 
-pub(crate) struct Memory {
-    pub ingest: Ingest,
-    pub core: Core,
-    /// The newest connection of each node that was heard of.
-    pub online: BTreeMap<NodeName, Epoch>,
-    connection: Option<u64>,
-    inbox: VecDeque<(Message, Timestamp)>,
-}
-
 /// When a crash comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crash {
@@ -65,6 +58,15 @@ pub enum Crash {
     AfterCommit,
 }
 
+/// It does not run.
+pub const DOWN: &str = "down";
+
+/// It runs and has no connection.
+pub const DEAF: &str = "deaf";
+
+/// Everything that a collector can be, for the table of what met what.
+pub const STATES: [&str; 5] = [DOWN, DEAF, "catching up", "idle", "working"];
+
 /// A collector.
 pub struct Collector {
     index: usize,
@@ -72,14 +74,14 @@ pub struct Collector {
     /// Its name.
     pub name: CollectorName,
     /// Its disk.
-    pub durable: Durable,
-    memory: Option<Memory>,
+    pub disk: Rc<RefCell<Durable>>,
+    process: Option<Process>,
     rules: RuleSet,
     backup: Option<Durable>,
-    /// What the channel was told, with the number of each transition.
-    pub channel: Vec<(usize, String)>,
-    /// The first transition that the channel is to be told.
-    pub channel_from: usize,
+    /// How far its own wall clock is off.
+    pub wall_offset: SignedDuration,
+    /// What each channel took.
+    pub taken: Vec<Taken>,
     /// Acks that covered more than was durable: each is a broken promise.
     pub false_acks: Vec<String>,
     /// What came.
@@ -91,72 +93,104 @@ pub struct Collector {
 impl Collector {
     /// A collector that is switched off.
     pub fn new(index: usize, name: CollectorName, rules: RuleSet, rng: &mut Rng) -> Self {
-        let durable = Durable::new(rng);
         Self {
             index,
             site: Site::default(),
             name,
-            durable,
-            memory: None,
+            disk: Rc::new(RefCell::new(Durable::new(rng))),
+            process: None,
             rules,
             backup: None,
-            channel: Vec::new(),
-            channel_from: 0,
+            wall_offset: SignedDuration::ZERO,
+            taken: CHANNELS.iter().map(|_| Taken::default()).collect(),
             false_acks: Vec::new(),
             seen: Seen::default(),
             was_restored: false,
         }
     }
 
-    /// In words, how it is.
+    /// In words, how it is, for the table of what met what.
     pub fn state(&self) -> &'static str {
-        match &self.memory {
-            None => "down",
-            Some(memory) if memory.connection.is_none() => "deaf",
-            Some(memory) if memory.inbox.is_empty() => "idle",
+        match &self.process {
+            None => DOWN,
+            Some(process) if process.connection.is_none() => DEAF,
+            Some(process) if process.ready.is_none() => "catching up",
+            Some(process) if process.inbox.is_empty() => "idle",
             Some(_) => "working",
         }
     }
 
     /// Whether it runs.
     pub fn is_running(&self) -> bool {
-        self.memory.is_some()
-    }
-
-    /// Whether it is connected.
-    pub fn is_connected(&self) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.connection.is_some())
+        self.process.is_some()
     }
 
     /// Whether nothing waits in it.
     pub fn is_settled(&self) -> bool {
-        self.memory
-            .as_ref()
-            .is_some_and(|memory| memory.connection.is_some() && memory.inbox.is_empty())
-            && self.durable.told == self.durable.transitions.len()
+        let disk = self.disk.borrow();
+        self.process.as_ref().is_some_and(|process| {
+            process.ready.is_some()
+                && process.inbox.is_empty()
+                && process.channels.iter().all(|channel| channel.is_settled(&disk))
+        })
+    }
+
+    /// What keeps it from being done, in words.
+    pub fn unfinished(&self) -> String {
+        let Some(process) = &self.process else { return format!("{}: not running", self.name) };
+        format!(
+            "{}: {}, {} messages wait, ready {:?}",
+            self.name,
+            self.state(),
+            process.inbox.len(),
+            process.ready
+        )
+    }
+
+    fn clocks(&self, now: Now) -> Clocks {
+        Clocks { wall: now.wall + self.wall_offset, steady: now.instant.into() }
     }
 
     /// Starts from what is on its disk.
     pub fn start(&mut self, now: Now) {
-        let ingest = Ingest::restore(self.durable.streams.values().cloned().collect());
-        let records = self.durable.records.values().cloned();
-        let core = Core::restore(self.site.clone(), self.rules.clone(), now.wall, records);
-        let (online, inbox) = (BTreeMap::new(), VecDeque::new());
-        self.memory = Some(Memory { ingest, core, online, connection: None, inbox });
+        let now = self.clocks(now);
+        let disk = self.disk.borrow();
+        let (site, rules) = (self.site.clone(), self.rules.clone());
+        let mut core = Core::restore(site, rules, now.wall, disk.records());
+        core.begin_with(disk.first_epoch);
+        let counters = Arc::new(Counters::default());
+        let parts = DeskParts {
+            core,
+            ingest: Ingest::restore(disk.streams.values().cloned().collect()),
+            store: Plate(Rc::clone(&self.disk)),
+            counters: Arc::clone(&counters),
+        };
+        let told = |(name, _): &(&str, Manner)| disk.told.get(*name).copied().unwrap_or(0);
+        self.process = Some(Process {
+            desk: Desk::new(parts, now),
+            counters,
+            online: BTreeMap::new(),
+            connection: None,
+            connections: 0,
+            ready: None,
+            channels: CHANNELS.iter().map(|channel| Channel::new(told(channel))).collect(),
+            inbox: VecDeque::new(),
+        });
     }
 
     /// The process is gone.
     pub fn kill(&mut self, broker: &mut Broker, rng: &mut Rng) {
-        if let Some(memory) = self.memory.take()
-            && let Some(connection) = memory.connection
-        {
+        self.disk.borrow_mut().fails = false;
+        let Some(process) = self.process.take() else { return };
+        self.seen.duplicates += process.counters.duplicates.get();
+        if let Some((connection, _)) = process.connection {
             broker.disconnect(connection, rng);
         }
     }
 
     /// Keeps a copy of the disk.
     pub fn back_up(&mut self) {
-        self.backup = Some(self.durable.clone());
+        self.backup = Some(self.disk.borrow().clone());
     }
 
     /// The disk is as it was when it was copied; a copy made by the book has a new epoch. Returns
@@ -164,24 +198,27 @@ impl Collector {
     pub fn restore(&mut self, broker: &mut Broker, rng: &mut Rng) -> bool {
         let Some(backup) = self.backup.take() else { return false };
         self.kill(broker, rng);
-        self.durable = backup;
+        let mut disk = self.disk.borrow_mut();
+        *disk = backup;
         if rng.bool() {
-            self.durable.epoch = Epoch(Uuid::from_u128(rng.u128(..)));
+            disk.epoch = fresh_epoch(rng);
         }
         // What was told after the copy is told again, under numbers that come again.
-        self.channel.clear();
-        self.channel_from = self.durable.told;
+        for ((name, _), taken) in CHANNELS.iter().zip(&mut self.taken) {
+            taken.steps.clear();
+            taken.begins_after = disk.told.get(*name).copied().unwrap_or(0);
+        }
         self.was_restored = true;
         true
     }
 
     /// Connects, if the broker takes it.
     pub fn connect(&mut self, now: Now, broker: &mut Broker) -> bool {
-        let will = self.presence(PresenceState::Offline, false, now.wall);
-        let birth = self.presence(PresenceState::Online, false, now.wall);
-        let ready = self.presence(PresenceState::Online, true, now.wall);
-        let Some(memory) = &mut self.memory else { return false };
-        if memory.connection.is_some() {
+        let wall = self.clocks(now).wall;
+        let will = self.presence(PresenceState::Offline, false, wall);
+        let birth = self.presence(PresenceState::Online, false, wall);
+        let Some(process) = &mut self.process else { return false };
+        if process.connection.is_some() {
             return false;
         }
         let filters = ["event/+", "sample", "checkpoint/+/+", "presence"]
@@ -190,17 +227,17 @@ impl Collector {
         let Some(connection) = broker.connect(client, will, filters.to_vec()) else {
             return false;
         };
-        memory.connection = Some(connection);
-        memory.core.listen(now.wall);
+        process.connections += 1;
+        process.connection = Some((connection, process.connections));
+        process.inbox.push_back(Told::Connected(process.connections));
         broker.publish(connection, birth);
-        broker.publish(connection, ready);
         true
     }
 
     fn presence(&self, state: PresenceState, ready: bool, at: Timestamp) -> Message {
         let presence = CollectorPresence {
             state,
-            epoch: self.durable.epoch,
+            epoch: self.disk.borrow().epoch,
             ready,
             version: "simulation".to_owned(),
             at,
@@ -212,134 +249,139 @@ impl Collector {
 
     /// Its connection is gone without its doing.
     pub fn notice_loss(&mut self, broker: &Broker) {
-        if let Some(memory) = &mut self.memory
-            && let Some(connection) = memory.connection
+        if let Some(process) = &mut self.process
+            && let Some((connection, _)) = process.connection
             && !broker.is_connected(connection)
         {
-            memory.connection = None;
+            process.hang_up();
         }
     }
 
-    /// Ends its connection.
-    pub fn disconnect(&mut self, broker: &mut Broker, rng: &mut Rng) {
-        if let Some(memory) = &mut self.memory
-            && let Some(connection) = memory.connection.take()
-        {
-            broker.disconnect(connection, rng);
-        }
-    }
-
-    /// The wall clock was set, which a collector notices by the clock that only goes on.
-    pub fn clock_jumped(&mut self, by: SignedDuration) {
-        if let Some(memory) = &mut self.memory {
-            memory.core.clock_jumped(by);
-            memory.ingest.clock_jumped(by);
-        }
+    /// Ends its connection. Returns whether it had one.
+    pub fn disconnect(&mut self, broker: &mut Broker, rng: &mut Rng) -> bool {
+        let Some(process) = &mut self.process else { return false };
+        let Some((connection, _)) = process.connection else { return false };
+        process.hang_up();
+        broker.disconnect(connection, rng);
+        true
     }
 
     /// Something came.
     pub fn deliver(&mut self, now: Now, delivery: Delivery) {
-        if let (Some(memory), Delivery::Message(message)) = (&mut self.memory, delivery) {
-            memory.inbox.push_back((message, now.wall));
+        let wall = self.clocks(now).wall;
+        let Some(process) = &mut self.process else { return };
+        match delivery {
+            Delivery::Message(message) => process.inbox.push_back(Told::Message(message, wall)),
+            Delivery::RetainedRead => process.inbox.push_back(Told::RetainedRead),
+            Delivery::PubAck { .. } => {}
         }
     }
 
     /// Takes a part of what came, commits it, and acks it. A crash ends the process.
     pub fn work(&mut self, now: Now, crash: Crash, broker: &mut Broker, rng: &mut Rng) {
-        let Some(memory) = &mut self.memory else { return };
-        let count = rng.usize(0..=memory.inbox.len());
+        let Some(process) = &self.process else { return };
+        let count = rng.usize(0..=process.inbox.len());
+        self.work_on(count, now, crash, broker, rng);
+    }
+
+    /// Takes all that came.
+    pub fn work_on_all(&mut self, now: Now, broker: &mut Broker, rng: &mut Rng) {
+        self.work_on(usize::MAX, now, Crash::Never, broker, rng);
+    }
+
+    fn work_on(
+        &mut self,
+        count: usize,
+        now: Now,
+        crash: Crash,
+        broker: &mut Broker,
+        rng: &mut Rng,
+    ) {
+        let clocks = self.clocks(now);
+        let Some(process) = &mut self.process else { return };
         let mut batch = Batch::default();
-        let taken: Vec<_> = memory.inbox.drain(..count).collect();
-        for (message, received_at) in taken {
-            memory.core_takes(now, message, received_at, &mut batch, &mut self.seen);
+        process.desk.look_at_clock(clocks);
+        for _ in 0..count {
+            let Some(told) = process.inbox.pop_front() else { break };
+            process.take(told, clocks, &mut batch, &mut self.seen);
         }
-        memory.show_what_waited(now, &mut batch);
-        if memory.core.next_deadline().is_some_and(|due| due <= now.wall) {
-            batch.tell(&mut memory.core, now, Input::Deadline);
+        process.desk.close_batch(clocks, &mut batch);
+        let flush = if rng.u8(0..8) == 0 { Flush::Lazy } else { Flush::Urgent };
+        let mut batch = process.desk.gather(batch, flush);
+        for ((name, _), channel) in CHANNELS.iter().zip(&mut process.channels) {
+            let moved = channel.moved().map(|through| ((*name).to_owned(), through));
+            batch.outputs.extend(moved);
         }
-        let streams = memory.ingest.take_changes();
-        let records = memory.core.take_changes();
-        let acks = memory.ingest.take_acks();
-        if crash == Crash::BeforeCommit {
+        self.disk.borrow_mut().fails = crash == Crash::BeforeCommit;
+        if process.desk.store(&batch).is_err() {
             return self.kill(broker, rng);
         }
-        self.durable.commit(batch, streams, records);
-        if crash == Crash::AfterCommit {
+        let lost = process.desk.take_losses().into_iter().map(|(node, loss)| Logged {
+            node: number(&node),
+            stream: loss.stream,
+            from: loss.from.0,
+            sequence: loss.through.0,
+            reason: Some(loss.reason),
+            was: None,
+        });
+        self.disk.borrow_mut().given_up.extend(lost);
+        if crash != Crash::Never {
             return self.kill(broker, rng);
         }
-        self.say(acks, broker);
+        let acks = process.desk.take_acks();
+        let ready = process.desk.judge_standing(clocks.steady);
+        let became_ready = ready.filter(|_| process.ready != ready);
+        process.ready = ready;
+        let connection = process.connection;
+        if let Some((connection, number)) = connection
+            && became_ready == Some(number)
+        {
+            let presence = self.presence(PresenceState::Online, true, clocks.wall);
+            broker.publish(connection, presence);
+        }
+        self.say(acks, connection.map(|(connection, _)| connection), broker);
     }
 
     /// Sends acks, if somebody is there to take them. None may cover more than is on the disk.
-    fn say(&mut self, acks: Vec<DueAck>, broker: &mut Broker) {
-        let connection = self.memory.as_ref().and_then(|memory| memory.connection);
-        for DueAck { node, position, .. } in acks {
-            let Position { stream, sequence: through } = position;
-            let known = self.durable.streams.get(&(node.clone(), stream)).map(|row| row.through);
+    fn say(&mut self, acks: Acks, connection: Option<u64>, broker: &mut Broker) {
+        let disk = self.disk.borrow();
+        for (node, message) in acks {
+            let Ack { stream, through, .. } = message.ack;
+            let known = disk.streams.get(&(node.clone(), stream)).map(|row| row.through);
             if known.unwrap_or_default() < through {
                 self.false_acks.push(format!("{node} {stream} {through}, durable {known:?}"));
             }
-            let ack = Ack { collector_epoch: self.durable.epoch, stream, through };
             let topic = Topic::Ack { node, collector: self.name.clone() }.at(&self.site);
-            let payload: Bytes = codec::encode(&ack).unwrap_or_default().into();
+            let payload: Bytes = codec::encode(&message).unwrap_or_default().into();
             if let Some(connection) = connection {
                 broker.publish(connection, Message { topic, payload, retain: true });
             }
         }
     }
 
-    /// The channel takes the next transition; its position becomes durable, or is lost.
-    pub fn tell(&mut self, position_is_lost: bool) {
-        if self.memory.is_none() {
-            return;
-        }
-        let number = self.durable.told;
-        if let Some(transition) = self.durable.transitions.get(number) {
-            self.channel.push((number, transition.clone()));
-            if !position_is_lost {
-                self.durable.told += 1;
-            }
+    /// A channel does the next thing that it has to do, if the collector may speak.
+    pub fn speak(&mut self, channel: usize, rng: &mut Rng) {
+        let Some(process) = &mut self.process else { return };
+        let may_speak = process.connection.is_some_and(|(_, number)| process.ready == Some(number));
+        if may_speak {
+            let (_, manner) = CHANNELS[channel];
+            let disk = self.disk.borrow();
+            process.channels[channel].speak(manner, &disk, &mut self.taken[channel], rng);
         }
     }
 
-    /// When time alone brings something next.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let memory = self.memory.as_ref()?;
-        [memory.core.next_deadline(), memory.ingest.next_deadline()].into_iter().flatten().min()
+    /// The time until time alone brings something.
+    pub fn time_to_deadline(&self, now: Now) -> Option<Duration> {
+        self.process.as_ref()?.desk.time_to_deadline(self.clocks(now))
     }
 
-    /// Whether it says that a unit is failed; none if it does not know the unit.
-    pub fn says_failed(&mut self, node: &NodeName, unit: usize) -> Option<(bool, String)> {
-        let snapshot = self.memory.as_mut()?.core.snapshot();
-        let id = format!("unit-{unit}.service");
-        let found = snapshot.units().find(|it| it.node == *node && *it.id == *id)?;
-        Some((
-            found.state.is_failed(),
-            format!("by {:?}, {}", found.position, found.state.active_state),
-        ))
+    /// Events that came again, to this process and to those before it.
+    pub fn duplicates(&self) -> u64 {
+        let now = self.process.as_ref().map_or(0, |process| process.counters.duplicates.get());
+        self.seen.duplicates + now
     }
 
-    /// Why it says that a node is silent, if it does.
-    pub fn says_silent(&mut self, node: &NodeName) -> Option<String> {
-        let snapshot = self.memory.as_mut()?.core.snapshot();
-        let node = &snapshot.nodes.iter().find(|view| view.node.name == *node)?.node;
-        let since = node.silent?;
-        Some(format!("since {since:?}, {:?}, heard {:?}", node.presence, node.last_seen))
-    }
-
-    /// The alerts that fire; with when they began, if that is asked. Where clocks jump, alerts
-    /// that wait for a time are left out.
-    pub fn firing(&mut self, is_steady: bool, is_dated: bool) -> Vec<String> {
-        let Some(memory) = &mut self.memory else { return Vec::new() };
-        let snapshot = memory.core.snapshot();
-        let alerts = snapshot.alerts.iter();
-        let alerts = alerts.filter(|alert| alert.state() == AlertState::Firing);
-        alerts
-            .filter(|alert| is_steady || *alert.rule == *"UnitFailed")
-            .map(|alert| {
-                let since = is_dated.then_some(alert.starts_at);
-                format!("{} {} since {since:?}", alert.fingerprint, alert.summary())
-            })
-            .collect()
+    pub(crate) fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
+        Some(self.process.as_mut()?.desk.core().snapshot())
     }
 }

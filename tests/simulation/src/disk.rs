@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
+use memchr::memmem;
 use pvewatch_agent::outbox::spool::{Storage, SyncJob};
 
 /// What is wrong with the disk now.
@@ -30,6 +31,8 @@ struct Segment {
     promised: usize,
     /// Whether the name does.
     is_named: bool,
+    /// Where a byte went bad.
+    rotten: Vec<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -87,8 +90,9 @@ impl Disk {
     }
 
     /// One byte of what is durable goes bad, with at least one whole record behind it: damage at
-    /// the very end cannot be told from a write that was cut off. Returns whether there was one.
-    pub fn rot(&self, rng: &mut Rng) -> bool {
+    /// the very end cannot be told from a write that was cut off. Returns whether there was one;
+    /// `lost` is called with the id of every event that may be lost by it.
+    pub fn rot(&self, rng: &mut Rng, mut lost: impl FnMut(&str)) -> bool {
         let mut state = self.state();
         let Some(segment) = state.segments.values_mut().find(|segment| segment.durable > 0) else {
             return false;
@@ -97,17 +101,11 @@ impl Disk {
         // The mark is in the event's envelope; the record's own head is before it.
         let Some(end) = last_event.checked_sub(200).filter(|end| *end > 0) else { return false };
         let at = rng.usize(0..end);
-        // Not in an id: the judge, who checks no sums, would take it for another event's.
-        let marks = whole_events(&segment.bytes[..segment.promised]);
-        let at = marks.take_while(|mark| *mark <= at).last().map_or(at, |mark| {
-            let id = EVENT_MARK.len()
-                + segment.bytes[mark + EVENT_MARK.len()..]
-                    .iter()
-                    .position(|byte| *byte == b'"')
-                    .unwrap_or(0);
-            if at < mark + id { mark.saturating_sub(1) } else { at }
-        });
+        for mark in whole_events(&segment.bytes) {
+            lost(id_at(&segment.bytes, mark));
+        }
         segment.bytes[at] ^= 1 << rng.u8(0..8);
+        segment.rotten.push(at);
         true
     }
 
@@ -130,9 +128,11 @@ impl Disk {
         for segment in self.state().segments.values().filter(|segment| segment.is_named) {
             let bytes = &segment.bytes[..segment.promised];
             for at in whole_events(bytes) {
-                let rest = &bytes[at + EVENT_MARK.len()..];
-                let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(0);
-                found(std::str::from_utf8(&rest[..end]).unwrap_or_default());
+                // A byte that went bad can make an id that of another event.
+                let id = at..at + EVENT_MARK.len() + ID_BYTES_MAX;
+                if !segment.rotten.iter().any(|rotten| id.contains(rotten)) {
+                    found(id_at(bytes, at));
+                }
             }
         }
     }
@@ -141,29 +141,24 @@ impl Disk {
 /// How the id of an event begins in its envelope.
 pub const EVENT_MARK: &[u8] = br#""id":""#;
 
-/// Where the marks of events are; a write that failed can leave a part of one at the end.
-fn whole_events(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let after = |from: usize| Some(from + position(bytes.get(from..)?, EVENT_MARK)?);
-    let is_whole = move |at: usize, next: Option<usize>| {
-        next.is_some() || position(&bytes[at..], b"}}").is_some()
-    };
-    let mut at = after(0);
-    std::iter::from_fn(move || {
-        let found = at?;
-        at = after(found + 1);
-        is_whole(found, at).then_some(found)
-    })
+/// The longest id of an event: node, stream and number.
+const ID_BYTES_MAX: usize = 80;
+
+/// The id of the event whose mark is there.
+fn id_at(bytes: &[u8], mark: usize) -> &str {
+    let rest = &bytes[mark + EVENT_MARK.len()..];
+    let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(0);
+    std::str::from_utf8(&rest[..end]).unwrap_or_default()
 }
 
-fn position(bytes: &[u8], mark: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    while let Some(at) = bytes[from..].iter().position(|byte| *byte == mark[0]) {
-        if bytes[from + at..].starts_with(mark) {
-            return Some(from + at);
-        }
-        from += at + 1;
-    }
-    None
+/// Where the marks of events are; a write that failed can leave a part of one at the end.
+fn whole_events(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut marks = memmem::find_iter(bytes, EVENT_MARK).peekable();
+    std::iter::from_fn(move || {
+        let found = marks.next()?;
+        let is_whole = marks.peek().is_some() || memmem::find(&bytes[found..], b"}}").is_some();
+        is_whole.then_some(found)
+    })
 }
 
 fn broken() -> io::Error {

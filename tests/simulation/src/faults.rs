@@ -1,159 +1,324 @@
 //! Everything that can go wrong in a world, and what it meets.
+//!
+//! A seed draws which of it can happen to it: with all at once nobody sees what one of them does
+//! alone.
 
 use fastrand::Rng;
 use jiff::SignedDuration;
 
-use crate::broker::{self, Broker};
+use crate::broker;
+use crate::channel::CHANNELS;
 use crate::collector::Crash;
 use crate::disk;
-use crate::node::Node;
 use crate::world::World;
+
+/// What can go wrong. What heals is no fault: see `World::something_heals`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// An agent is killed.
+    AgentKilled,
+    /// A node loses its power.
+    PowerLost,
+    /// A machine is set back to a snapshot of its disk.
+    RolledBack,
+    /// A disk takes no writes.
+    WritesFail,
+    /// A disk makes nothing durable.
+    SyncsFail,
+    /// A disk is full.
+    DiskFull,
+    /// A byte that was durable goes bad.
+    ByteDamaged,
+    /// An agent loses its connection.
+    AgentCutOff,
+    /// A collector's commit fails, or it dies before it.
+    KilledBeforeCommit,
+    /// A collector dies between its commit and what follows from it.
+    KilledAfterCommit,
+    /// A collector is killed between two batches.
+    CollectorKilled,
+    /// A collector is set back to a copy of its store.
+    CollectorRestored,
+    /// A collector loses its connection.
+    CollectorCutOff,
+    /// The broker is killed, and forgets what did not reach its disk.
+    BrokerKilled,
+    /// The broker forgets everything retained.
+    BrokerForgot,
+    /// The broker acknowledges and routes nothing.
+    RoutesNothing,
+    /// The broker refuses what is published.
+    Refuses,
+    /// The broker drops some of what it routes.
+    Drops,
+    /// The broker sends some of what it routes twice.
+    Repeats,
+    /// A channel of a collector takes nothing for a time.
+    ChannelDead,
+    /// The clock of a node is set, back or forward.
+    AgentClockSet,
+    /// The clock of a collector's machine is.
+    CollectorClockSet,
+}
+
+impl Fault {
+    /// Everything.
+    pub const ALL: [Self; 22] = [
+        Self::AgentKilled,
+        Self::PowerLost,
+        Self::RolledBack,
+        Self::WritesFail,
+        Self::SyncsFail,
+        Self::DiskFull,
+        Self::ByteDamaged,
+        Self::AgentCutOff,
+        Self::KilledBeforeCommit,
+        Self::KilledAfterCommit,
+        Self::CollectorKilled,
+        Self::CollectorRestored,
+        Self::CollectorCutOff,
+        Self::BrokerKilled,
+        Self::BrokerForgot,
+        Self::RoutesNothing,
+        Self::Refuses,
+        Self::Drops,
+        Self::Repeats,
+        Self::ChannelDead,
+        Self::AgentClockSet,
+        Self::CollectorClockSet,
+    ];
+
+    /// Those that count as a crash.
+    const CRASHES: [Self; 4] = [
+        Self::AgentKilled,
+        Self::KilledBeforeCommit,
+        Self::KilledAfterCommit,
+        Self::CollectorKilled,
+    ];
+
+    /// For the table and the trace.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentKilled => "agent killed",
+            Self::PowerLost => "power lost",
+            Self::RolledBack => "machine rolled back",
+            Self::WritesFail => "writes fail",
+            Self::SyncsFail => "syncs fail",
+            Self::DiskFull => "disk full",
+            Self::ByteDamaged => "byte damaged",
+            Self::AgentCutOff => "agent cut off",
+            Self::KilledBeforeCommit => "collector killed before commit",
+            Self::KilledAfterCommit => "collector killed after commit",
+            Self::CollectorKilled => "collector killed",
+            Self::CollectorRestored => "collector restored",
+            Self::CollectorCutOff => "collector cut off",
+            Self::BrokerKilled => "broker killed",
+            Self::BrokerForgot => "broker forgot what was retained",
+            Self::RoutesNothing => "broker routes nothing",
+            Self::Refuses => "broker refuses",
+            Self::Drops => "broker drops",
+            Self::Repeats => "broker repeats",
+            Self::ChannelDead => "channel dead",
+            Self::AgentClockSet => "agent's clock set",
+            Self::CollectorClockSet => "collector's clock set",
+        }
+    }
+
+    /// Whether two collectors can have heard different things of the same because of it, so that
+    /// what they say of times may differ.
+    fn is_unsteady(self) -> bool {
+        matches!(
+            self,
+            Self::PowerLost
+                | Self::RolledBack
+                | Self::WritesFail
+                | Self::SyncsFail
+                | Self::DiskFull
+                | Self::ByteDamaged
+                | Self::CollectorRestored
+                | Self::AgentClockSet
+                | Self::CollectorClockSet
+        )
+    }
+
+    /// What can happen in a world: everything, a few things, or one; and always some crash.
+    pub fn draw(rng: &mut Rng, is_steady: bool) -> Vec<Self> {
+        let all = Self::ALL.iter().copied();
+        let mut possible: Vec<Self> =
+            all.filter(|fault| !is_steady || !fault.is_unsteady()).collect();
+        rng.shuffle(&mut possible);
+        let count = match rng.u8(0..4) {
+            0 | 1 => possible.len(),
+            2 => rng.usize(2..=6),
+            _ => 1,
+        };
+        possible.truncate(count);
+        if !possible.iter().any(|fault| Self::CRASHES.contains(fault)) {
+            possible.push(Self::CRASHES[rng.usize(..Self::CRASHES.len())]);
+        }
+        possible.sort_unstable();
+        possible
+    }
+}
 
 impl World {
     pub(crate) fn fault(&mut self) {
-        let index = self.node();
-        let state = self.nodes[index].state();
-        let which = self.rng.u8(0..14);
-        if self.is_steady && matches!(which, 1..=4 | 9 | 13) {
-            return;
-        }
-        let name = match which {
-            0 => self.agent_fault(index, Node::kill, "agent killed"),
-            1 => self.agent_fault(index, Node::lose_power, "power lost"),
-            2 => self.roll_back(index),
-            3 => self.disk_fault(index),
-            4 => self.rot(index),
-            5 => {
-                let (node, broker) = (&mut self.nodes[index], &mut self.broker);
-                node.disconnect(broker, &mut self.rng);
-                Some("agent cut off")
+        let (node, collector) = (self.node(), self.rng.usize(..self.collectors.len()));
+        let met =
+            [self.nodes[node].state(), self.collectors[collector].state(), self.broker.state()];
+        let fault = self.faults[self.rng.usize(..self.faults.len())];
+        if self.happens(fault, node, collector) {
+            for (whom, state) in ["agent", "collector", "broker"].into_iter().zip(met) {
+                self.tally.met(fault, whom, state);
             }
-            6..=8 => self.collector_crash(),
-            9 => self.collector_restored(),
-            10 => {
-                let index = self.rng.usize(..self.collectors.len());
-                self.collectors[index].disconnect(&mut self.broker, &mut self.rng);
-                Some("collector cut off")
-            }
-            11 => self.broker_dies(),
-            12 => self.broker_fault(),
-            _ => self.clock_jumps(),
-        };
-        if let Some(name) = name {
-            self.tally.met(name, state);
-            self.say(|| format!("FAULT {name} (pve{index} is {state})"));
+            self.say(|| {
+                let [node_state, collector_state, broker_state] = met;
+                format!(
+                    "FAULT {} (pve{node} {node_state}, collector {collector} \
+                     {collector_state}, broker {broker_state})",
+                    fault.as_str()
+                )
+            });
         }
     }
 
-    fn agent_fault(
-        &mut self,
-        index: usize,
-        fault: fn(&mut Node, &mut Broker, &mut Rng),
-        name: &'static str,
-    ) -> Option<&'static str> {
-        if !self.nodes[index].is_running() {
-            return None;
+    /// Returns whether it met anything.
+    fn happens(&mut self, fault: Fault, node: usize, collector: usize) -> bool {
+        match fault {
+            Fault::AgentKilled | Fault::PowerLost => self.agent_dies(fault, node),
+            Fault::RolledBack => self.roll_back(node),
+            Fault::WritesFail | Fault::SyncsFail | Fault::DiskFull => {
+                let disk = &self.nodes[node].disk;
+                let mut faults = disk::Faults::default();
+                match fault {
+                    Fault::WritesFail => faults.writes_fail = true,
+                    Fault::SyncsFail => faults.syncs_fail = true,
+                    _ => faults.full = true,
+                }
+                disk.set_faults(faults);
+                self.nodes[node].disk_was_ill = true;
+                true
+            }
+            Fault::ByteDamaged => self.nodes[node].rot(&mut self.rng),
+            Fault::AgentCutOff => self.nodes[node].disconnect(&mut self.broker, &mut self.rng),
+            Fault::KilledBeforeCommit | Fault::KilledAfterCommit | Fault::CollectorKilled => {
+                self.collector_dies(fault, collector)
+            }
+            Fault::CollectorRestored => {
+                let collector = &mut self.collectors[collector];
+                if self.rng.u8(0..3) > 0 {
+                    collector.back_up();
+                    return false;
+                }
+                collector.restore(&mut self.broker, &mut self.rng)
+            }
+            Fault::CollectorCutOff => {
+                self.collectors[collector].disconnect(&mut self.broker, &mut self.rng)
+            }
+            Fault::BrokerKilled => {
+                if self.rng.bool() {
+                    self.broker.save();
+                    return false;
+                }
+                self.broker.kill();
+                true
+            }
+            Fault::BrokerForgot => {
+                self.broker.forget_retained();
+                true
+            }
+            Fault::RoutesNothing | Fault::Refuses | Fault::Drops | Fault::Repeats => {
+                let mut faults = broker::Faults::default();
+                match fault {
+                    Fault::RoutesNothing => faults.routes_nothing = true,
+                    Fault::Refuses => faults.refuses = true,
+                    Fault::Drops => faults.drops_percent = 30,
+                    _ => faults.repeats_percent = 30,
+                }
+                self.broker.faults = faults;
+                true
+            }
+            Fault::ChannelDead => {
+                let channel = self.rng.usize(..CHANNELS.len());
+                let is_dead = &mut self.collectors[collector].taken[channel].is_dead;
+                !std::mem::replace(is_dead, true)
+            }
+            Fault::AgentClockSet => {
+                self.clocks_were_set = true;
+                self.nodes[node].wall_offset += jump(&mut self.rng);
+                true
+            }
+            Fault::CollectorClockSet => {
+                self.clocks_were_set = true;
+                self.collectors[collector].wall_offset += jump(&mut self.rng);
+                true
+            }
         }
-        let (resent, dropped) = self.nodes[index].counts();
+    }
+
+    fn agent_dies(&mut self, fault: Fault, index: usize) -> bool {
+        let node = &mut self.nodes[index];
+        if !node.is_running() {
+            return false;
+        }
+        let (resent, dropped) = node.counts();
         self.tally.resent += resent;
         self.tally.dropped += dropped;
-        fault(&mut self.nodes[index], &mut self.broker, &mut self.rng);
+        match fault {
+            Fault::PowerLost => node.lose_power(&mut self.broker, &mut self.rng),
+            _ => node.kill(&mut self.broker, &mut self.rng),
+        }
         self.crashes += 1;
-        Some(name)
+        true
     }
 
-    fn roll_back(&mut self, index: usize) -> Option<&'static str> {
+    fn roll_back(&mut self, index: usize) -> bool {
         if self.rng.bool() {
             self.nodes[index].save();
-            return None;
+            return false;
         }
         let was_there = self.nodes[index].roll_back(&mut self.broker, &mut self.rng);
         self.crashes += u64::from(was_there);
-        was_there.then_some("machine rolled back")
+        was_there
     }
 
-    fn disk_fault(&mut self, index: usize) -> Option<&'static str> {
-        let (faults, name) = match self.rng.u8(0..4) {
-            0 => (disk::Faults { writes_fail: true, ..disk::Faults::default() }, "writes fail"),
-            1 => (disk::Faults { syncs_fail: true, ..disk::Faults::default() }, "syncs fail"),
-            2 => (disk::Faults { full: true, ..disk::Faults::default() }, "disk full"),
-            _ => (disk::Faults::default(), "disk well again"),
-        };
-        self.nodes[index].disk.set_faults(faults);
-        Some(name)
-    }
-
-    fn rot(&mut self, index: usize) -> Option<&'static str> {
-        // What was committed before is known; the damage is only seen at the next start.
-        self.nodes[index].note_committed();
-        self.nodes[index].disk.rot(&mut self.rng).then_some("byte damaged")
-    }
-
-    fn collector_crash(&mut self) -> Option<&'static str> {
-        let index = self.rng.usize(..self.collectors.len());
+    fn collector_dies(&mut self, fault: Fault, index: usize) -> bool {
         let now = self.now();
         let collector = &mut self.collectors[index];
         if !collector.is_running() {
-            return None;
+            return false;
         }
         self.crashes += 1;
-        let (crash, name) = match self.rng.u8(0..3) {
-            0 => (Crash::BeforeCommit, "collector killed before commit"),
-            1 => (Crash::AfterCommit, "collector killed after commit"),
+        let crash = match fault {
+            Fault::KilledBeforeCommit => Crash::BeforeCommit,
+            Fault::KilledAfterCommit => Crash::AfterCommit,
             _ => {
                 collector.kill(&mut self.broker, &mut self.rng);
-                return Some("collector killed");
+                return true;
             }
         };
         collector.work(now, crash, &mut self.broker, &mut self.rng);
-        Some(name)
+        true
     }
 
-    fn collector_restored(&mut self) -> Option<&'static str> {
-        let index = self.rng.usize(..self.collectors.len());
-        let collector = &mut self.collectors[index];
-        if self.rng.u8(0..3) > 0 {
-            collector.back_up();
-            return None;
-        }
-        collector.restore(&mut self.broker, &mut self.rng).then_some("collector restored")
+    /// All channels take again what they are told.
+    pub(crate) fn channels_live(&mut self) {
+        let taken = self.collectors.iter_mut().flat_map(|collector| &mut collector.taken);
+        taken.for_each(|taken| taken.is_dead = false);
     }
 
-    fn broker_dies(&mut self) -> Option<&'static str> {
-        match self.rng.u8(0..3) {
-            0 => {
-                self.broker.save();
-                None
-            }
-            1 => {
-                self.broker.kill();
-                Some("broker killed")
-            }
-            _ => {
-                self.broker.forget_retained();
-                Some("broker forgot what was retained")
-            }
+    /// A disk or the broker is well again, by itself or because somebody saw to it.
+    pub(crate) fn something_heals(&mut self) {
+        let (node, which) = (self.node(), self.rng.u8(0..12));
+        match which {
+            0 => self.nodes[node].disk.set_faults(disk::Faults::default()),
+            1..=3 => self.broker.faults = broker::Faults::default(),
+            4..=6 => self.channels_live(),
+            _ => {}
         }
     }
+}
 
-    fn broker_fault(&mut self) -> Option<&'static str> {
-        let well = broker::Faults::default();
-        let (faults, name) = match self.rng.u8(0..6) {
-            0 => (broker::Faults { routes_nothing: true, ..well }, "broker routes nothing"),
-            1 => (broker::Faults { refuses: true, ..well }, "broker refuses"),
-            2 => (broker::Faults { drops_percent: 30, ..well }, "broker drops"),
-            3 => (broker::Faults { repeats_percent: 30, ..well }, "broker repeats"),
-            _ => (well, "broker well again"),
-        };
-        self.broker.faults = faults;
-        Some(name)
-    }
-
-    fn clock_jumps(&mut self) -> Option<&'static str> {
-        let minutes = self.rng.i64(-60..=60);
-        let by = SignedDuration::from_mins(minutes);
-        self.wall_offset += by;
-        self.collectors.iter_mut().for_each(|collector| collector.clock_jumped(by));
-        Some(if minutes < 0 { "clock set back" } else { "clock set forward" })
-    }
+fn jump(rng: &mut Rng) -> SignedDuration {
+    SignedDuration::from_mins(rng.i64(-60..=60))
 }

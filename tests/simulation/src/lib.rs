@@ -2,18 +2,23 @@
 //! the collector's state exactly once, in the order of its stream, whatever is killed in between;
 //! if it ever cannot be, the loss itself is reported.*
 //!
-//! Real: the agent's outbox and spool, the collector's ingest and core. Simulated: the disk, the
-//! broker, the clocks, and the glue that joins them. One thread, one seed, no sleeping.
+//! Real: the agent's outbox and spool, the collector's desk (ingest, core, standing, and what
+//! follows from a commit) and the pages of its channels. Simulated: the disks, the broker, what is
+//! behind the channels, the clocks, and the glue that joins them. One thread, one seed, no
+//! sleeping.
 
 mod agent;
 pub mod broker;
+pub mod channel;
 pub mod collector;
 pub mod disk;
 pub mod durable;
-mod faults;
-pub mod intake;
+pub mod faults;
 pub mod judge;
 pub mod node;
+mod process;
+mod rest;
+mod says;
 pub mod tally;
 pub mod world;
 
@@ -36,11 +41,14 @@ pub struct Verdict {
 /// Runs the world of a seed until nothing is left to do, and judges it. Clocks begin at `start`.
 pub fn try_seed(seed: u64, start: Instant, with_trace: bool) -> Verdict {
     let mut world = World::new(seed, &collector::rules(), start, with_trace);
-    world.run_schedule();
     let mut wrong = Vec::new();
+    if !world.run_schedule() {
+        wrong.push("its schedule never ends".to_owned());
+    }
     if !world.settle() {
         wrong.push("it never comes to rest".to_owned());
         wrong.extend(world.nodes.iter().map(node::Node::unfinished));
+        wrong.extend(world.collectors.iter().map(collector::Collector::unfinished));
     }
     wrong.extend(judge::judge(&mut world));
     Verdict { wrong, trace: world.trace.take().unwrap_or_default(), tally: world.tally }

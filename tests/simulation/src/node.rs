@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_agent::outbox::Outbox;
 use pvewatch_agent::outbox::spool::{Limits, Owner, Spool, SyncJob, SyncTicket};
 use pvewatch_agent::source::Fact;
@@ -33,6 +33,13 @@ pub struct Now {
     pub wall: Timestamp,
 }
 
+impl Now {
+    /// The same moment by a wall clock that is off.
+    pub fn by(self, offset: SignedDuration) -> Self {
+        Self { wall: self.wall + offset, ..self }
+    }
+}
+
 /// An agent that runs.
 pub(crate) struct Agent {
     pub outbox: Outbox,
@@ -55,6 +62,16 @@ pub struct Saved {
     changed_at: [Timestamp; UNITS],
 }
 
+/// Its agent does not run.
+pub const DOWN: &str = "down";
+
+/// Its agent has no connection: it has nothing to send, or it has.
+pub const UNCONNECTED: [&str; 3] = [DOWN, "cut off, idle", "cut off, events"];
+
+/// Everything that an agent can be, for the table of what met what.
+pub const STATES: [&str; 7] =
+    [DOWN, UNCONNECTED[1], UNCONNECTED[2], "disk in trouble", "backlog", "sending", "idle"];
+
 /// A node.
 pub struct Node {
     pub(crate) index: usize,
@@ -76,6 +93,15 @@ pub struct Node {
     held: BTreeSet<(StreamId, u64)>,
     saved: Option<Saved>,
     pub(crate) streams: u64,
+    pub(crate) connects: u128,
+    /// How far its own wall clock is off.
+    pub wall_offset: SignedDuration,
+    /// Whether a bound ever made it let events go.
+    pub met_its_bound: bool,
+    /// Whether its disk ever failed or was full.
+    pub disk_was_ill: bool,
+    /// Events in parts of the disk that were damaged: they may be declared lost.
+    pub damaged: BTreeSet<(StreamId, u64)>,
 }
 
 impl Node {
@@ -97,18 +123,23 @@ impl Node {
             held: BTreeSet::new(),
             saved: None,
             streams: 0,
+            connects: 0,
+            wall_offset: SignedDuration::ZERO,
+            met_its_bound: false,
+            disk_was_ill: false,
+            damaged: BTreeSet::new(),
         }
     }
 
     /// In words, how the agent is, for the table of what met what.
     pub fn state(&self) -> &'static str {
         match &self.agent {
-            None => "agent down",
+            None => DOWN,
             Some(agent) if agent.outbox.trouble().is_some() => "disk in trouble",
             Some(agent) if agent.connection.is_none() && agent.outbox.unacked_events() > 0 => {
-                "offline with events"
+                UNCONNECTED[2]
             }
-            Some(agent) if agent.connection.is_none() => "offline",
+            Some(agent) if agent.connection.is_none() => UNCONNECTED[1],
             Some(agent) if agent.outbox.unacked_events() > 16 => "backlog",
             Some(agent) if agent.outbox.unacked_events() > 0 => "sending",
             Some(_) => "idle",
@@ -228,6 +259,15 @@ impl Node {
         });
     }
 
+    /// A byte of the disk goes bad, and with it what is in the same segment. Returns whether
+    /// there was one.
+    pub fn rot(&mut self, rng: &mut Rng) -> bool {
+        // What was committed before is known; the damage is only seen at the next start.
+        self.note_committed();
+        let damaged = &mut self.damaged;
+        self.disk.rot(rng, |id| damaged.extend(place_in(id)))
+    }
+
     /// Whether the disk has an event.
     pub fn holds(&self, stream: StreamId, sequence: u64) -> bool {
         self.held.contains(&(stream, sequence))
@@ -251,7 +291,11 @@ impl Node {
 
     /// A unit fails or recovers, and the agent learns of it if it runs.
     pub fn change_a_unit(&mut self, now: Now, rng: &mut Rng) {
-        let unit = rng.usize(..UNITS);
+        self.change_unit(now, rng.usize(..UNITS));
+    }
+
+    /// A unit fails or recovers.
+    pub fn change_unit(&mut self, now: Now, unit: usize) {
         self.units[unit] = !self.units[unit];
         self.changed_at[unit] = now.wall;
         let change = if self.units[unit] { UnitChange::Failed } else { UnitChange::Recovered };
@@ -265,6 +309,7 @@ impl Node {
         let fact = Fact { time: now.wall, recorded_time: now.wall, data };
         let dropped = agent.outbox.append(now.instant, fact).unwrap_or_default();
         agent.wants_picture |= dropped > 0;
+        self.met_its_bound |= dropped > 0;
         self.made.insert(place(&agent.outbox));
     }
 

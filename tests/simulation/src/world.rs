@@ -3,6 +3,7 @@
 //! Everything that happens is drawn from the seed, so a seed that fails fails again. After the
 //! schedule all is mended and the world is let run until nothing is left to do.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -12,10 +13,15 @@ use pvewatch_collector::rules::RuleSet;
 use pvewatch_protocol::CollectorName;
 
 use crate::broker::{self, Broker, Client, Direction};
+use crate::channel::CHANNELS;
 use crate::collector::{Collector, Crash};
 use crate::disk;
-use crate::node::{Node, Now, PICTURE_EVERY};
+use crate::faults::Fault;
+use crate::node::{Node, Now};
 use crate::tally::Tally;
+
+/// When the world begins, since 1970.
+pub const BEGIN: SignedDuration = SignedDuration::from_hours(24 * 365 * 56);
 
 /// Events that a schedule makes at least.
 const EVENTS_MIN: u64 = 200;
@@ -32,13 +38,14 @@ const STEPS_MAX: u64 = 60_000;
 /// Rounds after everything was mended, each with all that is under way.
 const ROUNDS_MAX: u32 = 3_000;
 
+/// What a channel does in a round in which everybody works.
+const STEPS_A_ROUND: u32 = 24;
+
 /// See the module.
 pub struct World {
     pub(crate) rng: Rng,
     start: Instant,
-    elapsed: Duration,
-    /// How far the wall clock is off.
-    pub(crate) wall_offset: SignedDuration,
+    pub(crate) elapsed: Duration,
     /// The nodes.
     pub nodes: Vec<Node>,
     pub(crate) broker: Broker,
@@ -46,11 +53,23 @@ pub struct World {
     pub collectors: Vec<Collector>,
     /// What was done, and to whom.
     pub tally: Tally,
+    /// What can go wrong in it.
+    pub faults: Vec<Fault>,
     events: u64,
     pub(crate) crashes: u64,
     /// Whether clocks keep going and what agents learn is not lost: then collectors agree on
     /// every time.
     pub is_steady: bool,
+    /// For each collector the last transition before all saw all.
+    pub compared_from: Vec<usize>,
+    /// For each node when that was, by its own clock.
+    pub compared_since: Vec<Timestamp>,
+    /// What each collector said of what fires before that, where all heard the same of all.
+    pub said_before: Vec<BTreeSet<String>>,
+    /// Events that were sent since then.
+    pub sent_at_rest: u64,
+    /// Whether any clock was set.
+    pub clocks_were_set: bool,
     /// What happened, line by line, if it is to be told.
     pub trace: Option<Vec<String>>,
 }
@@ -64,6 +83,7 @@ impl World {
             .filter_map(|name| name.parse().ok())
             .collect();
         let is_steady = rng.u8(0..4) == 0;
+        let faults = Fault::draw(&mut rng, is_steady);
         let limits = match rng.u8(0..4) {
             _ if is_steady => LIMITS,
             // Small enough that the bound is met.
@@ -81,22 +101,32 @@ impl World {
             rng,
             start,
             elapsed: Duration::ZERO,
-            wall_offset: SignedDuration::ZERO,
             nodes,
             broker: Broker::new(),
             collectors,
             tally: Tally::default(),
+            faults,
             events: 0,
             crashes: 0,
             is_steady,
+            compared_from: Vec::new(),
+            compared_since: Vec::new(),
+            said_before: Vec::new(),
+            sent_at_rest: 0,
+            clocks_were_set: false,
             trace: with_trace.then(Vec::new),
         }
     }
 
     pub(crate) fn now(&self) -> Now {
-        let begin = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56);
+        let begin = Timestamp::UNIX_EPOCH + BEGIN;
         let elapsed = SignedDuration::try_from(self.elapsed).unwrap_or_default();
-        Now { instant: self.start + self.elapsed, wall: begin + elapsed + self.wall_offset }
+        Now { instant: self.start + self.elapsed, wall: begin + elapsed }
+    }
+
+    /// The time as a node has it.
+    fn now_of(&self, node: usize) -> Now {
+        self.now().by(self.nodes[node].wall_offset)
     }
 
     pub(crate) fn say(&mut self, text: impl FnOnce() -> String) {
@@ -106,19 +136,25 @@ impl World {
         }
     }
 
-    /// The schedule: enough events and crashes, with everything else in between.
-    pub fn run_schedule(&mut self) {
+    /// The schedule: enough events and crashes, with everything else in between. Returns whether
+    /// it came to its end.
+    pub fn run_schedule(&mut self) -> bool {
+        let names: Vec<&str> = self.faults.iter().map(|fault| fault.as_str()).collect();
+        self.say(|| format!("what can go wrong: {}", names.join(", ")));
         for _ in 0..STEPS_MAX {
             if self.events >= EVENTS_MIN && self.crashes >= CRASHES_MIN {
-                return;
+                return true;
             }
             self.step();
         }
+        false
     }
 
     fn step(&mut self) {
         match self.rng.u16(0..1000) {
-            0..120 => self.change_units(),
+            0..120 if self.events < EVENTS_MIN => self.change_units(),
+            0..30 => self.change_units(),
+            30..120 => {}
             120..280 => self.node_works(),
             280..400 => self.node_syncs(),
             400..720 => self.broker_works(),
@@ -135,7 +171,8 @@ impl World {
     }
 
     fn change_units(&mut self) {
-        let (index, now) = (self.node(), self.now());
+        let index = self.node();
+        let now = self.now_of(index);
         // What changes while nobody looks is in pictures alone, and not everybody sees them all.
         if self.is_steady && !self.nodes[index].is_running() {
             return;
@@ -147,7 +184,8 @@ impl World {
     }
 
     fn node_works(&mut self) {
-        let (index, now) = (self.node(), self.now());
+        let index = self.node();
+        let now = self.now_of(index);
         self.nodes[index].notice_loss(&self.broker);
         let sent = self.nodes[index].work(now, &mut self.broker);
         self.tally.sent += sent as u64;
@@ -157,7 +195,8 @@ impl World {
     }
 
     fn node_syncs(&mut self) {
-        let (index, now) = (self.node(), self.now());
+        let index = self.node();
+        let now = self.now_of(index);
         self.nodes[index].sync(now);
     }
 
@@ -177,7 +216,10 @@ impl World {
         match direction {
             Direction::Up => self.broker.take_up(connection, &mut self.rng),
             Direction::Down => match self.broker.take_down(connection) {
-                Some((Client::Node(index), delivery)) => self.nodes[index].deliver(now, delivery),
+                Some((Client::Node(index), delivery)) => {
+                    let now = self.now_of(index);
+                    self.nodes[index].deliver(now, delivery);
+                }
                 Some((Client::Collector(index), delivery)) => {
                     self.collectors[index].deliver(now, delivery);
                 }
@@ -195,9 +237,9 @@ impl World {
 
     fn channel_takes(&mut self) {
         let index = self.rng.usize(..self.collectors.len());
-        let position_is_lost = self.rng.u8(0..10) == 0;
-        for _ in 0..self.rng.usize(1..=10) {
-            self.collectors[index].tell(position_is_lost);
+        let channel = self.rng.usize(..CHANNELS.len());
+        for _ in 0..self.rng.usize(1..=20) {
+            self.collectors[index].speak(channel, &mut self.rng);
         }
     }
 
@@ -215,14 +257,16 @@ impl World {
     fn somebody_comes_back(&mut self) {
         let now = self.now();
         self.broker.is_up |= self.rng.bool();
+        self.something_heals();
         self.broker.publish_late_will(&mut self.rng);
         let index = self.node();
+        let node_now = self.now_of(index);
         let node = &mut self.nodes[index];
         node.notice_loss(&self.broker);
         if !node.is_running() {
-            node.start(now);
+            node.start(node_now);
             self.say(|| format!("pve{index} starts"));
-        } else if node.connect(now, &mut self.broker, &mut self.rng) {
+        } else if node.connect(node_now, &mut self.broker) {
             self.say(|| format!("pve{index} connects"));
         }
         let index = self.rng.usize(..self.collectors.len());
@@ -244,6 +288,7 @@ impl World {
         for node in &mut self.nodes {
             node.disk.set_faults(disk::Faults::default());
         }
+        self.channels_live();
         for round in 0..ROUNDS_MAX {
             self.everybody_works();
             let is_done = self.broker.under_way() == 0
@@ -251,7 +296,7 @@ impl World {
                 && self.collectors.iter().all(Collector::is_settled);
             if is_done && round > 0 {
                 self.tally.settled_after(self.elapsed);
-                self.let_pictures_come();
+                self.let_all_see_all();
                 return true;
             }
             self.pass_time_until_something_is_due();
@@ -259,36 +304,15 @@ impl World {
         false
     }
 
-    /// A broker that routed nothing can have swallowed a picture: the next one comes. What its
-    /// clock had made older is believed to be present a minute later, so a second one follows.
-    /// And what was late is judged only when nothing follows it; a picture waits for what a loss
-    /// of power took for some minutes.
-    /// One more event flows: with it an agent deletes what it counts as gone.
-    fn let_pictures_come(&mut self) {
+    pub(crate) fn everybody_works(&mut self) {
         let now = self.now();
         for node in &mut self.nodes {
-            node.change_a_unit(now, &mut self.rng);
-        }
-        for _ in 0..2 {
-            self.elapsed += PICTURE_EVERY;
-            for _ in 0..8 {
-                self.elapsed += Duration::from_mins(1);
-                self.everybody_works();
-                while !self.collectors.iter().all(Collector::is_settled) {
-                    self.everybody_works();
-                }
-            }
-        }
-    }
-
-    fn everybody_works(&mut self) {
-        let now = self.now();
-        for node in &mut self.nodes {
+            let now = now.by(node.wall_offset);
             node.notice_loss(&self.broker);
             if !node.is_running() {
                 node.start(now);
             }
-            node.connect(now, &mut self.broker, &mut self.rng);
+            node.connect(now, &mut self.broker);
             node.sync(now);
             node.sync(now);
             self.tally.sent += node.work(now, &mut self.broker) as u64;
@@ -311,9 +335,11 @@ impl World {
             }
         }
         for collector in &mut self.collectors {
-            collector.work(now, Crash::Never, &mut self.broker, &mut self.rng);
-            while collector.durable.told < collector.durable.transitions.len() {
-                collector.tell(false);
+            collector.work_on_all(now, &mut self.broker, &mut self.rng);
+            for channel in 0..CHANNELS.len() {
+                for _ in 0..STEPS_A_ROUND {
+                    collector.speak(channel, &mut self.rng);
+                }
             }
         }
     }
@@ -326,9 +352,7 @@ impl World {
         let now = self.now();
         let agents = self.nodes.iter().filter_map(Node::next_deadline);
         let agents = agents.map(|due| due.saturating_duration_since(now.instant));
-        let collectors = self.collectors.iter().filter_map(Collector::next_deadline);
-        let collectors = collectors
-            .map(|due| Duration::try_from(due.duration_since(now.wall)).unwrap_or(Duration::ZERO));
+        let collectors = self.collectors.iter().filter_map(|it| it.time_to_deadline(now));
         let next = agents.chain(collectors).min().unwrap_or(Duration::from_secs(1));
         self.elapsed += next.clamp(Duration::from_millis(20), Duration::from_secs(60));
     }

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use super::retained::{Known, Retained, Wanted};
 use super::{OutputError, Voice, pause_after};
-use crate::alerts::News;
 use crate::core::Snapshot;
 use crate::output::channel::{Channel, Step};
+use crate::output::page::{Manner, Next, Page};
 use crate::run::Queries;
 
 /// How long a resolved alert is retained.
@@ -71,24 +71,27 @@ impl Alerts {
         steps: Vec<Step>,
     ) -> Result<(), OutputError> {
         voice.heard.borrow_and_update();
-        let mut through = self.channel.through();
-        let mut is_to_prove = false;
-        for Step { id, transition } in steps {
-            let transition = transition.filter(|it| it.news != News::Past && it.to.is_some());
-            if let Some(transition) = transition {
-                let message = transition.alert.message(&self.collector);
-                is_to_prove |= self.publish(voice, &message).await?;
+        let mut page = Page::new(Manner::Alerts, steps);
+        loop {
+            match page.what_next() {
+                Next::Send { transition, .. } => {
+                    self.publish(voice, &transition.alert.message(&self.collector)).await?;
+                    page.taken();
+                }
+                // A broker that passes on what it takes sends these alerts back: they are
+                // subscribed.
+                Next::Prove if voice.heard.changed().await.is_err() => {
+                    // The session ends.
+                    return std::future::pending().await;
+                }
+                Next::Prove => page.proved(),
+                Next::Move(through) => {
+                    self.channel.works();
+                    self.channel.took(through);
+                }
+                Next::Nothing => return Ok(()),
             }
-            through = id;
         }
-        // A broker that passes on what it takes sends these alerts back: they are subscribed.
-        if is_to_prove && voice.heard.changed().await.is_err() {
-            // The session ends.
-            return std::future::pending().await;
-        }
-        self.channel.works();
-        self.channel.took(through);
-        Ok(())
     }
 
     /// Brings what is retained in line with what is so.
@@ -96,7 +99,7 @@ impl Alerts {
         let known = self.known().await;
         for wanted in retained.corrections(&known, &self.collector) {
             match wanted {
-                Wanted::Published(message) => drop(self.publish(voice, &message).await?),
+                Wanted::Published(message) => self.publish(voice, &message).await?,
                 Wanted::Cleared(fingerprint) => {
                     log::info!("alert {fingerprint} is retained by the broker but over: cleared");
                     let topic = Topic::Alert { fingerprint }.at(&self.site);
@@ -136,8 +139,8 @@ impl Alerts {
         Known { alerts, ended, nodes }
     }
 
-    /// Publishes an alert; says whether there was anything to publish.
-    async fn publish(&self, voice: &Voice, alert: &AlertMessage) -> Result<bool, OutputError> {
+    /// Publishes an alert.
+    async fn publish(&self, voice: &Voice, alert: &AlertMessage) -> Result<(), OutputError> {
         let topic = Topic::Alert { fingerprint: alert.fingerprint }.at(&self.site);
         let message = Message::new(topic, codec::encode(alert)?);
         let message = message.retained().content_type("application/json");
@@ -145,9 +148,8 @@ impl Alerts {
             AlertState::Firing => message,
             AlertState::Resolved => message.expiry(RESOLVED_EXPIRY),
             // A condition that may not last is nobody's business yet.
-            AlertState::Pending => return Ok(false),
+            AlertState::Pending => return Ok(()),
         };
-        voice.deliver(message).await?;
-        Ok(true)
+        voice.deliver(message).await
     }
 }

@@ -7,7 +7,8 @@ use pvewatch_edge::mqtt::Message;
 use pvewatch_protocol::{Site, Topic, codec};
 
 use super::{ALERTS, OutputError, Voice, pause_after};
-use crate::output::channel::{Channel, Step};
+use crate::output::channel::Channel;
+use crate::output::page::{Manner, Next, Page};
 use crate::run::Counters;
 
 #[derive(Debug)]
@@ -29,17 +30,27 @@ impl Notices {
     }
 
     async fn publish_steps(&mut self, voice: &Voice) -> Result<(), OutputError> {
-        for Step { id, transition } in self.channel.next_steps().await? {
-            if let Some(notice) = transition.and_then(|transition| transition.notice()) {
-                // Whoever acts on a notice finds its alert there.
-                self.channel.follow(ALERTS, id).await;
-                let message = Message::new(Topic::Notice.at(&self.site), codec::encode(&notice)?);
-                voice.deliver(message.content_type("application/json")).await?;
-                self.counters.notices.add(1);
+        let mut page = Page::new(Manner::Notices, self.channel.next_steps().await?);
+        loop {
+            match page.what_next() {
+                Next::Send { id, transition } => {
+                    if let Some(notice) = transition.notice() {
+                        // Whoever acts on a notice finds its alert there.
+                        self.channel.follow(ALERTS, id).await;
+                        let payload = codec::encode(&notice)?;
+                        let message = Message::new(Topic::Notice.at(&self.site), payload);
+                        voice.deliver(message.content_type("application/json")).await?;
+                        self.counters.notices.add(1);
+                    }
+                    page.taken();
+                }
+                Next::Prove => page.proved(),
+                Next::Move(through) => {
+                    self.channel.works();
+                    self.channel.took(through);
+                }
+                Next::Nothing => return Ok(()),
             }
-            self.channel.works();
-            self.channel.took(id);
         }
-        Ok(())
     }
 }

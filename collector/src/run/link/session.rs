@@ -218,8 +218,8 @@ impl Session<'_> {
         // The semaphore is never closed.
         let room = Arc::clone(self.room).acquire_many_owned(bytes).await.ok()?;
         let received_at = wall_clock();
-        let arrived = Arrived { topic, payload, retained, received_at, decoded, _room: room };
-        let told = self.inbox.send(Told::Message(Box::new(arrived))).await;
+        let arrived = Box::new(Arrived { topic, payload, retained, received_at, decoded });
+        let told = self.inbox.send(Told::Message { arrived, _room: room }).await;
         told.is_err().then_some(Ended::Stopped)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{AlertState, NodeName, Position, PresenceState};
 
-use super::Owner;
+use super::desk::{Desk, Shelf};
 use super::lookback::{Claim, LOOKBACK_EVENTS, Verdict};
 use crate::core::Input;
 use crate::fleet::{Backlog, Loss, Moment, Version};
@@ -20,8 +20,9 @@ use crate::store::{Batch, Logged, NewEvent, NewReject, NewSample, NewTransition}
 /// the whole way of a node tried.
 const SAMPLE_KEPT_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
-impl Owner {
-    pub(super) fn take_message(&mut self, arrived: Arrived, now: Timestamp, batch: &mut Batch) {
+impl<S: Shelf> Desk<S> {
+    /// Takes a message in: what follows from it is added to the batch.
+    pub fn take_message(&mut self, arrived: Arrived, now: Timestamp, batch: &mut Batch) {
         let Arrived { topic, payload, retained, received_at, decoded, .. } = arrived;
         // The clock can have been set back since: what came is no message from the future.
         let received_at = received_at.min(now);
@@ -252,13 +253,7 @@ impl Owner {
                 StreamNews::Lost { node, stream, from, through } => {
                     let reason = "they never came, and their agent begins other streams".to_owned();
                     let loss = Loss { stream, from, through, reason, at: Moment::both(now) };
-                    counters.events_abandoned.add(loss.events());
-                    log::error!(
-                        "{node}: events {} to {} of stream {stream} are lost: {}",
-                        from.0,
-                        through.0,
-                        loss.reason
-                    );
+                    self.losses.push((node.clone(), loss.clone()));
                     self.tell_core(now, Input::Lost { node, loss }, batch);
                 }
             }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, Interval};
 
-use super::{Owner, wall_clock};
+use super::desk::Clocks;
+use super::{Owner, clocks, wall_clock};
 use crate::rules::human;
 use crate::store::{Pruned, StoreError, TRANSITIONS_MAX};
 
@@ -16,17 +16,9 @@ const PRUNE_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 impl Owner {
     /// The present time; if the clock was set meanwhile, what is under way is moved along.
-    pub(super) fn look_at_clock(&mut self) -> Timestamp {
-        let now = wall_clock();
-        if let Some(by) = self.pace.look(now, self.begun.elapsed()) {
-            let direction = if by.is_positive() { "ahead" } else { "back" };
-            log::warn!(
-                "this machine's clock was set {direction} by {}, or it slept for so long",
-                human::duration(by.abs().as_secs_f64())
-            );
-            self.parts.core.clock_jumped(by);
-            self.parts.ingest.clock_jumped(by);
-        }
+    pub(super) fn look_at_clock(&mut self) -> Clocks {
+        let now = clocks();
+        self.desk.look_at_clock(now);
         now
     }
 
@@ -34,9 +26,9 @@ impl Owner {
     /// else waits.
     pub(super) fn prune(&mut self, tick: &mut Interval) -> Result<(), StoreError> {
         let elapsed = std::mem::replace(&mut self.pruned_at, Instant::now()).elapsed();
-        let pruned = self.parts.store.prune(&self.parts.retention, wall_clock(), elapsed)?;
+        let pruned = self.desk.shelf().prune(&self.ways.retention, wall_clock(), elapsed)?;
         let Pruned { size, transitions_untold, clock_doubt, .. } = pruned;
-        let counters = &self.parts.counters;
+        let counters = &self.ways.counters;
         let on_disk = size.file.saturating_add(size.log);
         counters.store_file_bytes.set(usize::try_from(on_disk).unwrap_or(usize::MAX));
         counters.store_used_bytes.set(usize::try_from(size.used).unwrap_or(usize::MAX));

@@ -26,9 +26,9 @@ struct Arguments {
     /// Only this seed, with its trace.
     #[arg(long)]
     seed: Option<u64>,
-    /// The first seed.
-    #[arg(long, default_value_t = 1)]
-    first: u64,
+    /// The first seed; 1, or with --hours a random one.
+    #[arg(long)]
+    first: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -37,12 +37,16 @@ fn main() -> ExitCode {
         return one(seed);
     }
     let begun = now();
+    // Hours that begin where the last ones began try nothing new.
+    let anew = || arguments.hours.map_or(1, |_| fastrand::u64(1..1 << 40));
+    let first = arguments.first.unwrap_or_else(anew);
+    println!("seeds from {first} on");
     let last = match arguments.hours {
         Some(_) => u64::MAX,
-        None => arguments.first.saturating_add(arguments.seeds),
+        None => first.saturating_add(arguments.seeds),
     };
     let until = arguments.hours.map(|hours| begun + Duration::from_secs_f64(hours * 3600.0));
-    let next = AtomicU64::new(arguments.first);
+    let next = AtomicU64::new(first);
     let failed = AtomicBool::new(false);
     let found = Mutex::new((Tally::default(), Vec::<u64>::new()));
     let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -72,12 +76,12 @@ fn main() -> ExitCode {
     });
     let (tally, mut bad) = found.into_inner().unwrap_or_default();
     bad.sort_unstable();
-    let tried = next.into_inner().min(last) - arguments.first;
+    let tried = next.into_inner().min(last) - first;
     println!("{tally}");
     println!("{tried} seeds in {:.1} s", begun.elapsed().as_secs_f64());
     match bad.first() {
         Some(seed) => {
-            println!("seed {seed} FAILS, after {} seeds:", seed - arguments.first + 1);
+            println!("seed {seed} FAILS, after {} seeds:", seed - first + 1);
             one(*seed)
         }
         None => {

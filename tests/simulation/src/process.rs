@@ -1,0 +1,94 @@
+//! A collector's process: all of it that is gone when it is killed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pvewatch_collector::fleet::Presence;
+use pvewatch_collector::ingest::{Decoded, decode};
+use pvewatch_collector::run::{Arrived, Clocks, Counters, Desk, ReadyOn};
+use pvewatch_collector::store::Batch;
+use pvewatch_protocol::{Epoch, NodeName, PresenceState, Site};
+
+use crate::broker::Message;
+use crate::channel::Channel;
+use crate::durable::Plate;
+
+/// What waits for the next batch.
+pub(crate) enum Told {
+    Connected(u64),
+    Message(Message, Timestamp),
+    RetainedRead,
+    Disconnected,
+}
+
+/// A collector that runs.
+pub(crate) struct Process {
+    pub desk: Desk<Plate>,
+    pub counters: Arc<Counters>,
+    /// The newest connection of each node that was heard of.
+    pub online: BTreeMap<NodeName, Epoch>,
+    /// The connection at the broker that is up, and which of this process it is.
+    pub connection: Option<(u64, u64)>,
+    pub connections: u64,
+    /// The connection on which it said that it is ready.
+    pub ready: ReadyOn,
+    pub channels: Vec<Channel>,
+    pub inbox: VecDeque<Told>,
+}
+
+/// What the judge wants to know of what came.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Events that came again.
+    pub duplicates: u64,
+    /// Last wills of replaced connections that made a node count as offline.
+    pub believed_wills: Vec<String>,
+}
+
+impl Process {
+    pub fn hang_up(&mut self) {
+        self.connection = None;
+        self.inbox.push_back(Told::Disconnected);
+    }
+
+    pub fn take(&mut self, told: Told, now: Clocks, batch: &mut Batch, seen: &mut Seen) {
+        match told {
+            Told::Connected(number) => self.desk.connected(number, now),
+            Told::RetainedRead => self.desk.retained_read(now),
+            Told::Disconnected => self.desk.disconnected(),
+            Told::Message(Message { topic, payload, retain }, received_at) => {
+                let decoded = decode(&Site::default(), &topic, &payload);
+                let presence = match &decoded {
+                    Ok(Decoded::NodePresence { node, presence }) => {
+                        Some((node.clone(), presence.state, presence.epoch))
+                    }
+                    _ => None,
+                };
+                let arrived = Arrived { topic, payload, retained: retain, received_at, decoded };
+                self.desk.take_message(arrived, now.wall, batch);
+                match presence {
+                    Some((node, PresenceState::Online, epoch)) => {
+                        self.online.insert(node, epoch);
+                    }
+                    Some((node, PresenceState::Offline, epoch))
+                        if self.online.get(&node).is_some_and(|online| epoch < *online)
+                            && self.is_offline(&node, epoch) =>
+                    {
+                        seen.believed_wills.push(format!("{node}, connection {epoch}"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Whether a node counts as offline because the will of that connection said so.
+    fn is_offline(&mut self, node: &NodeName, connection: Epoch) -> bool {
+        let snapshot = self.desk.core().snapshot();
+        let view = snapshot.nodes.iter().find(|view| view.node.name == *node);
+        view.is_some_and(|view| {
+            matches!(view.node.presence, Presence::Offline { epoch, .. } if epoch == connection)
+        })
+    }
+}
