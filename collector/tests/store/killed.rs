@@ -32,7 +32,7 @@ const ALL_MET_FROM: u32 = 1_000;
 
 /// Every so many kills meet a child that works in bulk: only that brings checkpoints of the log
 /// and free pages that are given back.
-const BULK_EVERY: u32 = 5;
+const BULK_EVERY: u32 = 20;
 
 /// Events of a batch in bulk, and batches before they are deleted again.
 const BULK: (u64, u32) = (1_500, 12);

@@ -325,7 +325,9 @@ impl Collector {
             was: None,
         });
         self.disk.borrow_mut().given_up.extend(lost);
-        if crash != Crash::Never {
+        // A commit that was to fail and did not is one of nothing.
+        self.disk.borrow_mut().fails = false;
+        if crash == Crash::AfterCommit {
             return self.kill(broker, rng);
         }
         let acks = process.desk.take_acks();
