@@ -4,6 +4,7 @@
 //! the others. `outbox/run.rs` is the one task that owns the agent's state.
 
 pub mod app;
+pub mod backups;
 mod clock;
 pub mod config;
 pub mod host;

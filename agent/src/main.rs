@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use pvewatch_agent::app::{self, Overrides};
+use pvewatch_agent::backups;
 use pvewatch_edge::explain;
 use pvewatch_edge::mqtt::BrokerUrl;
 use pvewatch_protocol::{NodeName, Site};
 
 /// Watches this node and publishes what happened to an MQTT broker.
 #[derive(Debug, Parser)]
-#[command(name = "pvewatch-agent", version)]
+#[command(name = "pvewatch-agent", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Configuration file [default: /etc/pvewatch/agent.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -34,6 +37,19 @@ struct Arguments {
     site: Option<Site>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print what the agent understands of logs of vzdump: task logs, guests' logs, mails
+    ReadBackupLog {
+        /// Print a JSON array with an element for each guest, instead of a table
+        #[arg(long)]
+        json: bool,
+        /// The logs
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
 /// How long the process waits for what cannot be cancelled.
 const LINGER_MAX: Duration = Duration::from_millis(500);
 
@@ -50,6 +66,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Command::ReadBackupLog { json, files }) = arguments.command {
+        println!("{}", backups::describe(&files, json)?);
+        return Ok(());
+    }
     let overrides = Overrides { mqtt: arguments.mqtt, node: arguments.node, site: arguments.site };
     let (settings, source) =
         app::Settings::load(arguments.config.as_deref(), overrides, !arguments.dry_run)?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// Longest accepted name in bytes: Linux' own limit for a host name (`HOST_NAME_MAX`).
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// Why a text is not a valid name, stream, sequence or fingerprint.
+/// Why a text is not a valid name, stream, sequence, guest or fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// The text is empty.
@@ -37,6 +37,12 @@ pub enum IdentityError {
     Malformed {
         /// What the text was meant to be.
         what: &'static str,
+        /// The text as it came.
+        text: String,
+    },
+    /// The text is not the number of a guest.
+    #[error("{text:?} is not a guest's number: they go from 1 to 999999999")]
+    NoVmid {
         /// The text as it came.
         text: String,
     },
@@ -211,6 +217,54 @@ impl TryFrom<String> for Sequence {
 impl From<Sequence> for String {
     fn from(sequence: Sequence) -> String {
         sequence.to_string()
+    }
+}
+
+/// A guest's number, as Proxmox gives it: 100 to 999,999,999; old ones begin at 1.
+///
+/// On the wire it is a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "u32", into = "u32")]
+#[cfg_attr(feature = "schema", schemars(with = "u32"))]
+pub struct Vmid(u32);
+
+impl Vmid {
+    /// The greatest that Proxmox accepts.
+    const MAX: u32 = 999_999_999;
+}
+
+impl TryFrom<u32> for Vmid {
+    type Error = IdentityError;
+    fn try_from(number: u32) -> Result<Self, IdentityError> {
+        if (1..=Self::MAX).contains(&number) {
+            Ok(Self(number))
+        } else {
+            Err(IdentityError::NoVmid { text: number.to_string() })
+        }
+    }
+}
+
+impl FromStr for Vmid {
+    type Err = IdentityError;
+    fn from_str(text: &str) -> Result<Self, IdentityError> {
+        let number = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+        number
+            .and_then(|number: u32| Self::try_from(number).ok())
+            .ok_or_else(|| IdentityError::NoVmid { text: text.to_owned() })
+    }
+}
+
+impl From<Vmid> for u32 {
+    fn from(vmid: Vmid) -> u32 {
+        vmid.0
+    }
+}
+
+impl fmt::Display for Vmid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Through `pad`, so that a table can give it a width.
+        f.pad(&self.0.to_string())
     }
 }
 

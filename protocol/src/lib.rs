@@ -25,7 +25,7 @@ pub use checkpoint::{Checkpoint, CheckpointContent};
 pub use envelope::Event;
 pub use event::EventData;
 pub use identity::{
-    CollectorName, Epoch, Fingerprint, NodeName, Position, Sequence, Site, StreamId,
+    CollectorName, Epoch, Fingerprint, NodeName, Position, Sequence, Site, StreamId, Vmid,
 };
 pub use notice::Notice;
 pub use presence::{CollectorPresence, NodePresence, PresenceState, StopReason};
