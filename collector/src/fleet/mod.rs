@@ -7,6 +7,7 @@
 
 mod apply;
 mod boots;
+mod calendar;
 mod delivery;
 mod duplicates;
 mod entity;
@@ -20,6 +21,7 @@ mod state;
 mod unit;
 
 pub use boots::Boots;
+pub use calendar::{CalendarError, CalendarEvent};
 pub use delivery::{Backlog, Loss};
 pub use duplicates::{DUPLICATE_WINDOW, Duplicates};
 pub use entity::{EntityKey, EntityKind, Version};
