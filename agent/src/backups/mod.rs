@@ -7,7 +7,12 @@
 //!
 //! Absent: watching the folders, and the jobs' calendars.
 
+pub mod archives;
+pub mod jobs;
 pub mod log;
 mod read;
+pub mod retention;
+pub mod sections;
+pub mod upid;
 
 pub use read::{ReadError, describe};

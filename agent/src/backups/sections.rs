@@ -47,8 +47,7 @@ pub fn sections(text: &str) -> Vec<Section> {
         } else if content.starts_with('#') {
         } else if line.starts_with([' ', '\t']) {
             if let Some(section) = sections.last_mut().filter(|_| is_open) {
-                let (key, value) =
-                    content.split_once([' ', '\t']).unwrap_or((content, ""));
+                let (key, value) = content.split_once([' ', '\t']).unwrap_or((content, ""));
                 section.keys.push((key.to_owned(), value.trim_start().to_owned()));
             }
         } else {

@@ -17,7 +17,7 @@ pub fn option(command: &str, name: &str) -> Option<String> {
 
 /// The words of a line as a POSIX shell takes them apart; a quote that is not closed goes to the
 /// end.
-fn words(command: &str) -> Vec<String> {
+pub fn words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

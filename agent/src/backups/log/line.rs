@@ -90,8 +90,10 @@ pub fn time_of(text: &str) -> Option<DateTime> {
 
 /// `Apr 06 11:46:34 `, the month in any language. It tells no year, so it is no time.
 fn without_old_time(rest: &str) -> Option<(Option<DateTime>, &str)> {
-    let mut words = rest.splitn(4, ' ').filter(|word| !word.is_empty());
-    let (month, day, clock) = (words.next()?, words.next()?, words.next()?);
+    let (month, after) = rest.split_once(' ')?;
+    // A day of one digit is padded with a blank.
+    let (day, after) = after.trim_start_matches(' ').split_once(' ')?;
+    let (clock, text) = after.split_once(' ')?;
     let is_month = !month.contains(|c: char| c.is_ascii_digit() || c == ':');
     let is_day = day.len() <= 2 && day.bytes().all(|b| b.is_ascii_digit());
     let is_clock = clock.len() == 8
@@ -99,7 +101,7 @@ fn without_old_time(rest: &str) -> Option<(Option<DateTime>, &str)> {
             2 | 5 => b == b':',
             _ => b.is_ascii_digit(),
         });
-    (is_month && is_day && is_clock).then(|| (None, words.next().unwrap_or("")))
+    (is_month && is_day && is_clock).then_some((None, text))
 }
 
 #[cfg(test)]

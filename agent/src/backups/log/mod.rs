@@ -7,10 +7,11 @@
 
 mod cause;
 mod guest;
-mod job;
+pub(super) mod job;
 mod line;
 mod measure;
 mod reader;
 
 pub use guest::{GuestBackup, GuestKind, Outcome, TEXT_BYTES_MAX, WARNINGS_MAX};
+pub(super) use line::time_of;
 pub use reader::{BackupLog, LINE_BYTES_MAX, Reader, TaskEnd};
