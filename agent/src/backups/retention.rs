@@ -39,6 +39,9 @@ pub struct Kept {
     pub is_protected: bool,
 }
 
+/// The hour, day, week, month or year of a moment.
+type Period = fn(DateTime) -> (i16, i16, i8);
+
 impl Retention {
     /// Reads `keep-daily=7,keep-last=3`. None if it is no such list; what keeps everything
     /// (`keep-all=1`, or nothing but zeros) keeps everything.
@@ -73,7 +76,7 @@ impl Retention {
         let mut newest_first: Vec<usize> = (0..archives.len()).collect();
         newest_first.sort_by_key(|index| std::cmp::Reverse(archives[*index].began));
         keep_last(&newest_first, self.last, &mut marks);
-        let periods: [(u32, fn(DateTime) -> (i16, i16, i8)); 5] = [
+        let periods: [(u32, Period); 5] = [
             (self.hourly, |at| (at.year(), at.day_of_year(), at.hour())),
             (self.daily, |at| (at.year(), at.day_of_year(), 0)),
             (self.weekly, |at| {
@@ -99,17 +102,17 @@ fn keep_last(newest_first: &[usize], count: u32, marks: &mut [Option<Mark>]) {
     }
 }
 
-fn keep_periods<Period: Ord>(
+fn keep_periods<Of: Ord>(
     newest_first: &[usize],
     count: u32,
-    of: impl Fn(usize) -> Period,
+    of: impl Fn(usize) -> Of,
     marks: &mut [Option<Mark>],
 ) {
     if count == 0 {
         return;
     }
     let is_kept = |index: &&usize| marks[**index] == Some(Mark::Keep);
-    let covered: BTreeSet<Period> =
+    let covered: BTreeSet<Of> =
         newest_first.iter().filter(is_kept).map(|index| of(*index)).collect();
     let mut new = BTreeSet::new();
     for index in newest_first.iter().copied() {
