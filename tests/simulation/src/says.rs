@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use pvewatch_collector::alerts::Alert;
-use pvewatch_protocol::{AlertState, CollectorName, NodeName};
+use pvewatch_protocol::{AlertMessage, AlertState, CollectorName, NodeName};
 
 use crate::collector::Collector;
 
@@ -33,12 +33,12 @@ impl Collector {
         self.disk.borrow().transitions.len()
     }
 
-    /// What it says of what fires, byte for byte but for its own name.
+    /// What it says of what fires.
     pub fn says_firing(&mut self) -> BTreeSet<String> {
         let nobody = self.nobody();
         let Some(snapshot) = self.snapshot() else { return BTreeSet::new() };
         let firing = snapshot.alerts.iter().filter(|it| it.state() == AlertState::Firing);
-        firing.filter_map(|it| serde_json::to_string(&it.message(&nobody)).ok()).collect()
+        firing.filter_map(|it| comparable(it, &nobody)).collect()
     }
 
     /// A name in place of its own.
@@ -46,8 +46,8 @@ impl Collector {
         "nobody".parse().unwrap_or_else(|_| self.name.clone())
     }
 
-    /// What it says of alerts that began after these times, by node: what is retained of them,
-    /// byte for byte but for its own name, and the keys of notices from this transition on.
+    /// What it says of alerts that began after these times, by node: what is retained of them, and
+    /// the keys of notices from this transition on.
     pub fn says(&mut self, since: &BTreeMap<NodeName, Timestamp>, from: usize) -> BTreeSet<String> {
         let nobody = self.nobody();
         let is_new = |alert: &Alert| {
@@ -57,11 +57,18 @@ impl Collector {
         if let Some(snapshot) = self.snapshot() {
             let alerts = snapshot.alerts.iter();
             let alerts = alerts.filter(|it| it.state() != AlertState::Pending && is_new(it));
-            said.extend(alerts.filter_map(|it| serde_json::to_string(&it.message(&nobody)).ok()));
+            said.extend(alerts.filter_map(|it| comparable(it, &nobody)));
         }
         let disk = self.disk.borrow();
         let steps = disk.transitions[from..].iter().filter(|step| is_new(&step.alert));
         said.extend(steps.filter_map(|step| step.notice()).map(|notice| notice.key));
         said
     }
+}
+
+/// What is retained of an alert, byte for byte but for two things: who says it, and what it was
+/// heard from. A picture that overtakes its events at one collector is what that one has it from.
+fn comparable(alert: &Alert, nobody: &CollectorName) -> Option<String> {
+    let message = AlertMessage { as_of: None, ..alert.message(nobody) };
+    serde_json::to_string(&message).ok()
 }
