@@ -33,8 +33,10 @@ impl World {
             self.nodes.iter().map(|node| self.now().by(node.wall_offset).wall).collect();
         // The next picture comes, and what its clock had made older is believed a minute later.
         self.pass_minutes(17);
-        // What is said is compared where there are two who say it.
+        // What is said is compared where there are two who say it; a picture that waits for what
+        // never comes is believed after six minutes.
         let changes = if self.collectors.len() > 1 { CHANGES_AT_REST } else { 0 };
+        self.pass_minutes(if changes == 0 { 7 } else { 0 });
         for _ in 0..changes {
             let now = self.now();
             for node in &mut self.nodes {
