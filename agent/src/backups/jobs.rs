@@ -6,7 +6,7 @@
 use pvewatch_protocol::Vmid;
 
 use super::log::job::{option, words};
-use super::sections::{Section, sections, unescaped};
+use super::sections::{Section, items, sections, unescaped};
 
 /// A scheduled run over guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,25 +60,15 @@ pub fn jobs(text: &str) -> Vec<BackupJob> {
 }
 
 fn job(section: &Section) -> BackupJob {
-    let text = |key| section.get(key).filter(|value| !value.is_empty()).map(str::to_owned);
-    let folder = text("dumpdir");
+    let text = |key: &str| section.get(key).filter(|value| !value.is_empty()).map(str::to_owned);
+    let is_all = section.is_on("all").unwrap_or(false);
     BackupJob {
         id: section.id.clone(),
         is_enabled: section.is_on("enabled").unwrap_or(true),
         schedule: text("schedule").or_else(|| old_schedule(section)).unwrap_or_default(),
         repeats_missed: section.is_on("repeat-missed").unwrap_or(false),
-        node: text("node"),
-        selection: selection(
-            section.is_on("all").unwrap_or(false),
-            text("pool"),
-            guests(&section.list("vmid")),
-            guests(&section.list("exclude")),
-        ),
-        storage: text("storage").or_else(|| folder.is_none().then(|| "local".to_owned())),
-        folder,
-        mode: text("mode").unwrap_or_else(|| "snapshot".to_owned()),
-        prune: text("prune-backups"),
         comment: text("comment").map(|comment| unescaped(&comment)),
+        ..BackupJob::of_options(is_all, guests(section.list("vmid")), text)
     }
 }
 
@@ -91,27 +81,43 @@ fn old_schedule(section: &Section) -> Option<String> {
     })
 }
 
-fn selection(all: bool, pool: Option<String>, guests: Vec<Vmid>, exclude: Vec<Vmid>) -> Selection {
-    match pool {
-        Some(name) => Selection::Pool { name, exclude },
-        None if all || !exclude.is_empty() => Selection::All { exclude },
-        None => Selection::Guests(guests),
-    }
-}
-
-fn guests(items: &[&str]) -> Vec<Vmid> {
-    items.iter().filter_map(|item| item.parse().ok()).collect()
+fn guests<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<Vmid> {
+    items.into_iter().filter_map(|item| item.parse().ok()).collect()
 }
 
 /// The jobs of a `vzdump.cron`:
 /// `MM HH * * <days> root [path/][#]vzdump [guests] --option value...`.
 pub fn cron_jobs(text: &str) -> Vec<BackupJob> {
-    text.lines().filter_map(cron_job).enumerate().map(|(place, job)| job.named(place)).collect()
+    let jobs = text.lines().filter_map(cron_job).zip(1..);
+    jobs.map(|(job, place)| BackupJob { id: format!("vzdump.cron:{place}"), ..job }).collect()
 }
 
 impl BackupJob {
-    fn named(self, place: usize) -> Self {
-        Self { id: format!("vzdump.cron:{}", place + 1), ..self }
+    /// What both files say in vzdump's own options; what only one of them has is as if unsaid.
+    fn of_options(
+        is_all: bool,
+        guests_named: Vec<Vmid>,
+        option: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let exclude = guests(items(&option("exclude").unwrap_or_default()));
+        let folder = option("dumpdir");
+        Self {
+            id: String::new(),
+            is_enabled: true,
+            schedule: String::new(),
+            repeats_missed: false,
+            node: option("node"),
+            selection: match option("pool") {
+                Some(name) => Selection::Pool { name, exclude },
+                None if is_all || !exclude.is_empty() => Selection::All { exclude },
+                None => Selection::Guests(guests_named),
+            },
+            storage: option("storage").or_else(|| folder.is_none().then(|| "local".to_owned())),
+            folder,
+            mode: option("mode").unwrap_or_else(|| "snapshot".to_owned()),
+            prune: option("prune-backups"),
+            comment: None,
+        }
     }
 }
 
@@ -133,30 +139,14 @@ fn cron_job(line: &str) -> Option<BackupJob> {
     let name = program.rsplit('/').next()?;
     let is_enabled = !program.contains('#');
     (name.trim_start_matches('#') == "vzdump").then_some(())?;
-    let text = |name| option(rest, name);
-    let list = |name| text(name).unwrap_or_default();
     let named = words(rest);
-    let named: Vec<&str> = named
-        .iter()
-        .skip(1)
-        .take_while(|word| !word.starts_with("--"))
-        .map(String::as_str)
-        .collect();
-    let exclude = list("exclude");
-    let exclude: Vec<&str> = exclude.split([',', ';', ' ']).filter(|it| !it.is_empty()).collect();
-    let folder = text("dumpdir");
+    let named = named.iter().skip(1).take_while(|word| !word.starts_with("--"));
+    let is_all = option(rest, "all").is_some_and(|all| all == "1");
+    let guests_named = guests(named.map(String::as_str));
     Some(BackupJob {
-        id: String::new(),
         is_enabled,
         schedule: format!("{}{hour}:{minute:02}", weekdays(days)?),
-        repeats_missed: false,
-        node: text("node"),
-        selection: selection(list("all") == "1", text("pool"), guests(&named), guests(&exclude)),
-        storage: text("storage").or_else(|| folder.is_none().then(|| "local".to_owned())),
-        folder,
-        mode: text("mode").unwrap_or_else(|| "snapshot".to_owned()),
-        prune: text("prune-backups"),
-        comment: None,
+        ..BackupJob::of_options(is_all, guests_named, |name| option(rest, name))
     })
 }
 

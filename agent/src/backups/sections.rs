@@ -29,11 +29,15 @@ impl Section {
         }
     }
 
-    /// The items of a list, which blanks, commas or semicolons part.
+    /// The items of a list; see [`items`].
     pub fn list(&self, key: &str) -> Vec<&str> {
-        let value = self.get(key).unwrap_or_default();
-        value.split([',', ';', ' ', '\t']).filter(|item| !item.is_empty()).collect()
+        items(self.get(key).unwrap_or_default()).collect()
     }
+}
+
+/// The items of a list, which blanks, commas or semicolons part.
+pub fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ';', ' ', '\t']).filter(|item| !item.is_empty())
 }
 
 /// The sections of a file, in order.

@@ -7,9 +7,6 @@ use pvewatch_protocol::{Event, EventData, Position, Sequence, codec};
 use super::spool::{Owner, Stored};
 use crate::source::Fact;
 
-/// The kind of a declaration of loss.
-pub(super) const LOSS_KIND: &str = "outbox.dropped";
-
 /// Why a fact cannot be put in.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {

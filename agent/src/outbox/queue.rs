@@ -132,8 +132,7 @@ impl Outbox {
         self.lanes.iter_mut().for_each(|lane| lane.begun = lane.cursor);
         self.collectors.on_connected(now, &self.lanes);
         for name in self.collectors.names() {
-            let probe = self.last_stored(|stream| self.collectors.stored_by(&name, stream));
-            self.collectors.set_probe(&name, probe);
+            self.probe_what_is_stored_by(&name);
         }
         self.hold = Some(Hold { until: now + HOLD_MAX, is_told: false });
     }
@@ -191,8 +190,7 @@ impl Outbox {
             // It is not configured.
             return;
         }
-        let probe = self.last_stored(|stream| self.collectors.stored_by(name, stream));
-        self.collectors.set_probe(name, probe);
+        self.probe_what_is_stored_by(name);
         self.resend_to(now, name);
     }
 
@@ -300,6 +298,12 @@ impl Outbox {
             let stored = self.collectors.stored_by_audience(lane.stream);
             lane.cursor = lane.cursor.max(stored.next());
         }
+    }
+
+    /// Sends the last event again that a collector is known to have: it may have it no more.
+    fn probe_what_is_stored_by(&mut self, name: &CollectorName) {
+        let probe = self.last_stored(|stream| self.collectors.stored_by(name, stream));
+        self.collectors.set_probe(name, probe);
     }
 
     /// A collector is found to be there: what it lacks and was not sent on this connection is sent.

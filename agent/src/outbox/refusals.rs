@@ -48,7 +48,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub(super) struct Refused {
     pub place: Place,
-    /// Whether it is a declaration of loss.
+    /// Whether it is a declaration of loss, which nothing can stand in for.
     pub is_loss: bool,
     pub reason: String,
     pub for_good: bool,
@@ -60,13 +60,10 @@ pub(super) type Place = (StreamId, Sequence);
 /// What is refused now.
 #[derive(Debug)]
 struct Trouble {
-    place: Place,
+    /// What was refused last, and why.
+    refused: Refused,
     /// The whole of it in words, for people.
     text: String,
-    reason: String,
-    for_good: bool,
-    /// Whether it is a declaration of loss, which nothing can stand in for.
-    is_loss: bool,
     tries: u32,
     since: Instant,
     /// When it is tried again; none while that is under way.
@@ -96,7 +93,7 @@ impl Refusals {
     /// The broker took an event.
     pub(super) fn on_taken(&mut self, now: Instant, place: Place) -> Option<Place> {
         let trouble = self.trouble.as_mut()?;
-        if trouble.place == place {
+        if trouble.refused.place == place {
             self.trouble = None;
             return None;
         }
@@ -106,29 +103,25 @@ impl Refusals {
 
     /// The broker refused an event. Returns one that is given up.
     pub(super) fn on_refused(&mut self, now: Instant, refused: Refused) -> Option<Place> {
-        let Refused { place, is_loss, reason, for_good } = refused;
+        let (stream, sequence) = refused.place;
         let text = format!(
-            "the broker refuses event {} of stream {} ({reason}): it is kept and tried again: \
+            "the broker refuses event {} of stream {stream} ({}): it is kept and tried again: \
              check the broker's access rules and limits",
-            place.1.0, place.0
+            sequence.0, refused.reason
         );
         match &mut self.trouble {
-            Some(trouble) if trouble.place == place => {
+            Some(trouble) if trouble.refused.place == refused.place => {
                 trouble.tries += 1;
                 trouble.pause = (trouble.pause * 2).min(PAUSE_MAX);
                 trouble.retry_at = Some(now + trouble.pause);
-                (trouble.text, trouble.reason) = (text, reason);
-                (trouble.for_good, trouble.is_loss) = (for_good, is_loss);
+                (trouble.refused, trouble.text) = (refused, text);
             }
             // It was sent at the same time, and its turn comes.
             Some(_) => {}
             None => {
                 self.trouble = Some(Trouble {
-                    place,
+                    refused,
                     text,
-                    reason,
-                    for_good,
-                    is_loss,
                     tries: 1,
                     since: now,
                     retry_at: Some(now + PAUSE_MIN),
@@ -142,7 +135,7 @@ impl Refusals {
 
     /// An event can never be sent; its declaration says why.
     pub(super) fn give_up(&mut self, place: Place, why: String) {
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.place == place) {
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.refused.place == place) {
             self.trouble = None;
         }
         if self.given_up.len() >= GIVEN_UP_MAX {
@@ -190,13 +183,13 @@ impl Refusals {
     /// Gives up what alone is refused, when it was tried enough.
     fn judge(&mut self, now: Instant) -> Option<Place> {
         let trouble = self.trouble.as_ref()?;
-        let is_tried_enough = trouble.for_good
+        let Refused { place, is_loss, ref reason, for_good } = trouble.refused;
+        let is_tried_enough = for_good
             || trouble.tries >= TRIES_MIN && now.duration_since(trouble.since) >= TRIED_FOR_MIN;
-        if !trouble.others_are_taken || !is_tried_enough || trouble.is_loss {
+        if !trouble.others_are_taken || !is_tried_enough || is_loss {
             return None;
         }
-        let place = trouble.place;
-        let why = format!("the broker refuses it and takes others: {}", trouble.reason);
+        let why = format!("the broker refuses it and takes others: {reason}");
         self.give_up(place, why);
         Some(place)
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use pvewatch_protocol::event::OutboxDropped;
 use pvewatch_protocol::{CollectorName, Position, Sequence, StreamId};
 
 use super::collectors::Lane;
@@ -120,7 +121,7 @@ impl Outbox {
         again: bool,
     ) -> Outgoing {
         self.resent += u64::from(again);
-        let is_loss = event.kind == envelope::LOSS_KIND;
+        let is_loss = event.kind == OutboxDropped::KIND;
         self.under_way.push_back(UnderWay { stream, first, is_loss });
         let position = Position { stream, sequence: event.sequence };
         Outgoing { position, kind: event.kind, payload: event.payload, again }

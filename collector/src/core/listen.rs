@@ -7,8 +7,8 @@ use super::Core;
 use crate::fleet::epoch_time;
 
 impl Core {
-    /// The history of the store behind this core began with this epoch. An agent that no longer holds what came
-    /// before has lost nothing that was meant for it.
+    /// The history of the store behind this core began with this epoch. An agent that no longer
+    /// holds what came before has lost nothing that was meant for it.
     pub fn begin_with(&mut self, epoch: Epoch) {
         self.fleet.begin_at(epoch_time(epoch));
     }

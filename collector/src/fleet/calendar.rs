@@ -130,13 +130,10 @@ impl CalendarEvent {
     }
 
     fn times(&self) -> impl Iterator<Item = Time> {
-        let of = |values: &Values| values.0.clone();
-        let (minutes, seconds) = (of(&self.minutes), of(&self.seconds));
-        of(&self.hours).into_iter().flat_map(move |hour| {
-            let seconds = seconds.clone();
-            minutes.clone().into_iter().flat_map(move |minute| {
-                seconds.clone().into_iter().filter_map(move |second| {
-                    Time::new(hour as i8, minute as i8, second as i8, 0).ok()
+        self.hours.0.iter().flat_map(move |hour| {
+            self.minutes.0.iter().flat_map(move |minute| {
+                self.seconds.0.iter().filter_map(move |second| {
+                    Time::new(*hour as i8, *minute as i8, *second as i8, 0).ok()
                 })
             })
         })

@@ -135,9 +135,8 @@ impl Store {
             rows::keep_steady_time(&self.connection, steady).map_err(failed)?;
             self.steady_unstored = Duration::ZERO;
         }
-        let pruned = prune::step(&mut self.connection, retention, judged).map_err(failed)?;
-        let size = Size { log: self.log_bytes(), ..pruned.size };
-        Ok(Pruned { clock_doubt, size, ..pruned })
+        let pruned = prune::step(&mut self.connection, &self.path, retention, judged);
+        Ok(Pruned { clock_doubt, ..pruned.map_err(failed)? })
     }
 
     /// How large the file is.
@@ -145,16 +144,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn size(&self) -> Result<Size, StoreError> {
-        let size = prune::size(&self.connection);
-        let size = size.map_err(|e| StoreError::of(&self.path, "read", e))?;
-        Ok(Size { log: self.log_bytes(), ..size })
-    }
-
-    /// The size of the log beside the file; there is none before the first commit.
-    fn log_bytes(&self) -> u64 {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        std::fs::metadata(log).map_or(0, |log| log.len())
+        prune::size(&self.connection, &self.path).map_err(|e| StoreError::of(&self.path, "read", e))
     }
 
     /// The position in every stream.

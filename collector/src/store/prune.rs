@@ -4,6 +4,7 @@
 //! step never searches. A step is short: it must not hold up the events that wait. What is freed
 //! goes back to the file system, so that the file follows what it holds.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -100,6 +101,7 @@ struct Span {
 
 pub(super) fn step(
     connection: &mut Connection,
+    path: &Path,
     retention: &Retention,
     now: Timestamp,
 ) -> rusqlite::Result<Pruned> {
@@ -110,7 +112,7 @@ pub(super) fn step(
         age_max: retention.samples_age_max,
         rows_max: retention.samples_max,
     };
-    let is_too_large = size(connection)?.used > retention.size_max;
+    let is_too_large = size(connection, path)?.used > retention.size_max;
     let mut pruned = Pruned::default();
     let tx = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     pruned.events = prune_table(&tx, &events, now)?;
@@ -129,7 +131,7 @@ pub(super) fn step(
         prune_transitions(&tx, retention.events_age_max, now)?;
     tx.commit()?;
     let gave_back = give_back(connection)?;
-    pruned.size = size(connection)?;
+    pruned.size = size(connection, path)?;
     let full = PRUNE_STEP_ROWS as usize;
     let of_size = is_too_large && (pruned.events > 0 || pruned.samples > 0);
     pruned.more =
@@ -137,12 +139,20 @@ pub(super) fn step(
     Ok(pruned)
 }
 
-/// How large the file is, without its log.
-pub(super) fn size(connection: &Connection) -> rusqlite::Result<Size> {
+/// How large the file at `path` is, and its log.
+pub(super) fn size(connection: &Connection, path: &Path) -> rusqlite::Result<Size> {
     let pages = pragma(connection, "page_count")?;
     let free = pragma(connection, "freelist_count")?;
     let page = pragma(connection, "page_size")?;
-    Ok(Size { file: pages * page, used: pages.saturating_sub(free) * page, log: 0 })
+    let (file, used) = (pages * page, pages.saturating_sub(free) * page);
+    Ok(Size { file, used, log: log_bytes(path) })
+}
+
+/// The size of the log beside a file; there is none before the first commit.
+fn log_bytes(path: &Path) -> u64 {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    std::fs::metadata(log).map_or(0, |log| log.len())
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {

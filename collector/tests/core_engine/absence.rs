@@ -4,18 +4,7 @@ use jiff::SignedDuration;
 use pvewatch_collector::core::{Input, PAST_MAX, PAST_PATIENCE};
 use pvewatch_protocol::AlertState;
 
-use super::story::{CATALOGUE, Stage, at};
-
-/// Fires when a unit has been failed for five minutes.
-const FAILED: &str = r#"
-    [[rule]]
-    name = "Failed"
-    scope = "unit"
-    when = 'active_state == "failed"'
-    for = "5m"
-    severity = "warning"
-    summary = "{{ name }} failed"
-    "#;
+use super::story::{CATALOGUE, FAILED, Stage, at};
 
 const BEGAN: &str = "=> 10s Failed pve1/a.service none -> pending: condition_began";
 const FIRED: &str = "=> 5m10s Failed pve1/a.service pending -> firing: condition_lasted, told";

@@ -5,17 +5,10 @@ use pvewatch_collector::alerts::Transition;
 use pvewatch_collector::core::Input;
 use pvewatch_protocol::{AlertMessage, AlertState, Fingerprint, Notice};
 
-use super::story::{CATALOGUE, Stage, at};
+use super::story::{CATALOGUE, FAILED, Stage, at};
 
-const RULES: &str = r#"
-    [[rule]]
-    name = "Failed"
-    scope = "unit"
-    when = 'active_state == "failed"'
-    for = "5m"
-    severity = "warning"
-    summary = "{{ name }} failed"
-
+/// Fires when a node has been busy for a minute.
+const BUSY: &str = r#"
     [[rule]]
     name = "Load"
     scope = "node"
@@ -24,6 +17,11 @@ const RULES: &str = r#"
     severity = "warning"
     summary = "{{ name }} is busy"
     "#;
+
+/// A collector that watches for both.
+fn stage() -> Stage {
+    Stage::new(&[FAILED, BUSY].concat())
+}
 
 /// What a stage's collector tells of its alerts, as the broker has it.
 fn told(stage: &mut Stage) -> Vec<AlertMessage> {
@@ -60,11 +58,11 @@ fn keys(stage: &Stage) -> Vec<String> {
 
 #[test]
 fn one_that_knows_a_failure_from_a_picture_alone_says_the_same_as_one_that_saw_it() {
-    let mut there = Stage::new(RULES);
+    let mut there = stage();
     there.play("0s pve1 beats");
     there.play("10s pve1 unit a.service failed run=run-1");
     there.play("6m pve1 unit a.service failed run=run-2");
-    let mut new = Stage::new(RULES);
+    let mut new = stage();
     hear(&mut new, "7m", &told(&mut there));
     new.play("7m pve1 units a.service=failed at=6m as_of=0");
     new.play("7m1s pve1 beats");
@@ -79,10 +77,10 @@ fn one_that_knows_a_failure_from_a_picture_alone_says_the_same_as_one_that_saw_i
 
 #[test]
 fn what_is_heard_after_it_was_found_counts_too() {
-    let mut there = Stage::new(RULES);
+    let mut there = stage();
     there.play("0s pve1 beats");
     there.play("10s pve1 unit a.service failed run=run-1");
-    let mut new = Stage::new(RULES);
+    let mut new = stage();
     new.play("5m pve1 units a.service=failed at=4m50s as_of=1");
     there.play("5m20s");
     hear(&mut new, "5m20s", &told(&mut there));
@@ -93,7 +91,7 @@ fn what_is_heard_after_it_was_found_counts_too() {
 
 #[test]
 fn a_rule_over_samples_begins_for_both_when_one_saw_it_begin() {
-    let mut stages = [Stage::new(RULES), Stage::new(RULES)];
+    let mut stages = [stage(), stage()];
     for stage in &mut stages {
         stage.play("0s pve1 sample load1=1");
     }
@@ -135,7 +133,7 @@ fn a_node_that_fell_silent_is_down_since_the_same_moment() {
 
 #[test]
 fn nobody_is_believed_against_what_was_seen() {
-    let mut stage = Stage::new(RULES);
+    let mut stage = stage();
     stage.play("0s pve1 sample load1=1");
     stage.play("10s pve1 unit a.service failed");
     stage.play("6m pve1 unit a.service active");

@@ -16,6 +16,17 @@ use pvewatch_protocol::{AlertState, Event, Sample, Site};
 
 use super::teller::Teller;
 
+/// Fires when a unit has been failed for five minutes.
+pub const FAILED: &str = r#"
+    [[rule]]
+    name = "Failed"
+    scope = "unit"
+    when = 'active_state == "failed"'
+    for = "5m"
+    severity = "warning"
+    summary = "{{ name }} failed"
+    "#;
+
 /// The shipped rules.
 pub const CATALOGUE: &str = include_str!("../../../packaging/rules/catalogue.toml");
 

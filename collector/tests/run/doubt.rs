@@ -1,7 +1,6 @@
 //! What one side has and the other has not: it is noticed at once, and said.
 
 use jiff::SignedDuration;
-use pvewatch_collector::app;
 use pvewatch_edge::mqtt::Received;
 use pvewatch_protocol::{
     AlertMessage, AlertState, Checkpoint, CheckpointContent, Epoch, EventData, NodePresence,
@@ -27,9 +26,7 @@ fn online() -> NodePresence {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_event_of_a_number_that_is_stored_is_refused_and_reported_as_lost() {
     let dir = TempDir::new().unwrap();
-    let mut running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (mut running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     let [first, second] = [1, 2].map(|sequence| unit_event(stream, sequence, "active"));
     peer.publish(&first).await;
@@ -39,9 +36,7 @@ async fn another_event_of_a_number_that_is_stored_is_refused_and_reported_as_los
     for is_restarted in [false, true] {
         if is_restarted {
             running.stop().await;
-            running = app::start(config(dir.path())).await.unwrap();
-            peer = Peer::connect(&running).await;
-            peer.wait_ready().await;
+            (running, peer) = started(config(dir.path())).await;
         }
         for event in [&first, &second, &another, &another] {
             peer.publish(event).await;
@@ -65,9 +60,7 @@ async fn another_event_of_a_number_that_is_stored_is_refused_and_reported_as_los
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_connects_is_told_at_once_what_is_stored() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     peer.publish(&unit_event(stream, 1, "active")).await;
     peer.wait_ack(stream, 1).await;
@@ -92,9 +85,7 @@ async fn events_that_grow_old_in_the_outbox_are_told_of_although_the_node_is_hea
     let rule = rule.unwrap().replace("for = \"10m\"", "");
     let rule = rule.replace("inhibited_by = [\"HostDown\"]", "");
     std::fs::write(&config.rules.files[0], format!("[[rule]]{rule}")).unwrap();
-    let running = app::start(config).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config).await;
     let stream = stream();
     peer.publish(&unit_event(stream, 1, "active")).await;
     peer.wait_ack(stream, 1).await;
@@ -119,9 +110,7 @@ async fn events_that_grow_old_in_the_outbox_are_told_of_although_the_node_is_hea
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_collector_saw_begin_began_then() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     let EventData::UnitChanged(failed) = unit_event(stream, 1, "failed").data else {
         panic!("no change of a unit")

@@ -87,9 +87,7 @@ async fn killed_between_the_commit_and_the_telling_it_tells_after_the_start_and_
     running.stop().await;
 
     // The position is durable: a start tells nothing anew.
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     peer.publish(&unit_event(stream, 4, "active")).await;
     let next = peer.wait("the first notice after the start", notice).await;
     assert_eq!(next.status, AlertState::Resolved);
@@ -124,9 +122,7 @@ async fn a_channel_that_is_away_neither_blocks_nor_loses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_that_somebody_takes_back_although_it_fires_is_there_again() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     peer.publish(&unit_event(stream(), 1, "failed")).await;
     let told = peer.wait("the alert", alert).await;
     let topic = Topic::Alert { fingerprint: told.fingerprint }.at(&Site::default());

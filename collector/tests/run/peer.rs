@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pvewatch_collector::app::Running;
+use pvewatch_collector::app::{self, Running};
 use pvewatch_collector::config::Config;
 use pvewatch_edge::mqtt::{
     Broker, BrokerSettings, ConnectOptions, Connection, Incoming, Message, Received, Subscription,
@@ -84,6 +84,14 @@ pub fn unit_event(stream: StreamId, sequence: u64, active_state: &str) -> Event 
         data: EventData::UnitChanged(Box::new(UnitChanged { change, state })),
         extensions: serde_json::Map::new(),
     }
+}
+
+/// A collector with its embedded broker, and somebody on it; the collector is ready.
+pub async fn started(config: Config) -> (Running, Peer) {
+    let running = app::start(config).await.unwrap();
+    let mut peer = Peer::connect(&running).await;
+    peer.wait_ready().await;
+    (running, peer)
 }
 
 /// An agent, or anyone else on the broker.

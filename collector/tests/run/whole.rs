@@ -23,9 +23,7 @@ async fn stored(running: &Running) -> Vec<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_unit_is_stored_acked_told_and_still_known_after_a_restart() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     let failed = unit_event(stream, 1, "failed");
     peer.publish(&failed).await;
@@ -59,9 +57,7 @@ async fn a_failed_unit_is_stored_acked_told_and_still_known_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_is_asked_for_and_a_new_store_asks_for_everything() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     peer.publish(&unit_event(stream, 3, "failed")).await;
     peer.wait_ack(stream, 0).await;
@@ -77,9 +73,7 @@ async fn a_gap_is_asked_for_and_a_new_store_asks_for_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_messages_are_counted_and_kept_for_a_look() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     let event = unit_event(stream, 1, "active");
     let good = codec::encode_event(&event).unwrap();
@@ -203,9 +197,7 @@ async fn a_broker_that_comes_late_and_restarts_loses_no_alert() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_store_fails_nothing_is_acked_until_it_works_again() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     peer.publish(&unit_event(stream, 1, "active")).await;
     peer.wait_ack(stream, 1).await;
@@ -233,9 +225,7 @@ async fn when_the_store_fails_nothing_is_acked_until_it_works_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_heartbeat_is_answered_from_the_store() {
     let dir = TempDir::new().unwrap();
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     let stream = stream();
     let frozen = include_bytes!("../../../protocol/testdata/v1/sample-with-a-backlog.json");
     let mut sample: Sample = codec::decode(frozen).unwrap();
@@ -275,9 +265,7 @@ async fn a_restored_collector_is_given_again_what_came_after_its_backup() {
         .map(|(sequence, state)| unit_event(stream, sequence, state))
         .collect();
 
-    let running = app::start(config(dir.path())).await.unwrap();
-    let mut peer = Peer::connect(&running).await;
-    peer.wait_ready().await;
+    let (running, mut peer) = started(config(dir.path())).await;
     peer.publish(&events[0]).await;
     let first = peer.wait_ack(stream, 1).await;
     let firing = peer.wait("the alert", alert).await;

@@ -79,3 +79,8 @@ pub struct OutboxDropped {
     /// Why, in words for people: `outbox full`, ...
     pub reason: String,
 }
+
+impl OutboxDropped {
+    /// Its kind.
+    pub const KIND: &'static str = "outbox.dropped";
+}

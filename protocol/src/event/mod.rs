@@ -46,7 +46,7 @@ impl EventData {
             Self::UnitChanged(_) => "unit.changed",
             Self::UnitRemoved(_) => "unit.removed",
             Self::UnitLog(_) => "unit.log",
-            Self::OutboxDropped(_) => "outbox.dropped",
+            Self::OutboxDropped(_) => OutboxDropped::KIND,
             Self::Unknown { kind, .. } => kind,
         }
     }
@@ -80,7 +80,7 @@ impl EventData {
             "unit.changed" => Self::UnitChanged(Box::new(from_str(data)?)),
             "unit.removed" => Self::UnitRemoved(from_str(data)?),
             "unit.log" => Self::UnitLog(from_str(data)?),
-            "outbox.dropped" => Self::OutboxDropped(from_str(data)?),
+            OutboxDropped::KIND => Self::OutboxDropped(from_str(data)?),
             _ => Self::Unknown { kind: kind.to_owned(), data: from_str(data)? },
         })
     }

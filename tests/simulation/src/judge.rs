@@ -106,8 +106,7 @@ impl<'a> Fate<'a> {
 }
 
 /// Whether a loss may be: a bound was met, the disk took no writes for a time, it was damaged
-/// there, or this collector was set
-/// back to a copy from before what the agent still holds.
+/// there, or this collector was set back to a copy from before what the agent still holds.
 fn is_justified(collector: &Collector, node: &Node, place: (StreamId, u64)) -> bool {
     node.met_its_bound
         || node.disk_was_ill

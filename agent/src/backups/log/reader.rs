@@ -69,11 +69,6 @@ impl Reader {
         self.keep(bytes);
     }
 
-    /// What is known so far, without the line that is not complete.
-    pub fn guests(&self) -> &[GuestBackup] {
-        &self.guests
-    }
-
     /// The log ends here, maybe in the middle of a line.
     pub fn finish(mut self) -> BackupLog {
         if !self.partial.is_empty() {

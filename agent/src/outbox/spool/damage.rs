@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use super::losses::Why;
-use super::{Dropped, Finding, Spool};
+use super::{Dropped, Finding, Spool, Storage};
 
 /// Lines for the log that wait to be fetched. Overflow: the newest is not said.
 const FINDINGS_MAX: usize = 16;
@@ -36,15 +36,10 @@ impl Spool {
             return;
         };
         segment.is_damaged = true;
-        let kept = self.disk.opened().map(|storage| storage.set_aside(number));
-        let kept = match kept {
-            Some(Ok(name)) => format!("it is kept as {name}"),
-            Some(Err(error)) => format!("it cannot be set aside: {error}"),
-            None => String::new(),
-        };
+        let kept = self.disk.opened().map(|storage| set_aside(storage, number)).unwrap_or_default();
         self.find(format!(
             "segment {number} of {} is damaged: {events} of its events cannot be read back, which \
-             is declared; {kept}: check the disk",
+             is declared{kept}: check the disk",
             self.place().unwrap_or_default()
         ));
     }
@@ -105,5 +100,13 @@ impl Spool {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding::Damaged(text));
         }
+    }
+}
+
+/// Keeps a damaged segment for a person; returns what became of that, to end a sentence with.
+pub(super) fn set_aside(storage: &mut dyn Storage, number: u64) -> String {
+    match storage.set_aside(number) {
+        Ok(name) => format!("; it is kept as {name}"),
+        Err(error) => format!("; it cannot be set aside: {error}"),
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use pvewatch_protocol::{Sequence, StreamId};
 use uuid::Uuid;
 
-use super::damage::Doomed;
+use super::damage::{Doomed, set_aside};
 use super::losses::Why;
 use super::segment::{Contents, Extent, Header, Segment};
 use super::{Disk, Dropped, Limits, Owner, Spool, Storage};
@@ -307,11 +307,4 @@ fn survey(storage: &mut dyn Storage, is_last_try: bool) -> Result<Survey, Unread
         survey.note = note.or(survey.note);
     }
     Ok(survey)
-}
-
-fn set_aside(storage: &mut dyn Storage, number: u64) -> String {
-    match storage.set_aside(number) {
-        Ok(name) => format!("; it is kept as {name}"),
-        Err(error) => format!("; it cannot be set aside: {error}"),
-    }
 }

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use pvewatch_protocol::event::OutboxDropped;
 use pvewatch_protocol::{Event, NodeName, Position};
 
 use crate::store::Logged;
@@ -20,9 +21,6 @@ pub(super) const LOOKBACK_EVENTS: u32 = 1000;
 
 /// Nodes of which events are remembered for it; beyond it all are read anew.
 const LOOKBACK_NODES_MAX: usize = 256;
-
-/// The kind of a declaration of loss.
-const LOSS: &str = "outbox.dropped";
 
 /// When an event happened and was recorded, in microseconds as the store keeps it. None for a
 /// declaration of loss: it takes the place of the last event that it declares.
@@ -49,7 +47,7 @@ pub(super) struct Claim {
 
 impl Claim {
     pub(super) fn of(event: &Event) -> Self {
-        let is_loss = event.data.kind() == LOSS;
+        let is_loss = event.data.kind() == OutboxDropped::KIND;
         let identity = identity((event.time, event.recorded_time), is_loss);
         Self { node: event.node.clone(), position: event.position, identity }
     }
@@ -84,7 +82,8 @@ impl Lookback {
             self.nodes.clear();
         }
         let known = |logged: Logged| {
-            let stored = identity((logged.time, logged.recorded), logged.kind == LOSS);
+            let stored =
+                identity((logged.time, logged.recorded), logged.kind == OutboxDropped::KIND);
             (logged.position, Known { stored, refused: None })
         };
         self.nodes.insert(node.clone(), stored.into_iter().map(known).collect());
@@ -134,7 +133,7 @@ mod tests {
 
     fn claim(sequence: u64, second: i64, kind: &str) -> Claim {
         let Logged { position, time, recorded, .. } = logged(sequence, second, kind);
-        let identity = identity((time, recorded), kind == LOSS);
+        let identity = identity((time, recorded), kind == OutboxDropped::KIND);
         Claim { node: "pve1".parse().unwrap(), position, identity }
     }
 
@@ -144,13 +143,13 @@ mod tests {
         let node: NodeName = "pve1".parse().unwrap();
         assert!(!lookback.knows(&node));
         assert_eq!(lookback.judge(&claim(1, 1, "a")), Verdict::Stored, "nothing is known of it");
-        lookback.learn(&node, [logged(1, 1, "a"), logged(2, 2, LOSS)]);
+        lookback.learn(&node, [logged(1, 1, "a"), logged(2, 2, OutboxDropped::KIND)]);
         for (came, expected) in [
             (claim(1, 1, "a"), Verdict::Stored),
             (claim(1, 9, "a"), Verdict::Another),
             (claim(1, 9, "a"), Verdict::AnotherAgain),
             (claim(1, 10, "a"), Verdict::Another),
-            (claim(1, 9, LOSS), Verdict::Stored),
+            (claim(1, 9, OutboxDropped::KIND), Verdict::Stored),
             (claim(2, 9, "a"), Verdict::Stored),
             (claim(3, 9, "a"), Verdict::Stored),
         ] {
