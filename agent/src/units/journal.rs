@@ -3,9 +3,10 @@
 //! Keeps the newest lines within the bounds, blanks secrets, and says whether systemd's own
 //! last word on the run is already there: the journal lags behind the bus. Of a process that was
 //! gone before the journal could look at it, a line names the unit but not the run (one in ten of
-//! short-lived units on a busy machine): it belongs to the run that was last heard of before it.
+//! short-lived units on a busy machine), and systemd says that a run begins after it began: such
+//! a line belongs to the run that it falls into, or to the nearest one between two.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{LogLine, UnitLog};
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,6 +24,9 @@ const LAST_WORDS: [&str; 3] = [
 
 /// The fields that are wanted of each entry.
 pub const FIELDS: &str = "MESSAGE,PRIORITY,MESSAGE_ID,INVOCATION_ID,_SYSTEMD_INVOCATION_ID";
+
+/// How long before systemd says that a run begins its processes may have written already.
+const HEAD_START_MAX: SignedDuration = SignedDuration::from_secs(1);
 
 /// How much of a run's journal is kept.
 #[derive(Debug, Clone, Copy)]
@@ -85,40 +89,66 @@ struct Entry {
     writer: Value,
 }
 
+impl Entry {
+    fn run(&self) -> Option<&str> {
+        self.subject.as_str().or(self.writer.as_str())
+    }
+
+    fn is_last_word(&self) -> bool {
+        self.message_id.as_str().is_some_and(|id| LAST_WORDS.contains(&id))
+    }
+
+    fn at(&self) -> Option<Timestamp> {
+        Timestamp::from_microsecond(number(&self.realtime)?).ok()
+    }
+}
+
 /// Reads journalctl's output. What is no entry is left out: the output may be cut anywhere.
 pub fn parse(output: &[u8], run: InvocationId, bounds: LogBounds, redactor: &Redactor) -> RunLog {
     let run = run.to_string();
+    let entries: Vec<Entry> = output
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
     let mut lines = Vec::new();
     let mut is_complete = false;
     let mut redacted = 0;
-    let mut is_of_run = false;
-    let mut entries = 0;
     let mut begins_in_run = false;
-    for line in output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let Ok(entry) = serde_json::from_slice::<Entry>(line) else { continue };
-        if let Some(named) = entry.subject.as_str().or(entry.writer.as_str()) {
-            is_of_run = named == run;
-        }
-        begins_in_run |= is_of_run && entries == 0;
-        entries += 1;
-        if !is_of_run {
+    for (index, entry) in entries.iter().enumerate() {
+        if run_of(&entries, index) != Some(&run) {
             continue;
         }
-        let id = entry.message_id.as_str();
-        is_complete |= id.is_some_and(|id| LAST_WORDS.contains(&id));
-        let Some(at) = number(&entry.realtime)
-            .and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok())
-        else {
-            continue;
-        };
+        begins_in_run |= index == 0;
+        is_complete |= entry.is_last_word();
+        let Some(at) = entry.at() else { continue };
         let (message, count) = redactor.redact(&text(&entry.message));
         redacted += count;
         let priority = number(&entry.priority).and_then(|number| u8::try_from(number).ok());
         lines.push(LogLine { at, priority: priority.filter(|p| *p <= 7).unwrap_or(6), message });
     }
     let kept = newest_within(&mut lines, bounds);
-    let is_cut = begins_in_run && entries >= bounds.entries_max();
+    let is_cut = begins_in_run && entries.len() >= bounds.entries_max();
     RunLog { lines: kept, truncated: !lines.is_empty() || is_cut, redacted, is_complete }
+}
+
+/// The run that an entry belongs to: the one it names, else the one that is under way there, else
+/// the nearest.
+fn run_of(entries: &[Entry], index: usize) -> Option<&str> {
+    let (before, rest) = entries.split_at_checked(index)?;
+    let (entry, after) = rest.split_first()?;
+    if let Some(named) = entry.run() {
+        return Some(named);
+    }
+    let away = |other: &Entry| Some(entry.at()?.duration_since(other.at()?).abs());
+    let last = before.iter().rev().find(|entry| entry.run().is_some());
+    let next = after
+        .iter()
+        .find(|entry| entry.run().is_some())
+        .filter(|next| away(next).is_some_and(|time| time <= HEAD_START_MAX));
+    let (Some(last), Some(next)) = (last, next) else { return last.or(next)?.run() };
+    let of_last = |entry: &&Entry| entry.run() == last.run();
+    let is_over = before.iter().filter(of_last).any(Entry::is_last_word);
+    if is_over && away(next) < away(last) { next.run() } else { last.run() }
 }
 
 /// Takes the newest lines that fit; a single line that does not is cut.
@@ -200,6 +230,8 @@ mod tests {
     use super::*;
 
     const BOUNDS: LogBounds = LogBounds { lines_max: 3, bytes_max: 40 };
+
+    const LAST_WORD: &str = r#""failed","MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c""#;
 
     fn run() -> InvocationId {
         InvocationId::from_bytes(&[7; 16]).unwrap()
@@ -287,9 +319,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_names_no_run_belongs_to_the_run_before_it() {
+    fn a_line_that_names_no_run_belongs_to_the_run_it_falls_into() {
         let started = |second, run| of_run(second, "\"begins\"", "INVOCATION_ID", run);
-        let cases: [(&str, Vec<String>, &[&str]); 4] = [
+        let over = |second, run| of_run(second, LAST_WORD, "INVOCATION_ID", run);
+        let cases: [(&str, Vec<String>, &[&str]); 7] = [
             ("of this run", vec![started(1, 7), orphan(2, "\"a\"")], &["begins", "a"]),
             (
                 "of the run before",
@@ -301,7 +334,18 @@ mod tests {
                 vec![started(1, 7), orphan(2, "\"a\""), started(3, 8), orphan(4, "\"b\"")],
                 &["begins", "a"],
             ),
-            ("of nobody knows which", vec![orphan(1, "\"a\""), entry(2, "\"b\"")], &["b"]),
+            ("before systemd says so", vec![orphan(1, "\"a\""), started(2, 7)], &["a", "begins"]),
+            (
+                "of the run after one that is over",
+                vec![started(1, 6), over(2, 6), orphan(9, "\"a\""), started(9, 7)],
+                &["a", "begins"],
+            ),
+            (
+                "of the run that is just over",
+                vec![started(1, 7), over(2, 7), orphan(3, "\"a\""), started(9, 6)],
+                &["begins", "failed", "a"],
+            ),
+            ("of nobody knows which", vec![orphan(1, "\"a\""), entry(3, "\"b\"")], &["b"]),
         ];
         for (name, lines, expected) in cases {
             assert_eq!(messages(&read(&lines)), expected, "{name}");
@@ -318,12 +362,7 @@ mod tests {
 
     #[test]
     fn what_systemd_says_of_another_run_completes_nothing() {
-        let last = of_run(
-            1,
-            r#""failed","MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c""#,
-            "INVOCATION_ID",
-            6,
-        );
+        let last = of_run(1, LAST_WORD, "INVOCATION_ID", 6);
         let log = read(&[last, entry(2, "\"a\"")]);
         assert_eq!((messages(&log), log.is_complete), (vec!["a"], false));
     }
