@@ -46,8 +46,9 @@ struct Collector {
     whereabouts: Whereabouts,
     /// Whether an ack of its was heard on this connection.
     is_heard: bool,
-    /// An event that is sent again by itself, to learn whether it is there, or still has it.
-    probe: Option<(StreamId, Sequence)>,
+    /// Events that are sent again by themselves, to learn whether it is there, or still has them:
+    /// one of a stream at most.
+    probes: BTreeMap<StreamId, Sequence>,
     resend: Option<Resend>,
 }
 
@@ -234,7 +235,7 @@ impl Collectors {
         for collector in self.by_name.values_mut() {
             collector.whereabouts = Whereabouts::Unknown;
             collector.is_heard = false;
-            collector.probe = None;
+            collector.probes.clear();
             collector.wait_for_ack(now, lanes, RESEND_DELAY_MIN);
         }
     }
@@ -258,20 +259,30 @@ impl Collectors {
         collector.is_some_and(|collector| collector.whereabouts == Whereabouts::There)
     }
 
-    /// An event is to be sent again by itself because of this collector, or none is any more.
-    pub(super) fn set_probe(&mut self, name: &CollectorName, probe: Option<(StreamId, Sequence)>) {
+    /// These events are to be sent again by themselves because of this collector, and no others.
+    pub(super) fn set_probes(
+        &mut self,
+        name: &CollectorName,
+        probes: impl IntoIterator<Item = (StreamId, Sequence)>,
+    ) {
         if let Some(collector) = self.by_name.get_mut(name) {
-            collector.probe = probe;
+            collector.probes = probes.into_iter().collect();
         }
     }
 
-    /// The next event that is to be sent by itself; one copy serves all that are to have it.
-    pub(super) fn take_probe(&mut self) -> Option<(StreamId, Sequence)> {
-        let probe = self.by_name.values().find_map(|collector| collector.probe)?;
+    /// The next event that is to be sent by itself.
+    pub(super) fn next_probe(&self) -> Option<(StreamId, Sequence)> {
+        let first = |collector: &Collector| collector.probes.first_key_value().map(|(stream, sequence)| (*stream, *sequence));
+        self.by_name.values().find_map(first)
+    }
+
+    /// It was sent; one copy serves all that are to have it.
+    pub(super) fn on_probed(&mut self, (stream, sequence): (StreamId, Sequence)) {
         for collector in self.by_name.values_mut() {
-            collector.probe = collector.probe.filter(|other| *other != probe);
+            if collector.probes.get(&stream) == Some(&sequence) {
+                collector.probes.remove(&stream);
+            }
         }
-        Some(probe)
     }
 
     /// Their names; as many as the configuration has.

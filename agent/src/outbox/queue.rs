@@ -226,7 +226,7 @@ impl Outbox {
             if is_there {
                 self.resend_to(now, &name);
             } else {
-                self.collectors.set_probe(&name, self.first_lacked_by(&name));
+                self.collectors.set_probes(&name, self.first_lacked_by(&name));
             }
         }
         self.lanes.iter().zip(before).any(|(lane, before)| lane.cursor < before)
@@ -300,10 +300,11 @@ impl Outbox {
         }
     }
 
-    /// Sends the last event again that a collector is known to have: it may have it no more.
+    /// Sends the last event of each stream again that a collector is known to have: it may have it
+    /// no more.
     fn probe_what_is_stored_by(&mut self, name: &CollectorName) {
-        let probe = self.last_stored(|stream| self.collectors.stored_by(name, stream));
-        self.collectors.set_probe(name, probe);
+        let probes = self.last_stored_by(name);
+        self.collectors.set_probes(name, probes);
     }
 
     /// A collector is found to be there: what it lacks and was not sent on this connection is sent.

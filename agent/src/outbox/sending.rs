@@ -66,24 +66,28 @@ impl Outbox {
         self.lanes.iter().find_map(lacked)
     }
 
-    /// The last event of which an ack spoke, if nothing that is due would tell whether it is still
-    /// stored: a collector can have been set back to a copy meanwhile. Of the present stream
-    /// samples tell, and of one that is not stored to its end the next event.
-    pub(super) fn last_stored(
-        &self,
-        stored: impl Fn(StreamId) -> Sequence,
-    ) -> Option<(StreamId, Sequence)> {
-        let newest = self.lanes.iter().rev().find(|lane| stored(lane.stream) > Sequence(0))?;
-        let is_complete = stored(newest.stream) >= newest.last;
-        let is_older = newest.stream != self.spool.stream();
-        (is_complete && is_older).then_some((newest.stream, newest.last))
+    /// The last event of each stream that a collector has to its end, as far as nothing that is
+    /// due would tell whether it still has it: it can have been set back to a copy meanwhile, which
+    /// can have one stream whole and not another. Of the present stream samples tell, and of one
+    /// that it lacks a part of the next event.
+    pub(super) fn last_stored_by(&self, name: &CollectorName) -> Vec<(StreamId, Sequence)> {
+        let current = self.spool.stream();
+        let older = self.lanes.iter().filter(|lane| lane.stream != current);
+        let is_whole = |lane: &&Lane| {
+            lane.last > Sequence(0) && self.collectors.stored_by(name, lane.stream) >= lane.last
+        };
+        older.filter(is_whole).map(|lane| (lane.stream, lane.last)).collect()
     }
 
-    /// The event that is sent again by itself.
+    /// The event that is sent again by itself; none if the disk does not give it now.
     fn take_probe(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
-        let (stream, first) = self.collectors.take_probe()?;
-        let index = self.lanes.iter().position(|lane| lane.stream == stream)?;
+        let (stream, first) = self.collectors.next_probe()?;
+        let Some(index) = self.lanes.iter().position(|lane| lane.stream == stream) else {
+            self.collectors.on_probed((stream, first));
+            return None;
+        };
         let event = self.event_at(now, today, index, first)?;
+        self.collectors.on_probed((stream, first));
         Some(self.hand_out(stream, first, event, true))
     }
 

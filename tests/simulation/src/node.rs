@@ -262,11 +262,6 @@ impl Node {
     /// A byte of the disk goes bad, and with it what is in the same segment. Returns whether
     /// there was one.
     pub fn rot(&mut self, rng: &mut Rng) -> bool {
-        // Not on a disk that failed before as well: both together can lose an event without a word,
-        // which is not mended yet.
-        if self.disk_was_ill {
-            return false;
-        }
         // What was committed before is known; the damage is only seen at the next start.
         self.note_committed();
         let damaged = &mut self.damaged;

@@ -205,11 +205,33 @@ fn each_of_two_collectors_has_a_probe_of_its_own() {
     story.outbox.begin_stream(story.now, Timestamp::UNIX_EPOCH, StreamId(Uuid::from_u128(2)));
     let probes = [(old, Sequence(1)), (old, Sequence(2))];
     for (name, probe) in names.iter().zip(probes) {
-        story.outbox.collectors.set_probe(name, Some(probe));
+        story.outbox.collectors.set_probes(name, [probe]);
     }
-    assert_eq!(story.outbox.collectors.take_probe(), Some(probes[0]));
-    assert_eq!(story.outbox.collectors.take_probe(), Some(probes[1]));
-    assert_eq!(story.outbox.collectors.take_probe(), None);
+    for probe in probes {
+        assert_eq!(story.outbox.collectors.next_probe(), Some(probe));
+        story.outbox.collectors.on_probed(probe);
+    }
+    assert_eq!(story.outbox.collectors.next_probe(), None);
+}
+
+#[test]
+fn a_collector_that_was_set_back_in_one_of_several_streams_is_found_out() {
+    let mut story = Story::new(100);
+    story.append(3);
+    story.sends();
+    story.ack(3);
+    let first = story.outbox.position().stream;
+    for stream in 2..=3 {
+        let stream = StreamId(Uuid::from_u128(stream));
+        story.outbox.begin_stream(story.now, Timestamp::UNIX_EPOCH, stream);
+        story.append(2);
+    }
+    story.connect();
+    assert_eq!(story.sends(), [3, 2, 1, 2, 3, 4], "the end of each older one, and the present one");
+    let ack = Ack { collector_epoch: story.epoch, stream: first, through: Sequence(1) };
+    let name = CollectorName::default();
+    let outcome = story.outbox.on_ack(story.now, Timestamp::UNIX_EPOCH, &name, ack, false);
+    assert_eq!(outcome, AckOutcome::FellBack);
 }
 
 #[test]
