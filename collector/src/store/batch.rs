@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use pvewatch_protocol::{Fingerprint, NodeName, Position, StreamId};
+use pvewatch_protocol::{NodeName, Position, StreamId};
 use rusqlite::{Connection, Transaction, params};
 
 use super::rows::{self, StreamRow};
+use crate::alerts::Transition;
 
 /// How much of a rejected message is kept for a look, in bytes.
 pub const REJECT_PAYLOAD_BYTES_MAX: usize = 512;
@@ -47,17 +48,6 @@ pub struct NewRecord {
     pub body: Option<String>,
 }
 
-/// A transition of an alert.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTransition {
-    /// When it happened.
-    pub at: Timestamp,
-    /// The alert.
-    pub fingerprint: Fingerprint,
-    /// The transition as JSON.
-    pub body: String,
-}
-
 /// A sample for the plots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSample {
@@ -96,7 +86,7 @@ pub struct Batch {
     /// Pieces of the core's state that changed.
     pub records: Vec<NewRecord>,
     /// Transitions of alerts, in order.
-    pub transitions: Vec<NewTransition>,
+    pub transitions: Vec<Transition>,
     /// Outputs that came further, and to which transition.
     pub outputs: Vec<(String, i64)>,
     /// Samples to keep.
@@ -197,11 +187,10 @@ impl Batch {
             "INSERT INTO transitions (at, fingerprint, body) VALUES (?1, ?2, ?3)",
         )?;
         for transition in &self.transitions {
-            insert.execute(params![
-                transition.at.as_microsecond(),
-                transition.fingerprint.to_string(),
-                transition.body,
-            ])?;
+            let body = serde_json::to_string(transition)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let at = transition.at.as_microsecond();
+            insert.execute(params![at, transition.fingerprint.to_string(), body])?;
         }
         let mut position = tx.prepare_cached(
             "INSERT INTO outputs (name, through) VALUES (?1, ?2) \

@@ -27,7 +27,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use backup::{BackupError, backup, restore};
 pub use batch::{
-    Batch, NewEvent, NewRecord, NewReject, NewSample, NewTransition, REJECT_PAYLOAD_BYTES_MAX,
+    Batch, NewEvent, NewRecord, NewReject, NewSample, REJECT_PAYLOAD_BYTES_MAX,
 };
 pub use error::StoreError;
 pub use prune::{PRUNE_STEP_ROWS, Pruned, Retention, Size, TRANSITIONS_MAX};

@@ -7,7 +7,7 @@ use pvewatch_collector::app;
 use pvewatch_collector::core::{Core, Input};
 use pvewatch_collector::fleet::Version;
 use pvewatch_collector::rules::{RuleSet, Source};
-use pvewatch_collector::store::{Batch, NewEvent, NewRecord, NewTransition, Store, StreamRow};
+use pvewatch_collector::store::{Batch, NewEvent, NewRecord, Store, StreamRow};
 use pvewatch_edge::mqtt::Message;
 use pvewatch_protocol::{AlertState, Event, Sequence, Site, StreamId, Topic, codec};
 use tempfile::TempDir;
@@ -37,13 +37,7 @@ fn store_and_tell_nobody(dir: &Path, stream: StreamId, events: &[Event]) -> usiz
         });
         let version = Version { stream_ordinal: 1, sequence: sequence.0 };
         let input = Input::Event { event: event.clone(), version, received_at };
-        batch.transitions.extend(core.handle(received_at, input).into_iter().map(|transition| {
-            NewTransition {
-                at: transition.at,
-                fingerprint: transition.fingerprint,
-                body: serde_json::to_string(&transition).unwrap(),
-            }
-        }));
+        batch.transitions.extend(core.handle(received_at, input));
     }
     let through = Sequence(events.len() as u64);
     batch.streams.push(StreamRow { node: node(), stream, ordinal: 1, through, known: through });

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use pvewatch_collector::store::{
-    Batch, EventFilter, NewRecord, NewReject, NewSample, NewTransition, Store, StoreError,
+    Batch, EventFilter, NewRecord, NewReject, NewSample, Store, StoreError,
     StreamRow,
 };
-use pvewatch_protocol::{Fingerprint, Sequence};
+use pvewatch_protocol::Sequence;
 use tempfile::TempDir;
 
-use crate::{at, count, event, events, node, stream};
+use crate::{at, count, event, events, node, stream, transition};
 
 #[test]
 fn a_batch_is_there_after_a_crash_and_the_epoch_stays() {
@@ -29,11 +29,7 @@ fn a_batch_is_there_after_a_crash_and_the_epoch_stays() {
             NewRecord { kind: "node".into(), key: "pve1".into(), body: Some("{}".into()) },
             NewRecord { kind: "unit".into(), key: "a".into(), body: Some("1".into()) },
         ],
-        transitions: vec![NewTransition {
-            at: at(1),
-            fingerprint: Fingerprint::of([]),
-            body: "{}".into(),
-        }],
+        transitions: vec![transition(1)],
         outputs: vec![("mqtt-alerts".into(), 1)],
         samples: vec![NewSample { node: node("pve1"), received: at(1), body: "{}".into() }],
         ..events(2)

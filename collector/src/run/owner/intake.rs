@@ -14,7 +14,7 @@ use crate::ingest::{
     StreamNews,
 };
 use crate::run::told::Arrived;
-use crate::store::{Batch, Logged, NewEvent, NewReject, NewSample, NewTransition};
+use crate::store::{Batch, Logged, NewEvent, NewReject, NewSample};
 
 /// One sample of a node is kept for each of these, and answered once it is stored: so often is
 /// the whole way of a node tried.
@@ -261,16 +261,7 @@ impl<S: Shelf> Desk<S> {
     }
 
     pub(super) fn tell_core(&mut self, now: Timestamp, input: Input, batch: &mut Batch) {
-        for transition in self.parts.core.handle(now, input) {
-            match serde_json::to_string(&transition) {
-                Ok(body) => batch.transitions.push(NewTransition {
-                    at: transition.at,
-                    fingerprint: transition.fingerprint,
-                    body,
-                }),
-                Err(error) => log::error!("a transition cannot be stored: {error}"),
-            }
-        }
+        batch.transitions.extend(self.parts.core.handle(now, input));
     }
 
     fn should_keep_sample(&mut self, node: &NodeName, received_at: Timestamp) -> bool {
