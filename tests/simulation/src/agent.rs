@@ -21,6 +21,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 impl Node {
     /// Connects, if the broker takes it.
     pub fn connect(&mut self, now: Now, broker: &mut Broker) -> bool {
+        if self.agent.as_ref().is_none_or(|agent| agent.connection.is_some()) {
+            return false;
+        }
         // Later ones are greater, as with a UUIDv7, also within a millisecond.
         self.connects += 1;
         let epoch = Epoch(Uuid::from_u128(
@@ -34,13 +37,10 @@ impl Node {
         let topics = |leaf: &str| format!("pvewatch/v1/{}/{leaf}", self.site);
         let filters =
             vec![topics(&format!("node/{}/ack/+", self.name)), topics("collector/+/presence")];
-        let Some(agent) = &mut self.agent else { return false };
-        if agent.connection.is_some() {
-            return false;
-        }
         let Some(connection) = broker.connect(Client::Node(self.index), will, filters) else {
             return false;
         };
+        let Some(agent) = &mut self.agent else { return false };
         agent.connection = Some((connection, epoch));
         agent.seen.clear();
         agent.outbox.on_connected(now.instant);

@@ -38,7 +38,7 @@ scope = "unit"
 when = 'active_state == "failed" && name < "unit-3"'
 for = "30s"
 severity = "critical"
-summary = "{{ name }} is failed for long"
+summary = "a unit is failed for long"
 "#;
 
 /// Rules for all collectors, parsed once.
@@ -214,13 +214,13 @@ impl Collector {
 
     /// Connects, if the broker takes it.
     pub fn connect(&mut self, now: Now, broker: &mut Broker) -> bool {
+        if self.process.as_ref().is_none_or(|process| process.connection.is_some()) {
+            return false;
+        }
         let wall = self.clocks(now).wall;
         let will = self.presence(PresenceState::Offline, false, wall);
         let birth = self.presence(PresenceState::Online, false, wall);
         let Some(process) = &mut self.process else { return false };
-        if process.connection.is_some() {
-            return false;
-        }
         let filters = ["event/+", "sample", "checkpoint/+/+", "presence"]
             .map(|leaf| format!("pvewatch/v1/{}/node/+/{leaf}", self.site));
         let client = Client::Collector(self.index);
