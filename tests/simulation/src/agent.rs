@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jiff::Timestamp;
-use pvewatch_agent::outbox::{AckOutcome, Answer};
+use pvewatch_agent::outbox::AckOutcome;
 use pvewatch_protocol::{
     Ack, AckMessage, Checkpoint, CheckpointContent, CollectorName, CollectorPresence, Epoch,
     NodePresence, PresenceState, StopReason, Topic, codec,
@@ -167,10 +167,11 @@ impl Node {
     pub fn deliver(&mut self, now: Now, delivery: Delivery) {
         let Some(agent) = &mut self.agent else { return };
         match delivery {
-            Delivery::PubAck { is_event: true } => {
-                agent.outbox.on_puback(now.instant, Answer::Taken);
+            Delivery::PubAck { is_event: true, reason } => {
+                self.was_refused |= reason.refusal().is_some();
+                agent.outbox.on_puback(now.instant, reason.into());
             }
-            Delivery::PubAck { is_event: false } => {}
+            Delivery::PubAck { is_event: false, .. } => {}
             Delivery::RetainedRead => agent.outbox.on_told(now.instant),
             Delivery::Message(message) => match Topic::parse(&message.topic) {
                 Ok((_, Topic::Ack { collector, .. })) => {

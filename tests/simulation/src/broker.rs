@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
+use pvewatch_edge::mqtt::{PublishReason, PublishRefusal};
 
 /// A client: who it is, not which connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,18 +37,33 @@ pub enum Delivery {
     PubAck {
         /// Whether it was an event.
         is_event: bool,
+        /// Whether it took it, and if not, why.
+        reason: PublishReason,
     },
     /// Everything retained that it subscribes to was sent.
     RetainedRead,
 }
+
+/// Every reason for which a broker can refuse what is published.
+pub const REFUSALS: [PublishReason; 7] = [
+    PublishReason::NotAuthorized,
+    PublishReason::QuotaExceeded,
+    PublishReason::Refused(PublishRefusal::Unspecified),
+    PublishReason::Refused(PublishRefusal::ImplementationSpecific),
+    PublishReason::Refused(PublishRefusal::TopicNameInvalid),
+    PublishReason::Refused(PublishRefusal::PacketIdentifierInUse),
+    PublishReason::Refused(PublishRefusal::PayloadFormatInvalid),
+];
 
 /// What is wrong with the broker now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
     /// It acknowledges and routes nothing.
     pub routes_nothing: bool,
-    /// It refuses what is published.
-    pub refuses: bool,
+    /// Of a hundred messages that are published, so many are refused.
+    pub refuses_percent: u8,
+    /// With this reason.
+    pub refusal: Option<PublishReason>,
     /// Of a hundred deliveries, so many are dropped.
     pub drops_percent: u8,
     /// Of a hundred deliveries, so many come twice.
@@ -92,7 +108,7 @@ impl Broker {
         match self.faults {
             _ if !self.is_up => "down",
             Faults { routes_nothing: true, .. } => "mute",
-            Faults { refuses: true, .. } => "refusing",
+            Faults { refuses_percent: 1.., .. } => "refusing",
             Faults { drops_percent: 1.., .. } => "dropping",
             Faults { repeats_percent: 1.., .. } => "repeating",
             Faults { .. } => "well",
@@ -205,8 +221,11 @@ impl Broker {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(message) = connection.up.pop_front() else { return };
         let is_event = message.topic.contains("/event/");
-        connection.down.push_back(Delivery::PubAck { is_event });
-        if !self.faults.refuses && !self.faults.routes_nothing {
+        let Faults { refuses_percent, refusal, routes_nothing, .. } = self.faults;
+        let refusal = refusal.filter(|_| rng.u8(0..100) < refuses_percent);
+        let reason = refusal.unwrap_or(PublishReason::Success);
+        connection.down.push_back(Delivery::PubAck { is_event, reason });
+        if refusal.is_none() && !routes_nothing {
             self.route(message, rng);
         }
     }

@@ -20,6 +20,10 @@ pub struct Faults {
     pub syncs_fail: bool,
     /// There is no room for more; a write leaves a part of its bytes.
     pub full: bool,
+    /// Nothing can be read, nor listed.
+    pub reads_fail: bool,
+    /// Nothing can be deleted.
+    pub removes_fail: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -57,6 +61,10 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn readable(&self) -> io::Result<()> {
+        if self.state().faults.reads_fail { Err(broken()) } else { Ok(()) }
+    }
+
     /// Sets what is wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
@@ -89,18 +97,28 @@ impl Disk {
         }
     }
 
-    /// One byte of what is durable goes bad, with at least one whole record behind it: damage at
-    /// the very end cannot be told from a write that was cut off. Returns whether there was one;
-    /// `lost` is called with the id of every event that may be lost by it.
-    pub fn rot(&self, rng: &mut Rng, mut lost: impl FnMut(&str)) -> bool {
+    /// One byte of what is durable goes bad: anywhere, or with at least one whole event behind it.
+    /// Returns whether there was one; `lost` is called with the id of every event that may be lost
+    /// by it.
+    pub fn rot(&self, anywhere: bool, rng: &mut Rng, mut lost: impl FnMut(&str)) -> bool {
         let mut state = self.state();
-        let Some(segment) = state.segments.values_mut().find(|segment| segment.durable > 0) else {
+        let mut segments: Vec<&mut Segment> =
+            state.segments.values_mut().filter(|segment| segment.promised > 0).collect();
+        if segments.is_empty() {
             return false;
+        }
+        let segment = segments.swap_remove(rng.usize(..segments.len()));
+        let end = if anywhere {
+            segment.promised
+        } else {
+            let last_event = whole_events(&segment.bytes[..segment.promised]).last().unwrap_or(0);
+            // The mark is in the event's envelope; the record's own head is before it.
+            last_event.saturating_sub(200)
         };
-        let last_event = whole_events(&segment.bytes[..segment.promised]).last().unwrap_or(0);
-        // The mark is in the event's envelope; the record's own head is before it.
-        let Some(end) = last_event.checked_sub(200).filter(|end| *end > 0) else { return false };
-        let at = rng.usize(0..end);
+        if end == 0 {
+            return false;
+        }
+        let at = rng.usize(..end);
         for mark in whole_events(&segment.bytes) {
             lost(id_at(&segment.bytes, mark));
         }
@@ -171,10 +189,12 @@ fn unknown() -> io::Error {
 
 impl Storage for Disk {
     fn segments(&mut self) -> io::Result<Vec<u64>> {
+        self.readable()?;
         Ok(self.state().segments.keys().copied().collect())
     }
 
     fn read(&mut self, segment: u64) -> io::Result<Vec<u8>> {
+        self.readable()?;
         self.state().segments.get(&segment).map(|it| it.bytes.clone()).ok_or_else(unknown)
     }
 
@@ -227,6 +247,9 @@ impl Storage for Disk {
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         let mut state = self.state();
+        if state.faults.removes_fail {
+            return Err(broken());
+        }
         let file = state.segments.remove(&segment).ok_or_else(unknown)?;
         state.ghosts.insert(segment, file);
         Ok(())
@@ -246,6 +269,7 @@ impl Storage for Disk {
     }
 
     fn mark(&mut self) -> io::Result<Vec<u8>> {
+        self.readable()?;
         Ok(self.state().mark.clone())
     }
 

@@ -27,6 +27,10 @@ pub enum Fault {
     SyncsFail,
     /// A disk is full.
     DiskFull,
+    /// A disk gives nothing back, nor says what there is.
+    ReadsFail,
+    /// A disk deletes nothing.
+    RemovesFail,
     /// A byte that was durable goes bad.
     ByteDamaged,
     /// An agent loses its connection.
@@ -49,6 +53,8 @@ pub enum Fault {
     RoutesNothing,
     /// The broker refuses what is published.
     Refuses,
+    /// The broker refuses some of what is published.
+    RefusesSome,
     /// The broker drops some of what it routes.
     Drops,
     /// The broker sends some of what it routes twice.
@@ -63,13 +69,15 @@ pub enum Fault {
 
 impl Fault {
     /// Everything.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::AgentKilled,
         Self::PowerLost,
         Self::RolledBack,
         Self::WritesFail,
         Self::SyncsFail,
         Self::DiskFull,
+        Self::ReadsFail,
+        Self::RemovesFail,
         Self::ByteDamaged,
         Self::AgentCutOff,
         Self::KilledBeforeCommit,
@@ -81,6 +89,7 @@ impl Fault {
         Self::BrokerForgot,
         Self::RoutesNothing,
         Self::Refuses,
+        Self::RefusesSome,
         Self::Drops,
         Self::Repeats,
         Self::ChannelDead,
@@ -105,6 +114,8 @@ impl Fault {
             Self::WritesFail => "writes fail",
             Self::SyncsFail => "syncs fail",
             Self::DiskFull => "disk full",
+            Self::ReadsFail => "reads fail",
+            Self::RemovesFail => "removes fail",
             Self::ByteDamaged => "byte damaged",
             Self::AgentCutOff => "agent cut off",
             Self::KilledBeforeCommit => "collector killed before commit",
@@ -116,6 +127,7 @@ impl Fault {
             Self::BrokerForgot => "broker forgot what was retained",
             Self::RoutesNothing => "broker routes nothing",
             Self::Refuses => "broker refuses",
+            Self::RefusesSome => "broker refuses some",
             Self::Drops => "broker drops",
             Self::Repeats => "broker repeats",
             Self::ChannelDead => "channel dead",
@@ -134,6 +146,9 @@ impl Fault {
                 | Self::WritesFail
                 | Self::SyncsFail
                 | Self::DiskFull
+                | Self::ReadsFail
+                | Self::RemovesFail
+                | Self::RefusesSome
                 | Self::ByteDamaged
                 | Self::CollectorRestored
                 | Self::AgentClockSet
@@ -187,12 +202,18 @@ impl World {
         match fault {
             Fault::AgentKilled | Fault::PowerLost => self.agent_dies(fault, node),
             Fault::RolledBack => self.roll_back(node),
-            Fault::WritesFail | Fault::SyncsFail | Fault::DiskFull => {
+            Fault::WritesFail
+            | Fault::SyncsFail
+            | Fault::DiskFull
+            | Fault::ReadsFail
+            | Fault::RemovesFail => {
                 let disk = &self.nodes[node].disk;
                 let mut faults = disk::Faults::default();
                 match fault {
                     Fault::WritesFail => faults.writes_fail = true,
                     Fault::SyncsFail => faults.syncs_fail = true,
+                    Fault::ReadsFail => faults.reads_fail = true,
+                    Fault::RemovesFail => faults.removes_fail = true,
                     _ => faults.full = true,
                 }
                 disk.set_faults(faults);
@@ -227,14 +248,20 @@ impl World {
                 self.broker.forget_retained();
                 true
             }
-            Fault::RoutesNothing | Fault::Refuses | Fault::Drops | Fault::Repeats => {
+            Fault::RoutesNothing
+            | Fault::Refuses
+            | Fault::RefusesSome
+            | Fault::Drops
+            | Fault::Repeats => {
                 let mut faults = broker::Faults::default();
                 match fault {
                     Fault::RoutesNothing => faults.routes_nothing = true,
-                    Fault::Refuses => faults.refuses = true,
+                    Fault::Refuses => faults.refuses_percent = 100,
+                    Fault::RefusesSome => faults.refuses_percent = 30,
                     Fault::Drops => faults.drops_percent = 30,
                     _ => faults.repeats_percent = 30,
                 }
+                faults.refusal = self.rng.choice(broker::REFUSALS);
                 self.broker.faults = faults;
                 true
             }

@@ -46,7 +46,7 @@ pub fn judge(world: &mut World) -> Vec<String> {
                     Fate::Applied => {}
                     Fate::Declared(reason) => {
                         world.tally.declared += 1;
-                        if !is_justified(collector, node, (*stream, *sequence)) {
+                        if !is_justified(collector, node, (*stream, *sequence), reason) {
                             wrong.push(format!(
                                 "{name}: pve{index} {stream} {sequence} was declared lost without \
                                  need: {reason}"
@@ -105,9 +105,13 @@ impl<'a> Fate<'a> {
     }
 }
 
-/// Whether a loss may be: a bound was met, the disk took no writes for a time, it was damaged
-/// there, or this collector was set back to a copy from before what the agent still holds.
-fn is_justified(collector: &Collector, node: &Node, place: (StreamId, u64)) -> bool {
+/// Whether a loss may be: a bound was met, the disk failed for a time, it was damaged there, a
+/// broker refused some of this agent's events, or this collector was set back to a copy from
+/// before what the agent still holds.
+fn is_justified(collector: &Collector, node: &Node, place: (StreamId, u64), reason: &str) -> bool {
+    if reason.contains("the broker refuses") {
+        return node.was_refused;
+    }
     node.met_its_bound
         || node.disk_was_ill
         || node.damaged.contains(&place)

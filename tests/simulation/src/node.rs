@@ -100,6 +100,8 @@ pub struct Node {
     pub met_its_bound: bool,
     /// Whether its disk ever failed or was full.
     pub disk_was_ill: bool,
+    /// Whether a broker ever refused one of its events.
+    pub was_refused: bool,
     /// Events in parts of the disk that were damaged: they may be declared lost.
     pub damaged: BTreeSet<(StreamId, u64)>,
 }
@@ -127,6 +129,7 @@ impl Node {
             wall_offset: SignedDuration::ZERO,
             met_its_bound: false,
             disk_was_ill: false,
+            was_refused: false,
             damaged: BTreeSet::new(),
         }
     }
@@ -265,7 +268,9 @@ impl Node {
         // What was committed before is known; the damage is only seen at the next start.
         self.note_committed();
         let damaged = &mut self.damaged;
-        self.disk.rot(rng, |id| damaged.extend(place_in(id)))
+        // A disk that did not take the mark cannot tell damage at the end from a cut.
+        let anywhere = !self.disk_was_ill;
+        self.disk.rot(anywhere, rng, |id| damaged.extend(place_in(id)))
     }
 
     /// Whether the disk has an event.

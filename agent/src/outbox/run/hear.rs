@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::super::collectors::AckOutcome;
 use super::super::company::Word;
-use super::super::refusals::Answer;
 use super::{Kind, Runner};
 use crate::clock;
 
@@ -120,13 +119,7 @@ impl Runner {
         let kind = self.awaiting_puback.remove(&ticket);
         match kind {
             Some(Kind::Event) => {
-                let answer = match reason.refusal() {
-                    None => Answer::Taken,
-                    Some(why) => {
-                        Answer::Refused { reason: why.to_owned(), for_good: reason.is_for_good() }
-                    }
-                };
-                let given_up = self.outbox.on_puback(clock::now(), answer);
+                let given_up = self.outbox.on_puback(clock::now(), reason.into());
                 self.tell_given_up(given_up);
                 self.tell_disk();
             }
