@@ -5,7 +5,8 @@ use std::pin::pin;
 
 use pvewatch_protocol::event::{AgentFacts, AgentStarted};
 use pvewatch_protocol::{
-    Ack, CheckpointContent, CollectorName, Epoch, EventData, NodeName, Site, StreamId, codec,
+    Ack, AckMessage, CheckpointContent, CollectorName, Epoch, EventData, NodeName, Site, StreamId,
+    codec,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -93,7 +94,8 @@ impl Printer {
             through: position.sequence,
         };
         let (now, today) = (clock::now(), clock::today());
-        self.outbox.on_ack(now, today, &CollectorName::default(), ack, false);
+        let (name, message) = (CollectorName::default(), AckMessage { ack, heard_at: None });
+        self.outbox.on_ack_message(now, today, &name, message, false);
     }
 
     fn picture(&self, content: CheckpointContent) {

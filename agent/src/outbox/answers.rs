@@ -5,6 +5,7 @@ use std::time::Instant;
 use pvewatch_edge::mqtt::PublishReason;
 use pvewatch_protocol::Position;
 
+use super::collectors::RESEND_DELAY_MIN;
 use super::queue::{Outbox, UnderWay};
 use super::refusals::{Answer, Place, Refused};
 
@@ -21,10 +22,17 @@ impl Outbox {
     /// The broker took a publish, or refused it, in the order in which they were sent: both make
     /// room in the window. Returns the event, if one is given up because of that.
     pub fn on_puback(&mut self, now: Instant, answer: Answer) -> Option<Position> {
-        let UnderWay { stream, first, is_loss } = self.under_way.pop_front()?;
+        let UnderWay { stream, first, is_loss, is_probe } = self.under_way.pop_front()?;
         let place = (stream, first);
         let given_up = match answer {
             Answer::Taken => self.refusals.on_taken(now, place)?,
+            Answer::Refused { .. } if is_probe => {
+                self.collectors.probe_again(place);
+                self.probe_again = Some(now + RESEND_DELAY_MIN);
+                return None;
+            }
+            // Another copy of it came through.
+            Answer::Refused { .. } if !self.is_lacked(place) => return None,
             Answer::Refused { reason, for_good } => {
                 self.go_back_to(place);
                 self.refusals.on_refused(now, Refused { place, is_loss, reason, for_good })?
@@ -36,7 +44,7 @@ impl Outbox {
     /// The event that was given out last can never be sent, and why. Returns it, if it is given up:
     /// then a declaration takes its place.
     pub fn on_unsendable(&mut self, now: Instant, why: String) -> Option<Position> {
-        let UnderWay { stream, first, is_loss } = self.under_way.pop_back()?;
+        let UnderWay { stream, first, is_loss, .. } = self.under_way.pop_back()?;
         let place = (stream, first);
         if is_loss {
             self.go_back_to(place);

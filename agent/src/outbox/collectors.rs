@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pvewatch_protocol::{Ack, CollectorName, Epoch, Sequence, StreamId};
+use pvewatch_protocol::{Ack, CollectorName, CollectorPresence, Epoch, Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
 /// How long an ack may stand still before events are sent again.
@@ -44,6 +44,8 @@ struct Collector {
     epoch: Option<Epoch>,
     through: BTreeMap<StreamId, Sequence>,
     whereabouts: Whereabouts,
+    /// What it said of itself last on this connection.
+    presence: Option<CollectorPresence>,
     /// Whether an ack of its was heard on this connection.
     is_heard: bool,
     /// Events that are sent again by themselves, to learn whether it is there, or still has them:
@@ -234,6 +236,7 @@ impl Collectors {
     pub(super) fn on_connected(&mut self, now: Instant, lanes: &[Lane]) {
         for collector in self.by_name.values_mut() {
             collector.whereabouts = Whereabouts::Unknown;
+            collector.presence = None;
             collector.is_heard = false;
             collector.probes.clear();
             collector.wait_for_ack(now, lanes, RESEND_DELAY_MIN);
@@ -251,6 +254,15 @@ impl Collectors {
         if let Some(collector) = self.by_name.get_mut(name) {
             collector.whereabouts = if is_online { Whereabouts::There } else { Whereabouts::Away };
         }
+    }
+
+    /// Remembers what a collector says of itself. Returns what it said before.
+    pub(super) fn note_presence(
+        &mut self,
+        name: &CollectorName,
+        presence: CollectorPresence,
+    ) -> Option<CollectorPresence> {
+        self.by_name.get_mut(name)?.presence.replace(presence)
     }
 
     /// Whether a collector is there, as far as is known.
@@ -281,6 +293,15 @@ impl Collectors {
         for collector in self.by_name.values_mut() {
             if collector.probes.get(&stream) == Some(&sequence) {
                 collector.probes.remove(&stream);
+            }
+        }
+    }
+
+    /// It was refused: those whose probe it was, or could be, are asked again.
+    pub(super) fn probe_again(&mut self, (stream, sequence): (StreamId, Sequence)) {
+        for collector in self.by_name.values_mut() {
+            if collector.epoch.is_some() && collector.through(stream).next() >= sequence {
+                collector.probes.entry(stream).or_insert(sequence);
             }
         }
     }

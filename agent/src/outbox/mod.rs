@@ -11,6 +11,7 @@ mod collectors;
 mod company;
 mod envelope;
 mod figures;
+mod hearing;
 mod note;
 mod queue;
 mod refusals;

@@ -14,7 +14,7 @@ use pvewatch_protocol::{Ack, CollectorName, Position, Sequence, StreamId};
 
 use super::collectors::{AckOutcome, Collectors, Known, Lane, Overdue};
 use super::envelope::{self, AppendError};
-use super::refusals::Refusals;
+use super::refusals::{Place, Refusals};
 use super::spool::{Dropped, Opened, Owner, Read, Spool, SyncJob, SyncTicket};
 use crate::source::Fact;
 
@@ -49,6 +49,8 @@ pub(super) struct UnderWay {
     pub first: Sequence,
     /// Whether it declares a loss.
     pub is_loss: bool,
+    /// Whether it was sent by itself, to learn what a collector has.
+    pub is_probe: bool,
 }
 
 /// A new connection on which no event is sent yet.
@@ -69,6 +71,8 @@ pub struct Outbox {
     pub(super) refusals: Refusals,
     /// Until the broker has told what collectors have.
     hold: Option<Hold>,
+    /// When what was sent by itself, and refused, is tried again.
+    pub(super) probe_again: Option<Instant>,
     pub(super) acks_since_note: u32,
     resend_began: Option<Instant>,
     /// What waits for the broker's PUBACK, in the order in which it was sent; at most [`WINDOW`].
@@ -87,6 +91,7 @@ impl Outbox {
             collectors: Collectors::new(collectors),
             refusals: Refusals::default(),
             hold: None,
+            probe_again: None,
             acks_since_note: 0,
             resend_began: None,
             under_way: VecDeque::new(),
@@ -125,6 +130,7 @@ impl Outbox {
             self.go_back_to((under_way.stream, under_way.first));
         }
         self.refusals.on_connected();
+        self.probe_again = None;
         if !self.collectors.any_spoke() {
             self.lanes.iter_mut().for_each(|lane| lane.cursor = Sequence(1));
         }
@@ -147,7 +153,7 @@ impl Outbox {
     }
 
     /// A collector says what it has stored.
-    pub fn on_ack(
+    pub(super) fn on_ack(
         &mut self,
         now: Instant,
         today: Timestamp,
@@ -184,7 +190,7 @@ impl Outbox {
     }
 
     /// A collector came, or came back: what it lacks is sent again.
-    pub fn on_collector_online(&mut self, now: Instant, name: &CollectorName) {
+    pub(super) fn on_collector_online(&mut self, now: Instant, name: &CollectorName) {
         self.collectors.on_presence(name, true);
         if !self.collectors.is_there(name) {
             // It is not configured.
@@ -196,7 +202,12 @@ impl Outbox {
 
     /// A collector's presence was heard: one that is found to be there is sent what it lacks, and
     /// nothing is sent again for one that is away.
-    pub fn on_collector_presence(&mut self, now: Instant, name: &CollectorName, is_online: bool) {
+    pub(super) fn on_collector_presence(
+        &mut self,
+        now: Instant,
+        name: &CollectorName,
+        is_online: bool,
+    ) {
         let was_there = self.collectors.is_there(name);
         self.collectors.on_presence(name, is_online);
         if !was_there && self.collectors.is_there(name) {
@@ -208,7 +219,8 @@ impl Outbox {
     pub fn next_deadline(&self) -> Option<Instant> {
         let hold = self.hold.map(|hold| hold.until);
         let (collectors, spool) = (self.collectors.next_deadline(), self.spool.next_deadline());
-        [hold, collectors, spool, self.refusals.next_deadline()].into_iter().flatten().min()
+        let refusals = self.refusals.next_deadline();
+        [hold, collectors, spool, refusals, self.probe_again].into_iter().flatten().min()
     }
 
     /// An ack stood still too long, or a disk is worth another try. Returns whether events will
@@ -216,6 +228,7 @@ impl Outbox {
     pub fn on_deadline(&mut self, now: Instant) -> bool {
         self.let_go(now);
         self.refusals.on_deadline(now);
+        self.probe_again.take_if(|at| *at <= now);
         let dropped = self.spool.on_deadline(now);
         self.on_dropped(now, &dropped);
         if let Some(opened) = self.spool.take_opened() {
@@ -262,7 +275,9 @@ impl Outbox {
     fn on_advanced(&mut self, now: Instant, today: Timestamp, stream: StreamId) {
         self.skip_what_nobody_lacks();
         let collectors = &self.collectors;
-        self.refusals.keep(|(stream, sequence)| sequence > collectors.stored_by_all(stream));
+        self.refusals.keep_given_up(|(stream, sequence)| {
+            sequence > collectors.stored_by_all(stream)
+        });
         self.spool.set_acked(stream, self.collectors.stored_by_all(stream), today);
         let (spool, collectors) = (&self.spool, &self.collectors);
         self.lanes.retain(|lane| {
@@ -298,6 +313,13 @@ impl Outbox {
             let stored = self.collectors.stored_by_audience(lane.stream);
             lane.cursor = lane.cursor.max(stored.next());
         }
+        let (lanes, collectors) = (&self.lanes, &self.collectors);
+        self.refusals.keep_refused(|place| is_lacked(lanes, collectors, place));
+    }
+
+    /// Whether a collector that is there lacks an event, or any if none is there.
+    pub(super) fn is_lacked(&self, place: Place) -> bool {
+        is_lacked(&self.lanes, &self.collectors, place)
     }
 
     /// Sends the last event of each stream again that a collector is known to have: it may have it
@@ -362,6 +384,11 @@ impl Outbox {
         self.dropped += lost;
         lost
     }
+}
+
+fn is_lacked(lanes: &[Lane], collectors: &Collectors, (stream, sequence): Place) -> bool {
+    lanes.iter().any(|lane| lane.stream == stream)
+        && sequence > collectors.stored_by_audience(stream)
 }
 
 pub(super) fn new_lane(stream: StreamId) -> Lane {

@@ -149,8 +149,13 @@ impl Refusals {
         self.given_up.get(&place).map(String::as_str)
     }
 
+    /// Forgets the trouble with an event that nobody needs any more.
+    pub(super) fn keep_refused(&mut self, is_lacking: impl FnOnce(Place) -> bool) {
+        self.trouble.take_if(|trouble| !is_lacking(trouble.refused.place));
+    }
+
     /// Forgets what everybody knows.
-    pub(super) fn keep(&mut self, is_lacking: impl Fn(Place) -> bool) {
+    pub(super) fn keep_given_up(&mut self, is_lacking: impl Fn(Place) -> bool) {
         self.given_up.retain(|place, _| is_lacking(*place));
     }
 

@@ -20,8 +20,7 @@ use pvewatch_edge::mqtt::{Broker, Incoming, Message, Ticket};
 use pvewatch_edge::service;
 use pvewatch_protocol::event::{AgentFacts, AgentStarted, AgentStopping};
 use pvewatch_protocol::{
-    CheckpointContent, CollectorName, CollectorPresence, Epoch, EventData, NodeName, Site,
-    StopReason, StreamId,
+    CheckpointContent, CollectorName, Epoch, EventData, NodeName, Site, StopReason, StreamId,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 use uuid::Uuid;
@@ -100,7 +99,6 @@ pub struct Runner {
     answered: Answered,
     parts: VecDeque<Message>,
     /// The presence that each collector last had, as far as this connection heard of it.
-    collectors_seen: BTreeMap<CollectorName, CollectorPresence>,
     round_trip: RoundTrip,
     /// A refusal is said once a connection, not once an event.
     refusal_was_logged: bool,
@@ -138,7 +136,6 @@ impl Runner {
             awaiting_puback: BTreeMap::new(),
             answered: Answered::default(),
             parts: VecDeque::new(),
-            collectors_seen: BTreeMap::new(),
             round_trip: RoundTrip::default(),
             refusal_was_logged: false,
             overflow_was_logged: false,
@@ -231,7 +228,6 @@ impl Runner {
         self.awaiting_puback.clear();
         self.answered = Answered::default();
         self.parts.clear();
-        self.collectors_seen.clear();
         self.round_trip = RoundTrip::default();
         self.refusal_was_logged = false;
         self.outbox.on_connected(clock::now());

@@ -36,6 +36,7 @@ impl Outbox {
         }
         // What is refused is tried with what follows it, and with nothing else.
         if self.refusals.text().is_none()
+            && self.probe_again.is_none()
             && let Some(probe) = self.take_probe(now, today)
         {
             return Some(probe);
@@ -88,7 +89,11 @@ impl Outbox {
         };
         let event = self.event_at(now, today, index, first)?;
         self.collectors.on_probed((stream, first));
-        Some(self.hand_out(stream, first, event, true))
+        let probe = self.hand_out(stream, first, event, true);
+        if let Some(last) = self.under_way.back_mut() {
+            last.is_probe = true;
+        }
+        Some(probe)
     }
 
     /// What goes out for a place: its event, or the declaration that it and what follows is gone.
@@ -126,7 +131,7 @@ impl Outbox {
     ) -> Outgoing {
         self.resent += u64::from(again);
         let is_loss = event.kind == OutboxDropped::KIND;
-        self.under_way.push_back(UnderWay { stream, first, is_loss });
+        self.under_way.push_back(UnderWay { stream, first, is_loss, is_probe: false });
         let position = Position { stream, sequence: event.sequence };
         Outgoing { position, kind: event.kind, payload: event.payload, again }
     }

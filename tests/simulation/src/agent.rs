@@ -7,8 +7,8 @@ use fastrand::Rng;
 use jiff::Timestamp;
 use pvewatch_agent::outbox::AckOutcome;
 use pvewatch_protocol::{
-    Ack, AckMessage, Checkpoint, CheckpointContent, CollectorName, CollectorPresence, Epoch,
-    NodePresence, PresenceState, StopReason, Topic, codec,
+    AckMessage, Checkpoint, CheckpointContent, CollectorName, Epoch, NodePresence, PresenceState,
+    StopReason, Topic, codec,
 };
 use uuid::Uuid;
 
@@ -42,7 +42,6 @@ impl Node {
         };
         let Some(agent) = &mut self.agent else { return false };
         agent.connection = Some((connection, epoch));
-        agent.seen.clear();
         agent.outbox.on_connected(now.instant);
         let birth = self.presence(epoch, None, now.wall);
         broker.publish(connection, birth);
@@ -175,16 +174,14 @@ impl Node {
             Delivery::RetainedRead => agent.outbox.on_told(now.instant),
             Delivery::Message(message) => match Topic::parse(&message.topic) {
                 Ok((_, Topic::Ack { collector, .. })) => {
-                    let decoded = codec::decode::<AckMessage>(&message.payload);
-                    if let Ok(AckMessage { ack, heard_at }) = decoded {
-                        // One that answers a sample asks for nothing.
-                        let asks_nothing = message.retain || heard_at.is_some();
-                        self.on_ack(now, &collector, ack, asks_nothing);
+                    if let Ok(ack) = codec::decode(&message.payload) {
+                        self.on_ack(now, &collector, ack, message.retain);
                     }
                 }
                 Ok((_, Topic::CollectorPresence { collector })) => {
                     if let Ok(presence) = codec::decode(&message.payload) {
-                        self.on_collector(now, collector, presence, message.retain);
+                        let retained = message.retain;
+                        agent.outbox.on_presence_message(now.instant, &collector, presence, retained);
                     }
                 }
                 _ => {}
@@ -192,9 +189,9 @@ impl Node {
         }
     }
 
-    fn on_ack(&mut self, now: Now, collector: &CollectorName, ack: Ack, retained: bool) {
+    fn on_ack(&mut self, now: Now, collector: &CollectorName, ack: AckMessage, retained: bool) {
         let Some(agent) = &mut self.agent else { return };
-        match agent.outbox.on_ack(now.instant, now.wall, collector, ack, retained) {
+        match agent.outbox.on_ack_message(now.instant, now.wall, collector, ack, retained) {
             AckOutcome::NewEpoch => agent.wants_picture = true,
             AckOutcome::BeyondSent => {
                 self.streams += 1;
@@ -211,27 +208,6 @@ impl Node {
                 }
             }
             _ => {}
-        }
-    }
-
-    fn on_collector(
-        &mut self,
-        now: Now,
-        name: CollectorName,
-        presence: CollectorPresence,
-        retained: bool,
-    ) {
-        let Some(agent) = &mut self.agent else { return };
-        let is_online = presence.state == PresenceState::Online;
-        agent.outbox.on_collector_presence(now.instant, &name, is_online);
-        let before = agent.seen.insert(name.clone(), presence.clone());
-        let was_there = before.is_some_and(|before| {
-            before.state == PresenceState::Online
-                && before.epoch == presence.epoch
-                && (presence.ready || !before.ready)
-        });
-        if is_online && !was_there && !retained {
-            agent.outbox.on_collector_online(now.instant, &name);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The agent is the real outbox on a real spool; the glue around it does what the agent's runner
 //! does: it connects, publishes what is due, hears acks, sends pictures, syncs in groups.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -13,8 +13,7 @@ use pvewatch_agent::outbox::spool::{Limits, Owner, Spool, SyncJob, SyncTicket};
 use pvewatch_agent::source::Fact;
 use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::{
-    CollectorName, CollectorPresence, Epoch, EventData, NodeName, Position, Sequence, Site,
-    StreamId,
+    CollectorName, Epoch, EventData, NodeName, Position, Sequence, Site, StreamId,
 };
 use uuid::Uuid;
 
@@ -45,7 +44,6 @@ pub(crate) struct Agent {
     pub outbox: Outbox,
     pub sync: Option<(SyncTicket, SyncJob)>,
     pub connection: Option<(u64, Epoch)>,
-    pub seen: BTreeMap<CollectorName, CollectorPresence>,
     /// Whether a picture is wanted.
     pub wants_picture: bool,
     pub next_sample: Instant,
@@ -194,12 +192,10 @@ impl Node {
         let disk = Box::new(self.disk.clone());
         let (spool, opened) = Spool::open(disk, owner.clone(), self.limits, stream, now.instant);
         let outbox = Outbox::new(owner, &self.collectors, spool, opened);
-        let seen = BTreeMap::new();
         self.agent = Some(Agent {
             outbox,
             sync: None,
             connection: None,
-            seen,
             wants_picture: false,
             next_sample: now.instant,
             next_picture: now.instant + PICTURE_EVERY,

@@ -170,3 +170,19 @@ fn a_declaration_that_cannot_be_sent_is_kept_and_tried_again() {
     story.outbox.on_deadline(story.now);
     assert_eq!(story.declares().0, 1);
 }
+
+#[test]
+fn trouble_with_an_event_that_came_through_by_another_copy_is_over() {
+    let mut story = Story::new(2);
+    story.outbox.on_collector_presence(story.now, &CollectorName::default(), true);
+    assert_eq!(story.sends(|_| true, false).len(), 2);
+    assert!(story.outbox.trouble().is_some());
+    let ack = Ack {
+        collector_epoch: Epoch(Uuid::from_u128(7)),
+        stream: story.outbox.position().stream,
+        through: Sequence(2),
+    };
+    story.outbox.on_ack(story.now, TODAY, &CollectorName::default(), ack, false);
+    assert_eq!(story.outbox.trouble(), None);
+    assert_eq!(story.outbox.next_deadline(), None);
+}

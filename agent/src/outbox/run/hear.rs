@@ -3,7 +3,7 @@
 
 use pvewatch_edge::mqtt::{PublishReason, Received, Ticket};
 use pvewatch_protocol::{
-    Ack, AckMessage, CollectorName, CollectorPresence, NodePresence, Position, PresenceState,
+    AckMessage, CollectorName, CollectorPresence, NodePresence, Position, PresenceState,
     StreamId, Topic, codec,
 };
 use serde::de::DeserializeOwned;
@@ -20,22 +20,13 @@ impl Runner {
             Ok((site, Topic::Ack { node, collector }))
                 if site == self.site && node == self.node =>
             {
-                if let Some(AckMessage { ack, heard_at }) = decoded(message) {
-                    if let Some(at) = heard_at {
-                        self.round_trip.on_answer(clock::now(), at);
-                    }
-                    if !message.retained {
-                        let now = clock::now();
-                        self.company.on_word(now, &collector, Word::Live);
-                        self.outbox.on_collector_presence(now, &collector, true);
-                    }
-                    // One that answers a sample asks for nothing, like one that the broker kept.
-                    self.on_ack(&collector, ack, message.retained || heard_at.is_some());
+                if let Some(ack) = decoded(message) {
+                    self.on_ack(&collector, ack, message.retained);
                 }
             }
             Ok((site, Topic::CollectorPresence { collector })) if site == self.site => {
                 if let Some(presence) = decoded(message) {
-                    self.on_collector(collector, presence, message.retained);
+                    self.on_collector(&collector, presence, message.retained);
                 }
             }
             Ok((site, Topic::NodePresence { node })) if site == self.site && node == self.node => {
@@ -47,12 +38,18 @@ impl Runner {
         }
     }
 
-    fn on_ack(&mut self, collector: &CollectorName, ack: Ack, retained: bool) {
-        let outcome = self.outbox.on_ack(clock::now(), clock::today(), collector, ack, retained);
-        match outcome {
+    fn on_ack(&mut self, collector: &CollectorName, message: AckMessage, retained: bool) {
+        let (now, today, through) = (clock::now(), clock::today(), message.ack.through);
+        if let Some(at) = message.heard_at {
+            self.round_trip.on_answer(now, at);
+        }
+        if !retained {
+            self.company.on_word(now, collector, Word::Live);
+        }
+        match self.outbox.on_ack_message(now, today, collector, message, retained) {
             AckOutcome::Advanced | AckOutcome::Unchanged | AckOutcome::OtherStream => {}
             AckOutcome::Repeated | AckOutcome::FellBack => {
-                log::info!("collector {collector} asks for events after {}", ack.through);
+                log::info!("collector {collector} asks for events after {through}");
             }
             AckOutcome::NewEpoch => {
                 log::info!("collector {collector} has a new store: it is given what is held");
@@ -71,25 +68,16 @@ impl Runner {
         }
     }
 
-    /// A collector that comes (back) while this connection is up missed what was sent meanwhile.
-    fn on_collector(&mut self, name: CollectorName, presence: CollectorPresence, retained: bool) {
+    fn on_collector(&mut self, name: &CollectorName, presence: CollectorPresence, retained: bool) {
         let is_online = presence.state == PresenceState::Online;
         let word = match (is_online, retained) {
             (true, false) => Word::Live,
             (true, true) => Word::Kept,
             (false, _) => Word::Gone,
         };
-        self.company.on_word(clock::now(), &name, word);
-        let before = self.collectors_seen.insert(name.clone(), presence.clone());
-        self.outbox.on_collector_presence(clock::now(), &name, is_online);
-        let was_there = before.is_some_and(|before| {
-            before.state == PresenceState::Online
-                && before.epoch == presence.epoch
-                && (presence.ready || !before.ready)
-        });
-        if is_online && !was_there && !retained {
+        self.company.on_word(clock::now(), name, word);
+        if self.outbox.on_presence_message(clock::now(), name, presence, retained) {
             log::info!("collector {name} is online");
-            self.outbox.on_collector_online(clock::now(), &name);
         }
     }
 
