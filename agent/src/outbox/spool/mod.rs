@@ -349,7 +349,7 @@ impl Spool {
 
     /// Tries a disk again that failed. Returns what had to go. See also [`Self::take_opened`].
     pub fn on_deadline(&mut self, now: Instant) -> Vec<Dropped> {
-        self.reading.on_deadline(now);
+        self.read_again(now);
         match &mut self.retry {
             Some(retry) if retry.at.is_some_and(|at| at <= now) => retry.at = None,
             _ => return Vec::new(),

@@ -79,10 +79,12 @@ impl Reading {
         self.failing.values().filter_map(|failing| failing.at).min()
     }
 
-    pub fn on_deadline(&mut self, now: Instant) {
-        for failing in self.failing.values_mut() {
-            failing.at.take_if(|at| *at <= now);
-        }
+    /// Segments that are worth another try now.
+    fn take_due(&mut self, now: Instant) -> Vec<u64> {
+        let due = self.failing.iter_mut().filter_map(|(number, failing)| {
+            failing.at.take_if(|at| *at <= now).map(|_| *number)
+        });
+        due.collect()
     }
 
     fn is_left_alone(&self, now: Instant, number: u64) -> bool {
@@ -92,6 +94,14 @@ impl Reading {
 }
 
 impl Spool {
+    /// Tries segments again that could not be read, also if nobody asks for their events any more:
+    /// otherwise the trouble would be told for as long as they are kept.
+    pub(super) fn read_again(&mut self, now: Instant) {
+        for number in self.reading.take_due(now) {
+            self.load(now, number);
+        }
+    }
+
     /// Reads an event of a stream.
     pub fn read(&mut self, now: Instant, stream: StreamId, sequence: Sequence) -> Read {
         if stream == self.stream
@@ -172,6 +182,7 @@ impl Spool {
         let (through, events) = (segment.written.last, segment.written.events);
         let loaded = self.reading.loaded.as_ref();
         if loaded.is_some_and(|loaded| loaded.number == number && loaded.through >= through) {
+            self.reading.failing.remove(&number);
             return Load::Done;
         }
         if self.reading.is_left_alone(now, number) {
