@@ -35,6 +35,8 @@ struct Segment {
     promised: usize,
     /// Whether the name does.
     is_named: bool,
+    /// Whether it was to be deleted and was not: whoever lists the disk again finds it.
+    is_left_over: bool,
     /// Where a byte went bad.
     rotten: Vec<usize>,
 }
@@ -141,9 +143,12 @@ impl Disk {
         state.ghosts.clear();
     }
 
-    /// Calls `found` with the id of every event that would survive a loss of power.
+    /// Calls `found` with the id of every event that would survive a loss of power, but for what
+    /// was to be deleted.
     pub fn durable_ids(&self, mut found: impl FnMut(&str)) {
-        for segment in self.state().segments.values().filter(|segment| segment.is_named) {
+        let state = self.state();
+        let segments = state.segments.values();
+        for segment in segments.filter(|segment| segment.is_named && !segment.is_left_over) {
             let bytes = &segment.bytes[..segment.promised];
             for at in whole_events(bytes) {
                 // A byte that went bad can make an id that of another event.
@@ -190,7 +195,9 @@ fn unknown() -> io::Error {
 impl Storage for Disk {
     fn segments(&mut self) -> io::Result<Vec<u64>> {
         self.readable()?;
-        Ok(self.state().segments.keys().copied().collect())
+        let mut state = self.state();
+        state.segments.values_mut().for_each(|segment| segment.is_left_over = false);
+        Ok(state.segments.keys().copied().collect())
     }
 
     fn read(&mut self, segment: u64) -> io::Result<Vec<u8>> {
@@ -248,6 +255,7 @@ impl Storage for Disk {
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         let mut state = self.state();
         if state.faults.removes_fail {
+            state.segments.get_mut(&segment).ok_or_else(unknown)?.is_left_over = true;
             return Err(broken());
         }
         let file = state.segments.remove(&segment).ok_or_else(unknown)?;
