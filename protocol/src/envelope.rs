@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::event::EventData;
 use crate::identity::{NodeName, Position, Sequence, Site, StreamId};
@@ -39,6 +40,18 @@ impl Event {
     /// The event's id: unique among all nodes and agent starts of a site.
     pub fn id(&self) -> String {
         format!("{}/{}/{}", self.node, self.position.stream, self.position.sequence)
+    }
+
+    /// Whether a text is the event's id, without writing that out.
+    fn goes_by(&self, id: &str) -> bool {
+        let Position { stream, sequence } = self.position;
+        let mut buffer = Uuid::encode_buffer();
+        let stream: &str = stream.0.hyphenated().encode_lower(&mut buffer);
+        let mut rest = Some(id);
+        for part in [self.node.as_str(), "/", stream, "/"] {
+            rest = rest.and_then(|rest| rest.strip_prefix(part));
+        }
+        rest.and_then(|rest| rest.parse().ok()) == Some(sequence)
     }
 }
 
@@ -154,9 +167,8 @@ impl TryFrom<Envelope> for Event {
             data,
             extensions,
         };
-        let expected = event.id();
-        if envelope.id != expected {
-            return Err(EnvelopeError::Id { id: envelope.id, expected });
+        if !event.goes_by(&envelope.id) {
+            return Err(EnvelopeError::Id { id: envelope.id, expected: event.id() });
         }
         Ok(event)
     }

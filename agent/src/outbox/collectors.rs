@@ -284,7 +284,9 @@ impl Collectors {
 
     /// The next event that is to be sent by itself.
     pub(super) fn next_probe(&self) -> Option<(StreamId, Sequence)> {
-        let first = |collector: &Collector| collector.probes.first_key_value().map(|(stream, sequence)| (*stream, *sequence));
+        let first = |collector: &Collector| {
+            collector.probes.first_key_value().map(|(stream, sequence)| (*stream, *sequence))
+        };
         self.by_name.values().find_map(first)
     }
 

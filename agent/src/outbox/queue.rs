@@ -275,9 +275,8 @@ impl Outbox {
     fn on_advanced(&mut self, now: Instant, today: Timestamp, stream: StreamId) {
         self.skip_what_nobody_lacks();
         let collectors = &self.collectors;
-        self.refusals.keep_given_up(|(stream, sequence)| {
-            sequence > collectors.stored_by_all(stream)
-        });
+        self.refusals
+            .keep_given_up(|(stream, sequence)| sequence > collectors.stored_by_all(stream));
         self.spool.set_acked(stream, self.collectors.stored_by_all(stream), today);
         let (spool, collectors) = (&self.spool, &self.collectors);
         self.lanes.retain(|lane| {

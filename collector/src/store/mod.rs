@@ -26,9 +26,7 @@ use pvewatch_protocol::{Epoch, NodeName};
 use rusqlite::{Connection, OpenFlags};
 
 pub use backup::{BackupError, backup, restore};
-pub use batch::{
-    Batch, NewEvent, NewRecord, NewReject, NewSample, REJECT_PAYLOAD_BYTES_MAX,
-};
+pub use batch::{Batch, NewEvent, NewRecord, NewReject, NewSample, REJECT_PAYLOAD_BYTES_MAX};
 pub use error::StoreError;
 pub use prune::{PRUNE_STEP_ROWS, Pruned, Retention, Size, TRANSITIONS_MAX};
 pub use reader::Reader;

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use pvewatch_collector::store::{
-    Batch, EventFilter, NewRecord, NewReject, NewSample, Store, StoreError,
-    StreamRow,
+    Batch, EventFilter, NewRecord, NewReject, NewSample, Store, StoreError, StreamRow,
 };
 use pvewatch_protocol::Sequence;
 use tempfile::TempDir;

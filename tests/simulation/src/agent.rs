@@ -59,8 +59,8 @@ impl Node {
             at,
         };
         let topic = Topic::NodePresence { node: self.name.clone() }.at(&self.site);
-        let payload = codec::encode(&presence).unwrap_or_default().into();
-        Message { topic, payload, retain: true }
+        let payload = codec::encode(&presence).unwrap_or_default();
+        Message::new(topic, payload, true)
     }
 
     fn send_picture(&mut self, now: Now, broker: &mut Broker) {
@@ -76,8 +76,8 @@ impl Node {
         };
         let (node, source) = (self.name.clone(), "units".to_owned());
         let topic = Topic::Checkpoint { node, source, part: 1 }.at(&self.site);
-        let payload = codec::encode(&checkpoint).unwrap_or_default().into();
-        broker.publish(connection, Message { topic, payload, retain: true });
+        let payload = codec::encode(&checkpoint).unwrap_or_default();
+        broker.publish(connection, Message::new(topic, payload, true));
     }
 
     fn send_sample(&mut self, now: Now, broker: &mut Broker) {
@@ -100,8 +100,8 @@ impl Node {
             },
         });
         let topic = Topic::Sample { node: self.name.clone() }.at(&self.site);
-        let payload = codec::encode(&sample).unwrap_or_default().into();
-        broker.publish(connection, Message { topic, payload, retain: false });
+        let payload = codec::encode(&sample).unwrap_or_default();
+        broker.publish(connection, Message::new(topic, payload, false));
     }
 
     /// Its connection is gone without its doing.
@@ -138,7 +138,7 @@ impl Node {
         while let Some(outgoing) = agent.outbox.next_to_publish(now.instant, now.wall) {
             let (node, kind) = (self.name.clone(), outgoing.kind);
             let topic = Topic::Event { node, kind }.at(&self.site);
-            broker.publish(connection, Message { topic, payload: outgoing.payload, retain: false });
+            broker.publish(connection, Message::new(topic, outgoing.payload, false));
             sent += 1;
         }
         if std::mem::take(&mut agent.wants_picture) {
@@ -181,7 +181,12 @@ impl Node {
                 Ok((_, Topic::CollectorPresence { collector })) => {
                     if let Ok(presence) = codec::decode(&message.payload) {
                         let retained = message.retain;
-                        agent.outbox.on_presence_message(now.instant, &collector, presence, retained);
+                        agent.outbox.on_presence_message(
+                            now.instant,
+                            &collector,
+                            presence,
+                            retained,
+                        );
                     }
                 }
                 _ => {}

@@ -2,11 +2,15 @@
 //! drops for slow subscribers, repeats, publishes wills early or late, refuses, and acknowledges
 //! without routing. Order is kept within a connection, never across connections.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use pvewatch_collector::ingest::{Decoded, Rejection, decode};
 use pvewatch_edge::mqtt::{PublishReason, PublishRefusal};
+use pvewatch_protocol::Site;
 
 /// A client: who it is, not which connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +22,7 @@ pub enum Client {
 }
 
 /// A message on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Message {
     /// Where to.
     pub topic: String,
@@ -26,10 +30,25 @@ pub struct Message {
     pub payload: Bytes,
     /// Whether it is to be retained, or was.
     pub retain: bool,
+    /// What a collector makes of it; the same for all of them, so it is found out once.
+    understood: Rc<OnceCell<Result<Decoded, Rejection>>>,
+}
+
+impl Message {
+    /// A message that no collector has looked at.
+    pub fn new(topic: String, payload: impl Into<Bytes>, retain: bool) -> Self {
+        Self { topic, payload: payload.into(), retain, understood: Rc::default() }
+    }
+
+    /// What a collector makes of it.
+    pub fn understood(&self) -> Result<Decoded, Rejection> {
+        let decode = || decode(&Site::default(), &self.topic, &self.payload);
+        self.understood.get_or_init(decode).clone()
+    }
 }
 
 /// Something for a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Delivery {
     /// A message that it subscribes to.
     Message(Message),

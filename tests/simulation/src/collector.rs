@@ -30,7 +30,7 @@ name = "UnitFailed"
 scope = "unit"
 when = 'active_state == "failed"'
 severity = "warning"
-summary = "{{ name }} failed"
+summary = "a unit failed"
 
 [[rule]]
 name = "UnitLongFailed"
@@ -41,7 +41,7 @@ severity = "critical"
 summary = "a unit is failed for long"
 "#;
 
-/// Rules for all collectors, parsed once.
+/// Rules for all collectors.
 pub fn rules() -> RuleSet {
     RuleSet::load(&[Source { file: "simulation.toml", text: RULES }])
         .unwrap_or_else(|error| unreachable!("good rules: {error}"))
@@ -243,8 +243,8 @@ impl Collector {
             at,
         };
         let topic = Topic::CollectorPresence { collector: self.name.clone() }.at(&self.site);
-        let payload = codec::encode(&presence).unwrap_or_default().into();
-        Message { topic, payload, retain: true }
+        let payload = codec::encode(&presence).unwrap_or_default();
+        Message::new(topic, payload, true)
     }
 
     /// Its connection is gone without its doing.
@@ -356,7 +356,7 @@ impl Collector {
             let topic = Topic::Ack { node, collector: self.name.clone() }.at(&self.site);
             let payload: Bytes = codec::encode(&message).unwrap_or_default().into();
             if let Some(connection) = connection {
-                broker.publish(connection, Message { topic, payload, retain: true });
+                broker.publish(connection, Message::new(topic, payload, true));
             }
         }
     }

@@ -24,6 +24,7 @@ pub mod world;
 
 use std::time::Instant;
 
+use pvewatch_collector::rules::RuleSet;
 use tally::Tally;
 use world::World;
 
@@ -38,9 +39,10 @@ pub struct Verdict {
     pub trace: Vec<String>,
 }
 
-/// Runs the world of a seed until nothing is left to do, and judges it. Clocks begin at `start`.
-pub fn try_seed(seed: u64, start: Instant, with_trace: bool) -> Verdict {
-    let mut world = World::new(seed, &collector::rules(), start, with_trace);
+/// Runs the world of a seed until nothing is left to do, and judges it. Clocks begin at `start`;
+/// all collectors have the same rules.
+pub fn try_seed(seed: u64, rules: &RuleSet, start: Instant, with_trace: bool) -> Verdict {
+    let mut world = World::new(seed, rules, start, with_trace);
     let mut wrong = Vec::new();
     if !world.run_schedule() {
         wrong.push("its schedule never ends".to_owned());

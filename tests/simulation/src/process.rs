@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pvewatch_collector::fleet::Presence;
-use pvewatch_collector::ingest::{Decoded, decode};
+use pvewatch_collector::ingest::Decoded;
 use pvewatch_collector::run::{Arrived, Clocks, Counters, Desk, ReadyOn};
 use pvewatch_collector::store::Batch;
-use pvewatch_protocol::{Epoch, NodeName, PresenceState, Site};
+use pvewatch_protocol::{Epoch, NodeName, PresenceState};
 
 use crate::broker::Message;
 use crate::channel::Channel;
@@ -57,8 +57,9 @@ impl Process {
             Told::Connected(number) => self.desk.connected(number, now),
             Told::RetainedRead => self.desk.retained_read(now),
             Told::Disconnected => self.desk.disconnected(),
-            Told::Message(Message { topic, payload, retain }, received_at) => {
-                let decoded = decode(&Site::default(), &topic, &payload);
+            Told::Message(message, received_at) => {
+                let decoded = message.understood();
+                let Message { topic, payload, retain, .. } = message;
                 let presence = match &decoded {
                     Ok(Decoded::NodePresence { node, presence }) => {
                         Some((node.clone(), presence.state, presence.epoch))

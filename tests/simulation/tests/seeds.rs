@@ -4,15 +4,16 @@ use std::time::Instant;
 
 use pvewatch_simulation::faults::Fault;
 use pvewatch_simulation::tally::Tally;
-use pvewatch_simulation::try_seed;
+use pvewatch_simulation::{collector, try_seed};
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the world's clock begins somewhere")]
 fn the_promise_is_kept_under_every_fault() {
     let start = Instant::now();
+    let rules = collector::rules();
     let mut tally = Tally::default();
     for seed in 1..=60 {
-        let verdict = try_seed(seed, start, false);
+        let verdict = try_seed(seed, &rules, start, false);
         assert!(verdict.wrong.is_empty(), "seed {seed}: {:#?}", verdict.wrong);
         tally.add(&verdict.tally);
     }

@@ -3,8 +3,8 @@
 
 use pvewatch_edge::mqtt::{PublishReason, Received, Ticket};
 use pvewatch_protocol::{
-    AckMessage, CollectorName, CollectorPresence, NodePresence, Position, PresenceState,
-    StreamId, Topic, codec,
+    AckMessage, CollectorName, CollectorPresence, NodePresence, Position, PresenceState, StreamId,
+    Topic, codec,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;

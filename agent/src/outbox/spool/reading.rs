@@ -81,9 +81,10 @@ impl Reading {
 
     /// Segments that are worth another try now.
     fn take_due(&mut self, now: Instant) -> Vec<u64> {
-        let due = self.failing.iter_mut().filter_map(|(number, failing)| {
-            failing.at.take_if(|at| *at <= now).map(|_| *number)
-        });
+        let due = self
+            .failing
+            .iter_mut()
+            .filter_map(|(number, failing)| failing.at.take_if(|at| *at <= now).map(|_| *number));
         due.collect()
     }
 

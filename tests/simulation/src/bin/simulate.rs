@@ -1,6 +1,6 @@
 //! Tries the delivery promise with many seeds; prints what was tried, and the first that fails.
 
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use pvewatch_collector::rules::RuleSet;
 use pvewatch_simulation::tally::Tally;
-use pvewatch_simulation::{Verdict, try_seed};
+use pvewatch_simulation::{Verdict, collector, try_seed};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
+                // Its own: what all threads share, each would wait for.
+                let rules = collector::rules();
                 let mut tally = Tally::default();
                 let mut bad = None;
                 while !failed.load(Ordering::Relaxed) && until.is_none_or(|until| now() < until) {
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
                     if seed >= last {
                         break;
                     }
-                    let Verdict { tally: of_seed, wrong, .. } = judge(seed, false);
+                    let Verdict { tally: of_seed, wrong, .. } = judge(seed, &rules, false);
                     tally.add(&of_seed);
                     if !wrong.is_empty() {
                         failed.store(true, Ordering::Relaxed);
@@ -92,7 +95,7 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64) -> ExitCode {
-    let Verdict { trace, wrong, .. } = judge(seed, true);
+    let Verdict { trace, wrong, .. } = judge(seed, &collector::rules(), true);
     for line in &trace {
         println!("{line}");
     }
@@ -108,8 +111,9 @@ fn one(seed: u64) -> ExitCode {
 }
 
 /// Tries a seed; code that panics keeps no promise.
-fn judge(seed: u64, with_trace: bool) -> Verdict {
-    panic::catch_unwind(|| try_seed(seed, now(), with_trace)).unwrap_or_else(|_| Verdict {
+fn judge(seed: u64, rules: &RuleSet, with_trace: bool) -> Verdict {
+    let tried = panic::catch_unwind(AssertUnwindSafe(|| try_seed(seed, rules, now(), with_trace)));
+    tried.unwrap_or_else(|_| Verdict {
         tally: Tally::default(),
         wrong: vec!["it panics".to_owned()],
         trace: Vec::new(),
