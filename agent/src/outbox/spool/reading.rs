@@ -178,6 +178,8 @@ impl Spool {
 
     fn load(&mut self, now: Instant, number: u64) -> Load {
         let Some(segment) = self.segments.iter().find(|segment| segment.number == number) else {
+            // Its events were never durable, and are written elsewhere.
+            self.reading.forget(number);
             return Load::GivenUp;
         };
         let (through, events) = (segment.written.last, segment.written.events);
