@@ -26,6 +26,8 @@ impl World {
             let said = self.collectors.iter_mut().map(Collector::says_firing);
             self.said_before = said.collect();
         }
+        // The next heartbeat tells of a collector that was set back while nothing else was sent.
+        self.pass_minutes(1);
         self.say(|| "all see all".to_owned());
         let sent_before = self.tally.sent;
         self.compared_from = self.collectors.iter().map(Collector::newest_transition).collect();
