@@ -56,6 +56,8 @@ pub(super) struct Node {
     streams: BTreeMap<StreamId, Stream>,
     /// Streams of which events are known to be missing.
     open: BTreeSet<StreamId>,
+    /// Of these, those that were waited for in vain, with what was known of each then.
+    waited_for: BTreeMap<StreamId, u64>,
     /// When a sample of the node came last; none since the start.
     sampled_at: Option<Timestamp>,
     waiting_events: usize,
@@ -75,7 +77,19 @@ impl Node {
             self.open.insert(id);
         } else {
             self.open.remove(&id);
+            self.waited_for.remove(&id);
         }
+    }
+
+    /// What is missing now was waited for long enough: it holds up nothing more.
+    pub(super) fn give_up_waiting(&mut self) {
+        let known = |id: &StreamId| Some((*id, self.streams.get(id)?.known()));
+        self.waited_for = self.open.iter().filter_map(known).collect();
+    }
+
+    /// Something of a stream was applied: perhaps all of it comes after all.
+    pub(super) fn note_progress(&mut self, id: StreamId) {
+        self.waited_for.remove(&id);
     }
 
     /// Streams that nobody will complete: `present` came after them, something of it is applied
@@ -139,13 +153,17 @@ impl Node {
         self.streams.values().any(|stream| stream.through() > 0)
     }
 
-    /// Whether a stream is applied up to here, and nothing is known to be missing of those before.
+    /// Whether a stream is applied up to here, and nothing is known to be missing of those before
+    /// but what was waited for already.
     pub(super) fn has_reached(&self, id: StreamId, sequence: u64) -> bool {
         let Some(stream) = self.streams.get(&id) else { return false };
-        let is_before = |open: &&StreamId| {
-            self.streams.get(*open).is_some_and(|other| other.ordinal() < stream.ordinal())
+        let is_waited_for = |id: &StreamId| {
+            self.streams.get(id).is_some_and(|other| {
+                let known_then = self.waited_for.get(id).copied().unwrap_or_default();
+                other.ordinal() < stream.ordinal() && other.known() > known_then
+            })
         };
-        stream.through() >= sequence && !self.open.iter().any(|open| is_before(&open))
+        stream.through() >= sequence && !self.open.iter().any(is_waited_for)
     }
 
     pub(super) fn stream(&self, id: StreamId) -> Option<&Stream> {

@@ -96,10 +96,14 @@ impl Ingest {
         }
         let mut waiting = std::mem::take(&mut self.pictures);
         let mut due = Vec::new();
-        for (_, Waiting { since, parts }) in waiting.by_node.drain() {
+        for (name, Waiting { since, parts }) in waiting.by_node.drain() {
             let waited = now.duration_since(since);
             // A clock that was set back says nothing of how long it was.
             let is_over = waited >= PICTURE_PATIENCE || waited.is_negative();
+            if is_over && let Some(node) = self.nodes.get_mut(&name) {
+                // The next picture must not wait for the same again.
+                node.give_up_waiting();
+            }
             for ((source, _), picture) in parts {
                 if is_over || self.is_reached(&picture) {
                     due.push(picture);

@@ -143,3 +143,23 @@ fn what_finds_no_room_to_wait_counts_at_once() {
     assert_eq!(taken(&mut ingest, 0).len(), 2);
     assert_eq!(ingest.picture(picture(position(id, 12), 1, 0), false), Shown::Later, "room again");
 }
+
+#[test]
+fn what_was_waited_for_in_vain_holds_up_no_second_picture() {
+    let (first, second) = (stream(1), stream(2));
+    let mut ingest = Ingest::default();
+    apply(&mut ingest, &[(first, 1)], 0);
+    ingest.sample(&node(), position(first, 4), at(0), &mut Vec::new());
+    apply(&mut ingest, &[(second, 1)], 0);
+    let picture = || picture(position(second, 1), 1, 0);
+    let is_now = |shown| matches!(shown, Shown::Now { .. });
+    assert!(!is_now(ingest.picture(picture(), false)));
+    assert_eq!(taken(&mut ingest, 6 * MINUTE), [(second, 1, 1)]);
+    assert!(is_now(ingest.picture(picture(), false)));
+    // It comes after all, or more of it is known: that is another matter.
+    apply(&mut ingest, &[(first, 2)], 7 * MINUTE);
+    assert!(!is_now(ingest.picture(picture(), false)));
+    assert_eq!(taken(&mut ingest, 14 * MINUTE), [(second, 1, 1)]);
+    ingest.sample(&node(), position(first, 5), at(14 * MINUTE), &mut Vec::new());
+    assert!(!is_now(ingest.picture(picture(), false)));
+}
