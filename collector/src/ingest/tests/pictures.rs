@@ -156,10 +156,9 @@ fn what_was_waited_for_in_vain_holds_up_no_second_picture() {
     assert!(!is_now(ingest.picture(picture(), false)));
     assert_eq!(taken(&mut ingest, 6 * MINUTE), [(second, 1, 1)]);
     assert!(is_now(ingest.picture(picture(), false)));
-    // It comes after all, or more of it is known: that is another matter.
+    // It comes after all.
     apply(&mut ingest, &[(first, 2)], 7 * MINUTE);
     assert!(!is_now(ingest.picture(picture(), false)));
-    assert_eq!(taken(&mut ingest, 14 * MINUTE), [(second, 1, 1)]);
-    ingest.sample(&node(), position(first, 5), at(14 * MINUTE), &mut Vec::new());
-    assert!(!is_now(ingest.picture(picture(), false)));
+    apply(&mut ingest, &[(first, 3), (first, 4)], 7 * MINUTE);
+    assert_eq!(taken(&mut ingest, 7 * MINUTE), [(second, 1, 1)]);
 }
