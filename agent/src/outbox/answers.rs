@@ -2,21 +2,11 @@
 
 use std::time::Instant;
 
-use pvewatch_edge::mqtt::PublishReason;
 use pvewatch_protocol::Position;
 
 use super::collectors::RESEND_DELAY_MIN;
 use super::queue::{Outbox, UnderWay};
 use super::refusals::{Answer, Place, Refused};
-
-impl From<PublishReason> for Answer {
-    fn from(reason: PublishReason) -> Self {
-        match reason.refusal() {
-            None => Self::Taken,
-            Some(why) => Self::Refused { reason: why.to_owned(), for_good: reason.is_for_good() },
-        }
-    }
-}
 
 impl Outbox {
     /// The broker took a publish, or refused it, in the order in which they were sent: both make

@@ -152,6 +152,13 @@ impl Node {
         self.agent.is_some()
     }
 
+    /// The agent sends a picture as soon as it can.
+    pub fn want_picture(&mut self) {
+        if let Some(agent) = &mut self.agent {
+            agent.wants_picture = true;
+        }
+    }
+
     /// Whether the agent is connected.
     pub fn is_connected(&self) -> bool {
         self.agent.as_ref().is_some_and(|agent| agent.connection.is_some())

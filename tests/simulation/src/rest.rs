@@ -16,10 +16,10 @@ impl World {
     /// Everybody sees every unit change, and change back: whatever collectors had heard before,
     /// then they must say the same, and with the same times.
     ///
-    /// A broker that routed nothing can have swallowed a picture: the next one comes. What its
+    /// A broker that routed nothing can have swallowed a picture: another one comes. What its
     /// clock had made older is believed to be present a minute later, so a second one follows.
-    /// And what was late is judged only when nothing follows it; a picture waits for what a loss
-    /// of power took for some minutes.
+    /// And what was late is judged only when nothing follows it; a picture that waits for what a
+    /// loss of power took is believed after six minutes.
     pub(crate) fn let_all_see_all(&mut self) {
         if self.is_steady {
             self.pass_minutes(8);
@@ -33,12 +33,12 @@ impl World {
         self.compared_from = self.collectors.iter().map(Collector::newest_transition).collect();
         self.compared_since =
             self.nodes.iter().map(|node| self.now().by(node.wall_offset).wall).collect();
-        // The next picture comes, and what its clock had made older is believed a minute later.
-        self.pass_minutes(17);
-        // What is said is compared where there are two who say it; a picture that waits for what
-        // never comes is believed after six minutes.
+        for minutes in [2, 7] {
+            self.nodes.iter_mut().for_each(Node::want_picture);
+            self.pass_minutes(minutes);
+        }
+        // What is said is compared where there are two who say it.
         let changes = if self.collectors.len() > 1 { CHANGES_AT_REST } else { 0 };
-        self.pass_minutes(if changes == 0 { 7 } else { 0 });
         for _ in 0..changes {
             let now = self.now();
             for node in &mut self.nodes {

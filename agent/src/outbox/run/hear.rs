@@ -11,8 +11,18 @@ use uuid::Uuid;
 
 use super::super::collectors::AckOutcome;
 use super::super::company::Word;
+use super::super::refusals::Answer;
 use super::{Kind, Runner};
 use crate::clock;
+
+impl From<PublishReason> for Answer {
+    fn from(reason: PublishReason) -> Self {
+        match reason.refusal() {
+            None => Self::Taken,
+            Some(why) => Self::Refused { reason: why.to_owned(), for_good: reason.is_for_good() },
+        }
+    }
+}
 
 impl Runner {
     pub(super) fn on_message(&mut self, message: &Received) {
