@@ -312,13 +312,15 @@ impl Outbox {
             let stored = self.collectors.stored_by_audience(lane.stream);
             lane.cursor = lane.cursor.max(stored.next());
         }
-        let (lanes, collectors) = (&self.lanes, &self.collectors);
-        self.refusals.keep_refused(|place| is_lacked(lanes, collectors, place));
+        if self.refusals.refused().is_some_and(|place| !self.is_lacked(place)) {
+            self.refusals.forget_refused();
+        }
     }
 
     /// Whether a collector that is there lacks an event, or any if none is there.
-    pub(super) fn is_lacked(&self, place: Place) -> bool {
-        is_lacked(&self.lanes, &self.collectors, place)
+    pub(super) fn is_lacked(&self, (stream, sequence): Place) -> bool {
+        self.lanes.iter().any(|lane| lane.stream == stream)
+            && sequence > self.collectors.stored_by_audience(stream)
     }
 
     /// Sends the last event of each stream again that a collector is known to have: it may have it
@@ -383,11 +385,6 @@ impl Outbox {
         self.dropped += lost;
         lost
     }
-}
-
-fn is_lacked(lanes: &[Lane], collectors: &Collectors, (stream, sequence): Place) -> bool {
-    lanes.iter().any(|lane| lane.stream == stream)
-        && sequence > collectors.stored_by_audience(stream)
 }
 
 pub(super) fn new_lane(stream: StreamId) -> Lane {

@@ -149,9 +149,14 @@ impl Refusals {
         self.given_up.get(&place).map(String::as_str)
     }
 
-    /// Forgets the trouble with an event that nobody needs any more.
-    pub(super) fn keep_refused(&mut self, is_lacking: impl FnOnce(Place) -> bool) {
-        self.trouble.take_if(|trouble| !is_lacking(trouble.refused.place));
+    /// The event that is refused now.
+    pub(super) fn refused(&self) -> Option<Place> {
+        self.trouble.as_ref().map(|trouble| trouble.refused.place)
+    }
+
+    /// Nobody needs the event any more that is refused.
+    pub(super) fn forget_refused(&mut self) {
+        self.trouble = None;
     }
 
     /// Forgets what everybody knows.

@@ -147,9 +147,6 @@ impl Ingest {
             Offered::Waiting { opened_gap } => Outcome::Waiting { opened_gap },
             Offered::NoRoom => Outcome::NoRoom,
         };
-        if matches!(outcome, Outcome::Applied { .. }) {
-            node.note_progress(id);
-        }
         let Some(stream) = node.stream_mut(id) else { return outcome };
         let ack_is_due = match outcome {
             Outcome::Applied { .. } => {

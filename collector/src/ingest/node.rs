@@ -87,11 +87,6 @@ impl Node {
         self.waited_for = self.open.iter().filter_map(known).collect();
     }
 
-    /// Something of a stream was applied: perhaps all of it comes after all.
-    pub(super) fn note_progress(&mut self, id: StreamId) {
-        self.waited_for.remove(&id);
-    }
-
     /// Streams that nobody will complete: `present` came after them, something of it is applied
     /// already although older ones are sent first, and nothing of them was heard for long.
     pub(super) fn abandoned(&mut self, present: StreamId, now: Timestamp) -> Vec<StreamId> {
@@ -233,6 +228,10 @@ impl Node {
                 .min(own.bytes + room_bytes),
         };
         let (offered, change) = stream.offer(place, arrival, room, apply);
+        if matches!(offered, Offered::Applied) {
+            // Perhaps all of it comes after all.
+            self.waited_for.remove(&id);
+        }
         self.waiting_events = self.waiting_events.saturating_add_signed(change.events);
         self.waiting_bytes = self.waiting_bytes.saturating_add_signed(change.bytes);
         self.note_open(id);

@@ -32,6 +32,16 @@ fn apply(ingest: &mut Ingest, events: &[(StreamId, u64)], ms: i64) {
     }
 }
 
+/// One event of each of two starts; of the first a sample tells more than has come.
+fn a_part_of_the_first_of_two_starts(known: u64) -> Ingest {
+    let (first, second) = (stream(1), stream(2));
+    let mut ingest = Ingest::default();
+    apply(&mut ingest, &[(first, 1)], 0);
+    ingest.sample(&node(), position(first, known), at(0), &mut Vec::new());
+    apply(&mut ingest, &[(second, 1)], 0);
+    ingest
+}
+
 #[test]
 fn a_picture_waits_until_the_events_that_it_knows_of_are_applied() {
     let id = stream(1);
@@ -78,11 +88,7 @@ fn a_newer_part_takes_the_place_of_an_older_one() {
 #[test]
 fn a_picture_of_a_later_start_waits_for_what_is_missing_of_the_one_before() {
     let (first, second) = (stream(1), stream(2));
-    let mut ingest = Ingest::default();
-    apply(&mut ingest, &[(first, 1)], 0);
-    // Of the first start a sample tells more than has come.
-    ingest.sample(&node(), position(first, 3), at(0), &mut Vec::new());
-    apply(&mut ingest, &[(second, 1)], 0);
+    let mut ingest = a_part_of_the_first_of_two_starts(3);
     assert_eq!(ingest.picture(picture(position(second, 1), 1, 0), false), Shown::Later);
     apply(&mut ingest, &[(first, 2), (first, 3)], 0);
     assert_eq!(taken(&mut ingest, 0), [(second, 1, 1)]);
@@ -147,10 +153,7 @@ fn what_finds_no_room_to_wait_counts_at_once() {
 #[test]
 fn what_was_waited_for_in_vain_holds_up_no_second_picture() {
     let (first, second) = (stream(1), stream(2));
-    let mut ingest = Ingest::default();
-    apply(&mut ingest, &[(first, 1)], 0);
-    ingest.sample(&node(), position(first, 4), at(0), &mut Vec::new());
-    apply(&mut ingest, &[(second, 1)], 0);
+    let mut ingest = a_part_of_the_first_of_two_starts(4);
     let picture = || picture(position(second, 1), 1, 0);
     let is_now = |shown| matches!(shown, Shown::Now { .. });
     assert!(!is_now(ingest.picture(picture(), false)));
