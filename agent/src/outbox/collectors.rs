@@ -282,6 +282,13 @@ impl Collectors {
         }
     }
 
+    /// This event is to be sent again by itself, too.
+    pub(super) fn add_probe(&mut self, name: &CollectorName, (stream, sequence): (StreamId, Sequence)) {
+        if let Some(collector) = self.by_name.get_mut(name) {
+            collector.probes.insert(stream, sequence);
+        }
+    }
+
     /// The next event that is to be sent by itself.
     pub(super) fn next_probe(&self) -> Option<(StreamId, Sequence)> {
         let first = |collector: &Collector| {

@@ -172,6 +172,9 @@ impl Outbox {
         if !was_there && self.collectors.is_there(name) {
             self.welcome(now, name);
         }
+        if retained && outcome == AckOutcome::Advanced {
+            self.probe_end_of(name, ack.stream);
+        }
         match outcome {
             AckOutcome::Advanced => self.on_advanced(now, today, ack.stream),
             AckOutcome::Repeated if self.resend_is_under_way(now) => {
@@ -233,6 +236,9 @@ impl Outbox {
         self.on_dropped(now, &dropped);
         if let Some(opened) = self.spool.take_opened() {
             self.take_up(opened);
+            for name in self.collectors.names() {
+                self.probe_what_is_stored_by(&name);
+            }
         }
         let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
         for Overdue { name, is_there } in self.collectors.on_deadline(now, &self.lanes) {
@@ -328,6 +334,14 @@ impl Outbox {
     fn probe_what_is_stored_by(&mut self, name: &CollectorName) {
         let probes = self.last_stored_by(name);
         self.collectors.set_probes(name, probes);
+    }
+
+    /// The same for a stream of which the broker has just told that a collector has it.
+    fn probe_end_of(&mut self, name: &CollectorName, stream: StreamId) {
+        let mut ends = self.last_stored_by(name).into_iter();
+        if let Some(end) = ends.find(|(whole, _)| *whole == stream) {
+            self.collectors.add_probe(name, end);
+        }
     }
 
     /// A collector is found to be there: what it lacks and was not sent on this connection is sent.

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::mark::Mark;
 use super::segment::{Extent, Header, Segment};
 use super::storage::SyncJob;
 use super::{Owner, Spool, SyncTicket};
@@ -77,8 +78,7 @@ impl Spool {
         }
     }
 
-    /// Writes down how far what is durable goes, apart from it: damage to the end of a segment
-    /// looks like a write that was cut off, and only this tells one from the other.
+    /// Writes down how far what is durable goes.
     fn set_mark(&mut self) {
         let durable = self.tail.front().map_or(self.last, |record| record.sequence.previous());
         if durable == self.marked {
@@ -86,11 +86,10 @@ impl Spool {
         }
         self.marked = durable;
         let Owner { site, node } = self.owner.clone();
-        let record = Header::new(site, node, self.stream).record(durable, 0);
-        let mut bytes = Vec::with_capacity(record.length());
-        record.encode(&mut bytes);
+        let header = Header::new(site, node, self.stream);
+        let mark = Mark { header, through: durable, ends: self.ends.clone() };
         // Without it a loss that would have been declared is found by no one; nothing else.
-        let _ = self.disk.opened().map(|storage| storage.set_mark(&bytes));
+        let _ = self.disk.opened().map(|storage| storage.set_mark(&mark.bytes()));
     }
 
     /// What was not durable of a segment counts as not written.

@@ -12,6 +12,7 @@ mod damage;
 mod durable;
 mod files;
 mod losses;
+mod mark;
 mod opening;
 mod reading;
 mod record;
@@ -146,6 +147,8 @@ pub struct Spool {
     written: Sequence,
     /// How far the mark beside the segments goes.
     marked: Sequence,
+    /// The last event of each stream before the current one, as the mark has them.
+    ends: Vec<(StreamId, Sequence)>,
     /// Up to where every collector has each stream.
     acked: BTreeMap<StreamId, Sequence>,
     /// Repeated at the start of every segment, so that no segment is needed for it.
@@ -188,6 +191,7 @@ impl Spool {
             tail_bytes: 0,
             written: Sequence(0),
             marked: Sequence(0),
+            ends: Vec::new(),
             acked: BTreeMap::new(),
             note: None,
             doomed: Vec::new(),
@@ -210,6 +214,9 @@ impl Spool {
         self.tail.clear();
         self.tail_bytes = 0;
         self.is_open = false;
+        let segments = &self.segments;
+        self.ends.retain(|(ended, _)| segments.iter().any(|segment| segment.stream == *ended));
+        self.ends.push((self.stream, self.written));
         self.stream = stream;
         self.last = Sequence(0);
         self.written = Sequence(0);

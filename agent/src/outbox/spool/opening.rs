@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::damage::{Doomed, set_aside};
 use super::losses::Why;
+use super::mark::Mark;
 use super::segment::{Contents, Extent, Header, Segment};
 use super::{Disk, Dropped, Limits, Owner, Spool, Storage};
 
@@ -50,8 +51,7 @@ struct Survey {
     /// Segments that the disk does not give back, with what it says.
     unreadable: Vec<(u64, io::Error)>,
     next_number: u64,
-    /// How far which stream was durable at least.
-    mark: Option<(Header, Sequence)>,
+    mark: Option<Mark>,
 }
 
 impl Survey {
@@ -66,19 +66,14 @@ impl Survey {
                 let (header, first) = later.header.as_ref()?;
                 (header.stream == stream).then_some((later.number, *first))
             });
+            let until = first_behind.map_or(u64::MAX, |(number, _)| number);
+            let mut unread = self.unreadable.iter().map(|(number, _)| number);
+            if unread.any(|number| (segment.number..until).contains(number)) {
+                continue;
+            }
             let through = match first_behind {
-                Some((number, first)) => {
-                    let is_all_read = !self
-                        .unreadable
-                        .iter()
-                        .any(|(unread, _)| (segment.number..number).contains(unread));
-                    (is_all_read && segment.cut > 0).then(|| first.previous())
-                }
-                None => self
-                    .mark
-                    .as_ref()
-                    .filter(|(header, _)| header.stream == stream)
-                    .map(|(_, through)| *through),
+                Some((_, first)) => (segment.cut > 0).then(|| first.previous()),
+                None => self.mark.as_ref().and_then(|mark| mark.end_of(stream)),
             };
             segment.lost = through.filter(|it| *it > last).map(|through| (last.next(), through));
         }
@@ -86,9 +81,9 @@ impl Survey {
 
     /// Whether the end of the marked stream is nowhere.
     fn lacks_the_mark(&self) -> bool {
-        self.mark.as_ref().is_some_and(|(header, through)| {
+        self.mark.as_ref().is_some_and(|mark| {
             let mut found = self.found.iter().filter_map(Found::last);
-            !found.any(|(stream, last)| stream == header.stream && last >= *through)
+            !found.any(|(stream, last)| stream == mark.header.stream && last >= mark.through)
         })
     }
 }
@@ -199,7 +194,7 @@ impl Spool {
     }
 
     fn take_in(&mut self, storage: &mut dyn Storage, mut survey: Survey) -> Opened {
-        survey.mark.take_if(|(header, _)| !self.owns(header));
+        survey.mark.take_if(|mark| !self.owns(&mark.header));
         survey.find_lost_ends();
         let is_end_missing = survey.lacks_the_mark();
         let Survey { found, note, unreadable, next_number, mark } = survey;
@@ -214,8 +209,14 @@ impl Spool {
                 self.take_in_segment(storage, segment, &mut opened);
             }
         }
-        if let Some((header, through)) = mark {
+        if let Some(Mark { header, through, ends }) = mark {
             opened.take_in(header.stream, through);
+            // One of which nothing is left is known by the note, or every collector has it.
+            for (stream, last) in ends {
+                if self.holds(stream) {
+                    opened.take_in(stream, last);
+                }
+            }
         }
         for (number, error) in unreadable {
             opened.findings.push(Finding::Damaged(format!(
@@ -225,6 +226,7 @@ impl Spool {
             )));
             self.doomed.push(Doomed::SetAside(number));
         }
+        self.ends.clone_from(&opened.streams);
         opened
     }
 
@@ -289,7 +291,7 @@ fn survey(storage: &mut dyn Storage, is_last_try: bool) -> Result<Survey, Unread
     let numbers = storage.segments().map_err(|error| Unreadable { error, is_listed: false })?;
     let next_number = numbers.last().map_or(1, |newest| newest + 1);
     // A mark that cannot be read tells nothing.
-    let mark = storage.mark().ok().and_then(|bytes| Contents::read(&bytes).header);
+    let mark = storage.mark().ok().and_then(|bytes| Mark::read(&bytes));
     let (found, unreadable) = (Vec::new(), Vec::new());
     let mut survey = Survey { found, note: None, unreadable, next_number, mark };
     for number in numbers {

@@ -53,6 +53,21 @@ fn each_of_two_collectors_has_a_probe_of_its_own() {
 }
 
 #[test]
+fn what_the_broker_says_of_an_older_stream_is_asked_of_the_collector_too() {
+    let mut story = Story::new(100);
+    story.append(3);
+    let first = story.outbox.position().stream;
+    story.outbox.begin_stream(story.now, Timestamp::UNIX_EPOCH, StreamId(Uuid::from_u128(2)));
+    let name = CollectorName::default();
+    story.outbox.collectors = Collectors::new(std::slice::from_ref(&name));
+    story.connect();
+    let ack = Ack { collector_epoch: story.epoch, stream: first, through: Sequence(3) };
+    let outcome = story.outbox.on_ack(story.now, Timestamp::UNIX_EPOCH, &name, ack, true);
+    assert_eq!(outcome, AckOutcome::Advanced);
+    assert_eq!(story.outbox.collectors.next_probe(), Some((first, Sequence(3))));
+}
+
+#[test]
 fn a_collector_that_was_set_back_in_one_of_several_streams_is_found_out() {
     let mut story = Story::new(100);
     story.append(3);

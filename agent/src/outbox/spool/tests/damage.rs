@@ -51,6 +51,19 @@ fn the_end_of_an_older_stream_is_known_to_the_streams_behind_it() {
 }
 
 #[test]
+fn the_end_of_an_older_stream_is_known_although_what_tells_of_it_is_damaged_too() {
+    let mut story = three_older_segments();
+    story.append(1);
+    story.sync();
+    story.disk.damage(3, "u30.service");
+    story.disk.damage(4, "gone");
+    story.restart();
+    let (_, declared) = story.sends();
+    let ranges: Vec<_> = declared.iter().map(|lost| (lost.from.0, lost.through.0)).collect();
+    assert_eq!(ranges, [(30, 30)]);
+}
+
+#[test]
 fn a_stream_whose_only_segment_is_all_damaged_is_declared() {
     let mut story = Story::new();
     story.append(5);
