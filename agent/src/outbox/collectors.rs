@@ -283,7 +283,11 @@ impl Collectors {
     }
 
     /// This event is to be sent again by itself, too.
-    pub(super) fn add_probe(&mut self, name: &CollectorName, (stream, sequence): (StreamId, Sequence)) {
+    pub(super) fn add_probe(
+        &mut self,
+        name: &CollectorName,
+        (stream, sequence): (StreamId, Sequence),
+    ) {
         if let Some(collector) = self.by_name.get_mut(name) {
             collector.probes.insert(stream, sequence);
         }

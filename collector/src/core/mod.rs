@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{Event, EventData, NodeName, Site};
 
 use crate::alerts::{AlertKey, Book, Touched, Transition};
-use crate::fleet::{Fleet, Version};
+use crate::fleet::{Fleet, LATE_AFTER, Version};
 use crate::rules::{Rule, RuleSet};
 use dirty::{Dirty, Piece};
 use evaluate::{Cause, RuleStats};
@@ -107,7 +107,9 @@ impl Core {
                     self.counters.foreign_site += 1;
                     return out;
                 }
-                let (moment, late) = self.fleet.moment_of(&event, received_at);
+                let (moment, came_late) = self.fleet.moment_of(&event, received_at);
+                // What came in time can have waited for what was lost before it: its turn is late.
+                let late = came_late || self.now.duration_since(received_at) > LATE_AFTER;
                 // Whatever was due before the event happened comes before it.
                 self.run_timers(moment.judged.min(self.now), &mut out);
                 if late {

@@ -87,7 +87,7 @@ impl Teller {
             data,
             extensions: serde_json::Map::new(),
         };
-        Input::Event { event, version, received_at: time }
+        Input::Event { event, version, received_at: option("came").map_or(time, at) }
     }
 
     fn event_data(

@@ -21,7 +21,9 @@ use pvewatch_protocol::{Ack, CollectorName, CollectorPresence, PresenceState, Si
 use crate::broker::{Broker, Client, Delivery, Message};
 use crate::channel::{CHANNELS, Channel, Taken};
 use crate::durable::{Durable, Logged, Plate, fresh_epoch, number};
+use crate::missed::Missed;
 use crate::node::Now;
+use crate::over::Commit;
 use crate::process::{Process, Seen, Told};
 
 const RULES: &str = r#"
@@ -86,6 +88,8 @@ pub struct Collector {
     pub false_acks: Vec<String>,
     /// What came.
     pub seen: Seen,
+    /// What it stored, in order.
+    pub(crate) commits: Vec<Commit>,
     /// Whether it was ever set back to a backup.
     pub was_restored: bool,
 }
@@ -105,6 +109,7 @@ impl Collector {
             taken: CHANNELS.iter().map(|_| Taken::default()).collect(),
             false_acks: Vec::new(),
             seen: Seen::default(),
+            commits: Vec::new(),
             was_restored: false,
         }
     }
@@ -173,6 +178,7 @@ impl Collector {
             connection: None,
             connections: 0,
             ready: None,
+            missed: Missed::default(),
             channels: CHANNELS.iter().map(|channel| Channel::new(told(channel))).collect(),
             inbox: VecDeque::new(),
         });
@@ -188,9 +194,12 @@ impl Collector {
         }
     }
 
-    /// Keeps a copy of the disk.
-    pub fn back_up(&mut self) {
-        self.backup = Some(self.disk.borrow().clone());
+    /// Keeps a copy of the disk; one that is bad to go back to is seldom given up for another.
+    pub fn back_up(&mut self, rng: &mut Rng) {
+        let is_bad = self.backup.as_ref().is_some_and(Durable::is_between_streams);
+        if !is_bad || rng.u8(0..4) == 0 {
+            self.backup = Some(self.disk.borrow().clone());
+        }
     }
 
     /// The disk is as it was when it was copied; a copy made by the book has a new epoch. Returns
@@ -208,6 +217,7 @@ impl Collector {
             taken.steps.clear();
             taken.begins_after = disk.told.get(*name).copied().unwrap_or(0);
         }
+        self.commits.clear();
         self.was_restored = true;
         true
     }
@@ -313,8 +323,14 @@ impl Collector {
             batch.outputs.extend(moved);
         }
         self.disk.borrow_mut().fails = crash == Crash::BeforeCommit;
+        let before = self.disk.borrow().sizes();
         if process.desk.store(&batch).is_err() {
             return self.kill(broker, rng);
+        }
+        let after = self.disk.borrow().sizes();
+        if before != after {
+            let (log, transitions) = (before.0..after.0, before.1..after.1);
+            self.commits.push(Commit { at: now.instant, log, transitions });
         }
         let lost = process.desk.take_losses().into_iter().map(|(node, loss)| Logged {
             node: number(&node),
@@ -323,6 +339,7 @@ impl Collector {
             sequence: loss.through.0,
             reason: Some(loss.reason),
             was: None,
+            received: None,
         });
         self.disk.borrow_mut().given_up.extend(lost);
         // A commit that was to fail and did not is one of nothing.
@@ -362,13 +379,19 @@ impl Collector {
     }
 
     /// A channel does the next thing that it has to do, if the collector may speak.
-    pub fn speak(&mut self, channel: usize, rng: &mut Rng) {
+    pub fn speak(&mut self, now: Now, channel: usize, rng: &mut Rng) {
         let Some(process) = &mut self.process else { return };
         let may_speak = process.connection.is_some_and(|(_, number)| process.ready == Some(number));
         if may_speak {
-            let (_, manner) = CHANNELS[channel];
-            let disk = self.disk.borrow();
-            process.channels[channel].speak(manner, &disk, &mut self.taken[channel], rng);
+            let (name, manner) = CHANNELS[channel];
+            let (disk, taken) = (self.disk.borrow(), &mut self.taken[channel]);
+            let taken_before = taken.steps.len();
+            process.channels[channel].speak(manner, &disk, taken, rng);
+            if let Some(step) = taken.steps.get(taken_before)
+                && let Some(why) = process.missed.forbids_to_speak(&disk, now.instant)
+            {
+                self.seen.told_too_soon.push(format!("{name}: {step}, although {why}"));
+            }
         }
     }
 

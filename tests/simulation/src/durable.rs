@@ -33,6 +33,8 @@ pub struct Logged {
     pub reason: Option<String>,
     /// What it was: its kind, when it happened, and when it was recorded.
     pub was: Option<(String, Timestamp, Timestamp)>,
+    /// When it came, by the collector's clock; none for what it gave up itself.
+    pub received: Option<Timestamp>,
 }
 
 impl Logged {
@@ -97,6 +99,22 @@ impl Durable {
         rest.take(page)
             .map(|(transition, id)| Step { id, transition: Some(transition.clone()) })
             .collect()
+    }
+
+    /// How many rows the log has, and how many transitions there are.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.log.len(), self.transitions.len())
+    }
+
+    /// Whether a later stream of a node is stored to its end, and one before it is not: bad to go
+    /// back to, for what the newest streams tell is that nothing is missing.
+    pub fn is_between_streams(&self) -> bool {
+        let mut behind = self.streams.values().filter(|row| row.through < row.known);
+        behind.any(|older| {
+            self.streams.values().any(|row| {
+                row.node == older.node && row.ordinal > older.ordinal && row.through == row.known
+            })
+        })
     }
 
     /// The newest transition.
@@ -170,7 +188,8 @@ fn logged(event: &NewEvent) -> Logged {
     };
     let was = Some((event.kind.clone(), event.time, event.recorded));
     let stream = event.position.stream;
-    Logged { node: number(&event.node), stream, from, sequence, reason, was }
+    let (node, received) = (number(&event.node), Some(event.received));
+    Logged { node, stream, from, sequence, reason, was, received }
 }
 
 /// The number in a node's name.

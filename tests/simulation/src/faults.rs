@@ -228,7 +228,7 @@ impl World {
             Fault::CollectorRestored => {
                 let collector = &mut self.collectors[collector];
                 if self.rng.u8(0..3) > 0 {
-                    collector.back_up();
+                    collector.back_up(&mut self.rng);
                     return false;
                 }
                 collector.restore(&mut self.broker, &mut self.rng)

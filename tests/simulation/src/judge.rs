@@ -9,6 +9,7 @@ use crate::channel::{CHANNELS, must_tell};
 use crate::collector::Collector;
 use crate::durable::{Durable, Logged};
 use crate::node::{Node, UNITS};
+use crate::over;
 use crate::rest::CHANGES_AT_REST;
 use crate::world::World;
 
@@ -26,6 +27,8 @@ pub fn judge(world: &mut World) -> Vec<String> {
     for collector in &world.collectors {
         let (disk, name) = (collector.disk.borrow(), &collector.name);
         wrong.extend(collector.false_acks.iter().map(|ack| format!("ack beyond disk: {ack}")));
+        let too_soon = collector.seen.told_too_soon.iter();
+        wrong.extend(too_soon.map(|what| format!("{name}: told too soon: {what}")));
         let wills = collector.seen.believed_wills.iter();
         wrong.extend(wills.map(|will| format!("{name}: believed the will of {will}")));
         let logs = by_stream(&disk);
@@ -72,6 +75,9 @@ pub fn judge(world: &mut World) -> Vec<String> {
             }
         }
         wrong.extend(channels(collector, &disk));
+        if !world.clocks_were_set {
+            wrong.extend(over::pages(collector, &disk, &world.nodes));
+        }
     }
     let committed: usize = world.nodes.iter().map(|node| node.committed.len()).sum();
     world.tally.committed += committed as u64;

@@ -3,7 +3,7 @@
 //! The agent is the real outbox on a real spool; the glue around it does what the agent's runner
 //! does: it connects, publishes what is due, hears acks, sends pictures, syncs in groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -53,6 +53,15 @@ pub(crate) struct Agent {
 /// From one picture to the next, whatever happens.
 pub const PICTURE_EVERY: Duration = Duration::from_mins(15);
 
+/// What an event told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    /// When, by the node's own clock.
+    pub at: Timestamp,
+    pub unit: usize,
+    pub failed: bool,
+}
+
 /// What a node was at one moment, for a rollback.
 pub struct Saved {
     disk: Image,
@@ -86,6 +95,8 @@ pub struct Node {
     changed_at: [Timestamp; UNITS],
     /// Events that were made, by place.
     pub made: BTreeSet<(StreamId, u64)>,
+    /// What they told, but for those that went on in another stream.
+    pub(crate) changes: BTreeMap<(StreamId, u64), Change>,
     /// Events that the disk had when its power was lost, or that a running agent has.
     pub committed: BTreeSet<(StreamId, u64)>,
     held: BTreeSet<(StreamId, u64)>,
@@ -119,6 +130,7 @@ impl Node {
             units: [false; UNITS],
             changed_at: [Timestamp::UNIX_EPOCH; UNITS],
             made: BTreeSet::new(),
+            changes: BTreeMap::new(),
             committed: BTreeSet::new(),
             held: BTreeSet::new(),
             saved: None,
@@ -318,7 +330,10 @@ impl Node {
         let dropped = agent.outbox.append(now.instant, fact).unwrap_or_default();
         agent.wants_picture |= dropped > 0;
         self.met_its_bound |= dropped > 0;
-        self.made.insert(place(&agent.outbox));
+        let place = place(&agent.outbox);
+        self.made.insert(place);
+        let failed = self.units[unit];
+        self.changes.insert(place, Change { at: now.wall, unit, failed });
     }
 
     pub(crate) fn unit_state(&self, unit: usize) -> UnitState {

@@ -13,6 +13,7 @@ use pvewatch_protocol::{Epoch, NodeName, PresenceState};
 use crate::broker::Message;
 use crate::channel::Channel;
 use crate::durable::Plate;
+use crate::missed::Missed;
 
 /// What waits for the next batch.
 pub(crate) enum Told {
@@ -33,6 +34,8 @@ pub(crate) struct Process {
     pub connections: u64,
     /// The connection on which it said that it is ready.
     pub ready: ReadyOn,
+    /// What it must have before that.
+    pub missed: Missed,
     pub channels: Vec<Channel>,
     pub inbox: VecDeque<Told>,
 }
@@ -44,6 +47,8 @@ pub struct Seen {
     pub duplicates: u64,
     /// Last wills of replaced connections that made a node count as offline.
     pub believed_wills: Vec<String>,
+    /// What it told before it knew what it had missed.
+    pub told_too_soon: Vec<String>,
 }
 
 impl Process {
@@ -54,11 +59,20 @@ impl Process {
 
     pub fn take(&mut self, told: Told, now: Clocks, batch: &mut Batch, seen: &mut Seen) {
         match told {
-            Told::Connected(number) => self.desk.connected(number, now),
-            Told::RetainedRead => self.desk.retained_read(now),
+            Told::Connected(number) => {
+                self.missed = Missed::default();
+                self.desk.connected(number, now);
+            }
+            Told::RetainedRead => {
+                self.missed.is_told(now.steady.into_std());
+                self.desk.retained_read(now);
+            }
             Told::Disconnected => self.desk.disconnected(),
             Told::Message(message, received_at) => {
                 let decoded = message.understood();
+                if let Ok(decoded) = &decoded {
+                    self.missed.hear(decoded);
+                }
                 let Message { topic, payload, retain, .. } = message;
                 let presence = match &decoded {
                     Ok(Decoded::NodePresence { node, presence }) => {

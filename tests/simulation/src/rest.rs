@@ -29,7 +29,6 @@ impl World {
         // The next heartbeat tells of a collector that was set back while nothing else was sent.
         self.pass_minutes(1);
         self.say(|| "all see all".to_owned());
-        let sent_before = self.tally.sent;
         self.compared_from = self.collectors.iter().map(Collector::newest_transition).collect();
         self.compared_since =
             self.nodes.iter().map(|node| self.now().by(node.wall_offset).wall).collect();
@@ -37,6 +36,8 @@ impl World {
             self.nodes.iter_mut().for_each(Node::want_picture);
             self.pass_minutes(minutes);
         }
+        // By now every collector that was set back has been found out.
+        let sent_before = self.tally.sent;
         // What is said is compared where there are two who say it.
         let changes = if self.collectors.len() > 1 { CHANGES_AT_REST } else { 0 };
         for _ in 0..changes {

@@ -232,14 +232,22 @@ impl World {
         let index = self.rng.usize(..self.collectors.len());
         let now = self.now();
         self.collectors[index].notice_loss(&self.broker);
-        self.collectors[index].work(now, Crash::Never, &mut self.broker, &mut self.rng);
+        let collector = &mut self.collectors[index];
+        collector.work(now, Crash::Never, &mut self.broker, &mut self.rng);
+        if self.faults.contains(&Fault::CollectorRestored)
+            && collector.disk.borrow().is_between_streams()
+            && self.rng.u8(0..8) == 0
+        {
+            collector.back_up(&mut self.rng);
+        }
     }
 
     fn channel_takes(&mut self) {
         let index = self.rng.usize(..self.collectors.len());
         let channel = self.rng.usize(..CHANNELS.len());
+        let now = self.now();
         for _ in 0..self.rng.usize(1..=20) {
-            self.collectors[index].speak(channel, &mut self.rng);
+            self.collectors[index].speak(now, channel, &mut self.rng);
         }
     }
 
@@ -338,7 +346,7 @@ impl World {
             collector.work_on_all(now, &mut self.broker, &mut self.rng);
             for channel in 0..CHANNELS.len() {
                 for _ in 0..STEPS_A_ROUND {
-                    collector.speak(channel, &mut self.rng);
+                    collector.speak(now, channel, &mut self.rng);
                 }
             }
         }
