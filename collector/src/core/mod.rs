@@ -131,10 +131,14 @@ impl Core {
             }
             Input::Sample { node, sample, backlog, received_at } => {
                 self.counters.samples += 1;
+                let is_held_up = self.fleet.is_held_up(&node, sample.at, received_at);
                 let changes = self.fleet.apply_sample(&node, (&sample, backlog), received_at);
                 self.follow_all(changes, &mut out);
-                let held = self.settling.hear(&node, backlog, self.now);
-                self.take_up(held);
+                // What was missing long ago does not tell what is missing now.
+                if !is_held_up {
+                    let held = self.settling.hear(&node, backlog, self.now);
+                    self.take_up(held);
+                }
             }
             Input::Checkpoint { node, checkpoint, version, received_at } => {
                 self.counters.checkpoints += 1;

@@ -32,6 +32,15 @@ impl Fleet {
         comes_from_backlog || received_at.duration_since(happened.judged) > LATE_AFTER
     }
 
+    /// Whether a sample was held up on its way, by what was known of its node's clock before it.
+    pub fn is_held_up(&self, name: &NodeName, sent_at: Timestamp, received_at: Timestamp) -> bool {
+        let node = self.node(name).filter(|node| node.clock_skew_seconds.is_some());
+        node.is_some_and(|node| {
+            let sent = Moment::judge(sent_at, received_at, node.clock_skew());
+            received_at.duration_since(sent.judged) > LATE_AFTER
+        })
+    }
+
     /// Applies an event.
     pub fn apply_event(
         &mut self,

@@ -53,7 +53,10 @@ impl Skew {
             }
             _ => {
                 let is_next = age.is_some_and(|age| age < HALF_WINDOW * 2 && !age.is_negative());
-                self.least_before = self.least.filter(|_| is_next);
+                // After a long silence a sample that was held up is not believed by itself.
+                let is_doubtful = |known: &f64| seconds - known >= STEP_SECONDS;
+                let known = self.seconds().filter(is_doubtful);
+                self.least_before = if is_next { self.least } else { known };
                 self.least = Some(seconds);
                 self.since = Some(received_at);
             }
@@ -114,6 +117,11 @@ mod tests {
     #[test]
     fn samples_that_were_held_up_change_nothing() {
         check(&[(3, 0), (50_000, 10_000), (50_001, 20_000), (50_002, 30_000)], 3);
+    }
+
+    #[test]
+    fn samples_that_were_held_up_for_long_change_nothing() {
+        check(&[(3, 0), (7_200_000, 100_000), (7_200_001, 110_000), (7_200_002, 120_000)], 3);
     }
 
     #[test]

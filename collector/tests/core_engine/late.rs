@@ -294,6 +294,24 @@ fn what_came_in_time_and_waited_for_what_was_lost_before_it_does_not_end_a_backl
 }
 
 #[test]
+fn a_sample_that_was_held_up_does_not_end_a_backlog() {
+    tell(
+        &rule("0s", "0s"),
+        "
+        59m50s pve1 beats
+        59m55s pve1 sample
+        1h     pve1 unit a.service failed at=10m
+        => 10m Failed pve1/a.service none -> pending: condition_began
+        1h3s   pve1 sample at=11m
+        1h4s   pve1 unit a.service active at=12m
+        => 10m Failed pve1/a.service pending -> firing: condition_lasted, past
+        => 12m Failed pve1/a.service firing -> resolved: condition_ended, past
+        1h10s
+        ",
+    );
+}
+
+#[test]
 fn what_happens_now_is_told_at_once_although_a_backlog_came_before_it() {
     tell(
         &rule("0s", "0s"),

@@ -65,7 +65,7 @@ fn was_over(page: &Transition, log: &[Logged], node: &Node) -> bool {
     }
     let mut changes = log
         .iter()
-        .filter(|row| row.node == node.index)
+        .filter(|row| row.node == node.index && row.reason.is_none())
         .filter_map(|row| Some((row.received?, node.changes.get(&(row.stream, row.sequence))?)))
         .filter(|(_, change)| is_of_unit(change))
         .skip_while(|(_, change)| !begins(change));
