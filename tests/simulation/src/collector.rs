@@ -2,7 +2,7 @@
 //! committed and no more. The glue brings what came to the desk, and acks to the broker.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,6 +178,7 @@ impl Collector {
             connection: None,
             connections: 0,
             ready: None,
+            clocks_known: BTreeSet::new(),
             missed: Missed::default(),
             channels: CHANNELS.iter().map(|channel| Channel::new(told(channel))).collect(),
             inbox: VecDeque::new(),
@@ -309,6 +310,7 @@ impl Collector {
     ) {
         let clocks = self.clocks(now);
         let Some(process) = &mut self.process else { return };
+        let clocks_known = process.clocks_known.clone();
         let mut batch = Batch::default();
         process.desk.look_at_clock(clocks);
         for _ in 0..count {
@@ -330,7 +332,7 @@ impl Collector {
         let after = self.disk.borrow().sizes();
         if before != after {
             let (log, transitions) = (before.0..after.0, before.1..after.1);
-            self.commits.push(Commit { at: now.instant, log, transitions });
+            self.commits.push(Commit { at: now.instant, log, transitions, clocks_known });
         }
         let lost = process.desk.take_losses().into_iter().map(|(node, loss)| Logged {
             node: number(&node),

@@ -1,12 +1,13 @@
 //! What was over before it was heard is history: nobody is told that a unit failed which had
 //! recovered long before a collector heard of either.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use pvewatch_collector::alerts::{News, Transition};
-use pvewatch_protocol::AlertState;
+use pvewatch_protocol::{AlertState, NodeName};
 
 use crate::collector::Collector;
 use crate::durable::{Durable, Logged, number};
@@ -18,6 +19,8 @@ pub(crate) struct Commit {
     pub at: Instant,
     pub log: Range<usize>,
     pub transitions: Range<usize>,
+    /// The nodes whose clocks were known before. The first sample of all can be held up.
+    pub clocks_known: BTreeSet<NodeName>,
 }
 
 /// How old what is heard has to be, to be late by whatever clock.
@@ -31,12 +34,15 @@ const SILENCE: Duration = Duration::from_secs(120);
 pub(crate) fn pages(collector: &Collector, disk: &Durable, nodes: &[Node]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut heard_at: Vec<Option<Instant>> = vec![None; nodes.len()];
-    for Commit { at, log, transitions } in &collector.commits {
+    for Commit { at, log, transitions, clocks_known } in &collector.commits {
         let log = &disk.log[log.clone()];
         for page in disk.transitions[transitions.clone()].iter().filter(|step| is_page(step)) {
             let node = number(&page.alert.entity.node);
             let was_silent = heard_at[node].is_none_or(|heard| heard + SILENCE < *at);
-            if was_silent && was_over(page, log, &nodes[node]) {
+            if was_silent
+                && clocks_known.contains(&page.alert.entity.node)
+                && was_over(page, log, &nodes[node])
+            {
                 wrong.push(format!(
                     "{}: told that {} of pve{node} failed at {}, which was over when it was heard",
                     collector.name, page.alert.entity.id, page.alert.starts_at

@@ -1,9 +1,9 @@
 //! A collector's process: all of it that is gone when it is killed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::fleet::Presence;
 use pvewatch_collector::ingest::Decoded;
 use pvewatch_collector::run::{Arrived, Clocks, Counters, Desk, ReadyOn};
@@ -34,6 +34,8 @@ pub(crate) struct Process {
     pub connections: u64,
     /// The connection on which it said that it is ready.
     pub ready: ReadyOn,
+    /// The nodes of which a sample came in time.
+    pub clocks_known: BTreeSet<NodeName>,
     /// What it must have before that.
     pub missed: Missed,
     pub channels: Vec<Channel>,
@@ -49,6 +51,11 @@ pub struct Seen {
     pub believed_wills: Vec<String>,
     /// What it told before it knew what it had missed.
     pub told_too_soon: Vec<String>,
+}
+
+fn whose_sample_came_in_time(decoded: &Decoded, received_at: Timestamp) -> Option<NodeName> {
+    let Decoded::Sample { node, sample } = decoded else { return None };
+    (received_at.duration_since(sample.at) < SignedDuration::from_secs(1)).then(|| node.clone())
 }
 
 impl Process {
@@ -72,6 +79,7 @@ impl Process {
                 let decoded = message.understood();
                 if let Ok(decoded) = &decoded {
                     self.missed.hear(decoded);
+                    self.clocks_known.extend(whose_sample_came_in_time(decoded, received_at));
                 }
                 let Message { topic, payload, retain, .. } = message;
                 let presence = match &decoded {
