@@ -121,7 +121,7 @@ fn is_justified(collector: &Collector, node: &Node, place: (StreamId, u64), reas
     node.met_its_bound
         || node.disk_was_ill
         || node.damaged.contains(&place)
-        || collector.was_restored
+        || collector.was_restored && !node.holds(place.0, place.1)
 }
 
 fn by_stream(disk: &Durable) -> BTreeMap<(usize, StreamId), Vec<Logged>> {
