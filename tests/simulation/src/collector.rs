@@ -197,7 +197,7 @@ impl Collector {
 
     /// Keeps a copy of the disk; one that is bad to go back to is seldom given up for another.
     pub fn back_up(&mut self, rng: &mut Rng) {
-        let is_bad = self.backup.as_ref().is_some_and(Durable::is_between_streams);
+        let is_bad = self.backup.as_ref().is_some_and(Durable::has_gaps);
         if !is_bad || rng.u8(0..4) == 0 {
             self.backup = Some(self.disk.borrow().clone());
         }
@@ -206,6 +206,12 @@ impl Collector {
     /// The disk is as it was when it was copied; a copy made by the book has a new epoch. Returns
     /// whether there was one.
     pub fn restore(&mut self, broker: &mut Broker, rng: &mut Rng) -> bool {
+        let waits_for_worse = self.backup.as_ref().is_some_and(|backup| {
+            backup.has_gaps() && !backup.has_gaps_that_were_filled(&self.disk.borrow())
+        });
+        if waits_for_worse && rng.u8(0..4) > 0 {
+            return false;
+        }
         let Some(backup) = self.backup.take() else { return false };
         self.kill(broker, rng);
         let mut disk = self.disk.borrow_mut();

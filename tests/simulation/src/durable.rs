@@ -106,14 +106,25 @@ impl Durable {
         (self.log.len(), self.transitions.len())
     }
 
-    /// Whether a later stream of a node is stored to its end, and one before it is not: bad to go
-    /// back to, for what the newest streams tell is that nothing is missing.
-    pub fn is_between_streams(&self) -> bool {
-        let mut behind = self.streams.values().filter(|row| row.through < row.known);
-        behind.any(|older| {
-            self.streams.values().any(|row| {
-                row.node == older.node && row.ordinal > older.ordinal && row.through == row.known
-            })
+    /// The streams that are stored in part, while a later one of the node is stored to its end.
+    fn gaps(&self) -> impl Iterator<Item = &StreamRow> {
+        let is_whole = |row: &&StreamRow| row.through == row.known;
+        self.streams.values().filter(move |row| !is_whole(row)).filter(move |older| {
+            let mut whole = self.streams.values().filter(is_whole);
+            whole.any(|row| row.node == older.node && row.ordinal > older.ordinal)
+        })
+    }
+
+    /// Whether it has gaps: bad to go back to, for the newest streams tell that nothing is missing.
+    pub fn has_gaps(&self) -> bool {
+        self.gaps().next().is_some()
+    }
+
+    /// Whether what is a gap here was filled since.
+    pub fn has_gaps_that_were_filled(&self, since: &Self) -> bool {
+        self.gaps().any(|gap| {
+            let row = since.streams.get(&(gap.node.clone(), gap.stream));
+            row.is_some_and(|row| row.through >= gap.known)
         })
     }
 

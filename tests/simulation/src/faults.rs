@@ -136,6 +136,9 @@ impl Fault {
         }
     }
 
+    /// What does harm only together, and is seldom drawn so.
+    const TOGETHER: [Self; 3] = [Self::AgentKilled, Self::CollectorRestored, Self::Drops];
+
     /// Whether two collectors can have heard different things of the same because of it, so that
     /// what they say of times may differ.
     fn is_unsteady(self) -> bool {
@@ -161,6 +164,9 @@ impl Fault {
         let all = Self::ALL.iter().copied();
         let mut possible: Vec<Self> =
             all.filter(|fault| !is_steady || !fault.is_unsteady()).collect();
+        if !is_steady && rng.u8(0..16) == 0 {
+            return Self::TOGETHER.to_vec();
+        }
         rng.shuffle(&mut possible);
         let count = match rng.u8(0..4) {
             0 | 1 => possible.len(),

@@ -235,8 +235,8 @@ impl World {
         let collector = &mut self.collectors[index];
         collector.work(now, Crash::Never, &mut self.broker, &mut self.rng);
         if self.faults.contains(&Fault::CollectorRestored)
-            && collector.disk.borrow().is_between_streams()
-            && self.rng.u8(0..8) == 0
+            && collector.disk.borrow().has_gaps()
+            && self.rng.bool()
         {
             collector.back_up(&mut self.rng);
         }
