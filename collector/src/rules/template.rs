@@ -20,11 +20,19 @@ const TEXT_BYTES_MAX: usize = 3000;
 #[derive(Debug, Clone)]
 pub(super) struct Templates {
     environment: Environment<'static>,
-    /// What each template names: only that is read when it is rendered.
-    used: HashMap<String, Used>,
+    texts: HashMap<String, Text>,
 }
 
-#[derive(Debug, Clone, Default)]
+/// What a template comes to.
+#[derive(Debug, Clone)]
+enum Text {
+    /// The same for every entity.
+    Constant(String),
+    /// It depends on what it names: only that is read when it is rendered.
+    Of(Used),
+}
+
+#[derive(Debug, Clone)]
 struct Used {
     own: Vec<&'static Field>,
     of_node: Vec<&'static Field>,
@@ -47,7 +55,7 @@ impl Templates {
             };
             minijinja::escape_formatter(out, state, &shown)
         });
-        Self { environment, used: HashMap::new() }
+        Self { environment, texts: HashMap::new() }
     }
 
     /// Adds a template after checking the names that it uses.
@@ -78,7 +86,10 @@ impl Templates {
             true => "node".to_owned(),
             false => format!("node.{}", field.name),
         });
-        self.used.insert(name.to_owned(), Used { own, of_node });
+        let is_constant = !text.contains('{');
+        let text =
+            if is_constant { Text::Constant(shown(text)) } else { Text::Of(Used { own, of_node }) };
+        self.texts.insert(name.to_owned(), text);
         Ok(())
     }
 
@@ -89,17 +100,23 @@ impl Templates {
         subject: &Subject<'_>,
         value: Option<f64>,
     ) -> Option<Result<String, String>> {
+        let used = match self.texts.get(name)? {
+            Text::Constant(text) => return Some(Ok(text.clone())),
+            Text::Of(used) => used,
+        };
         let template = self.environment.get_template(name).ok()?;
-        let rendered = template.render(variables(self.used.get(name)?, subject, value));
-        Some(rendered.map_err(|error| complaint(&error)).map(|text| {
-            let mut text = text.trim().to_owned();
-            if text.len() > TEXT_BYTES_MAX {
-                text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
-                text.push('…');
-            }
-            text
-        }))
+        let rendered = template.render(variables(used, subject, value));
+        Some(rendered.map(|text| shown(&text)).map_err(|error| complaint(&error)))
     }
+}
+
+/// A rendered text as it is shown.
+fn shown(text: &str) -> String {
+    let text = text.trim();
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(TEXT_BYTES_MAX)])
 }
 
 /// The fields that a template names, under their names.

@@ -154,7 +154,8 @@ impl World {
         match self.rng.u16(0..1000) {
             0..120 if self.events < EVENTS_MIN => self.change_units(),
             0..30 => self.change_units(),
-            30..120 => {}
+            30..60 => self.fault(),
+            60..120 => {}
             120..280 => self.node_works(),
             280..400 => self.node_syncs(),
             400..720 => self.broker_works(),

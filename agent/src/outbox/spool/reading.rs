@@ -99,7 +99,7 @@ impl Spool {
     /// otherwise the trouble would be told for as long as they are kept.
     pub(super) fn read_again(&mut self, now: Instant) {
         for number in self.reading.take_due(now) {
-            self.load(now, number);
+            self.load(now, number, Sequence(u64::MAX));
         }
     }
 
@@ -120,7 +120,7 @@ impl Spool {
         let numbers: Vec<u64> = covering.map(|segment| segment.number).collect();
         let mut is_damaged = false;
         for number in numbers {
-            match self.load(now, number) {
+            match self.load(now, number, sequence) {
                 Load::Done => match self.take_loaded(sequence) {
                     Some(event) => return Read::Event(event),
                     None => is_damaged = true,
@@ -158,7 +158,10 @@ impl Spool {
                 {
                     Some(loaded) => {
                         let mut held = loaded.events.iter().map(|event| event.sequence);
-                        held.find(|held| *held > sequence)
+                        // What was written since is there.
+                        let grew = loaded.through < segment.written.last;
+                        let since = grew.then(|| loaded.through.next());
+                        held.find(|held| *held > sequence).or(since)
                     }
                     // What it holds is not known now.
                     None => Some(sequence.next()),
@@ -176,7 +179,8 @@ impl Spool {
         }
     }
 
-    fn load(&mut self, now: Instant, number: u64) -> Load {
+    /// Loads what a segment holds, as far as `wanted` at least.
+    fn load(&mut self, now: Instant, number: u64, wanted: Sequence) -> Load {
         let Some(segment) = self.segments.iter().find(|segment| segment.number == number) else {
             // Its events were never durable, and are written elsewhere.
             self.reading.forget(number);
@@ -184,7 +188,8 @@ impl Spool {
         };
         let (through, events) = (segment.written.last, segment.written.events);
         let loaded = self.reading.loaded.as_ref();
-        if loaded.is_some_and(|loaded| loaded.number == number && loaded.through >= through) {
+        let wanted = through.min(wanted);
+        if loaded.is_some_and(|loaded| loaded.number == number && loaded.through >= wanted) {
             self.reading.failing.remove(&number);
             return Load::Done;
         }
