@@ -13,6 +13,7 @@ mod envelope;
 mod figures;
 mod hearing;
 mod note;
+mod probing;
 mod queue;
 mod refusals;
 mod renewal;

@@ -137,9 +137,7 @@ impl Outbox {
         self.skip_what_nobody_lacks();
         self.lanes.iter_mut().for_each(|lane| lane.begun = lane.cursor);
         self.collectors.on_connected(now, &self.lanes);
-        for name in self.collectors.names() {
-            self.probe_what_is_stored_by(&name);
-        }
+        self.probe_what_is_stored();
         self.hold = Some(Hold { until: now + HOLD_MAX, is_told: false });
     }
 
@@ -236,16 +234,14 @@ impl Outbox {
         self.on_dropped(now, &dropped);
         if let Some(opened) = self.spool.take_opened() {
             self.take_up(opened);
-            for name in self.collectors.names() {
-                self.probe_what_is_stored_by(&name);
-            }
+            self.probe_what_is_stored();
         }
         let before: Vec<Sequence> = self.lanes.iter().map(|lane| lane.cursor).collect();
         for Overdue { name, is_there } in self.collectors.on_deadline(now, &self.lanes) {
             if is_there {
                 self.resend_to(now, &name);
             } else {
-                self.collectors.set_probes(&name, self.first_lacked_by(&name));
+                self.probe_what_is_lacked_by(&name);
             }
         }
         self.lanes.iter().zip(before).any(|(lane, before)| lane.cursor < before)
@@ -327,21 +323,6 @@ impl Outbox {
     pub(super) fn is_lacked(&self, (stream, sequence): Place) -> bool {
         self.lanes.iter().any(|lane| lane.stream == stream)
             && sequence > self.collectors.stored_by_audience(stream)
-    }
-
-    /// Sends the last event of each stream again that a collector is known to have: it may have it
-    /// no more.
-    fn probe_what_is_stored_by(&mut self, name: &CollectorName) {
-        let probes = self.last_stored_by(name);
-        self.collectors.set_probes(name, probes);
-    }
-
-    /// The same for a stream of which the broker has just told that a collector has it.
-    fn probe_end_of(&mut self, name: &CollectorName, stream: StreamId) {
-        let mut ends = self.last_stored_by(name).into_iter();
-        if let Some(end) = ends.find(|(whole, _)| *whole == stream) {
-            self.collectors.add_probe(name, end);
-        }
     }
 
     /// A collector is found to be there: what it lacks and was not sent on this connection is sent.

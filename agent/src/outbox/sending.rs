@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use pvewatch_protocol::event::OutboxDropped;
-use pvewatch_protocol::{CollectorName, Position, Sequence, StreamId};
+use pvewatch_protocol::{Position, Sequence, StreamId};
 
 use super::collectors::Lane;
 use super::envelope;
@@ -59,45 +59,8 @@ impl Outbox {
         Some(self.hand_out(stream, cursor, event, again))
     }
 
-    pub(super) fn first_lacked_by(&self, name: &CollectorName) -> Option<(StreamId, Sequence)> {
-        let lacked = |lane: &Lane| {
-            let first = self.collectors.stored_by(name, lane.stream).next();
-            (first <= lane.last).then_some((lane.stream, first))
-        };
-        self.lanes.iter().find_map(lacked)
-    }
-
-    /// The last event of each stream that a collector has to its end, as far as nothing that is
-    /// due would tell whether it still has it: it can have been set back to a copy meanwhile, which
-    /// can have one stream whole and not another. Of the present stream samples tell, and of one
-    /// that it lacks a part of the next event.
-    pub(super) fn last_stored_by(&self, name: &CollectorName) -> Vec<(StreamId, Sequence)> {
-        let current = self.spool.stream();
-        let older = self.lanes.iter().filter(|lane| lane.stream != current);
-        let is_whole = |lane: &&Lane| {
-            lane.last > Sequence(0) && self.collectors.stored_by(name, lane.stream) >= lane.last
-        };
-        older.filter(is_whole).map(|lane| (lane.stream, lane.last)).collect()
-    }
-
-    /// The event that is sent again by itself; none if the disk does not give it now.
-    fn take_probe(&mut self, now: Instant, today: Timestamp) -> Option<Outgoing> {
-        let (stream, first) = self.collectors.next_probe()?;
-        let Some(index) = self.lanes.iter().position(|lane| lane.stream == stream) else {
-            self.collectors.on_probed((stream, first));
-            return None;
-        };
-        let event = self.event_at(now, today, index, first)?;
-        self.collectors.on_probed((stream, first));
-        let probe = self.hand_out(stream, first, event, true);
-        if let Some(last) = self.under_way.back_mut() {
-            last.is_probe = true;
-        }
-        Some(probe)
-    }
-
     /// What goes out for a place: its event, or the declaration that it and what follows is gone.
-    fn event_at(
+    pub(super) fn event_at(
         &mut self,
         now: Instant,
         today: Timestamp,
@@ -122,7 +85,7 @@ impl Outbox {
         }
     }
 
-    fn hand_out(
+    pub(super) fn hand_out(
         &mut self,
         stream: StreamId,
         first: Sequence,
