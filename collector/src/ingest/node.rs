@@ -81,6 +81,11 @@ impl Node {
         }
     }
 
+    /// The streams of which events are known to be missing, but for one.
+    pub(super) fn open_but(&self, present: StreamId) -> Vec<StreamId> {
+        self.open.iter().filter(|id| **id != present).copied().collect()
+    }
+
     /// What is missing now was waited for long enough: it holds up nothing more.
     pub(super) fn give_up_waiting(&mut self) {
         let known = |id: &StreamId| Some((*id, self.streams.get(id)?.known()));

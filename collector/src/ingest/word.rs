@@ -94,6 +94,7 @@ impl Ingest {
         self.hear(name, as_of, now);
         self.give_up(name, as_of.stream, now, applicable);
         self.repeat_if(name, as_of, now, Stream::is_stuck);
+        self.ask_for_older(name, as_of.stream, now);
         let stream = self.nodes.get_mut(name).and_then(|node| node.stream_mut(as_of.stream));
         let Some(stream) = stream else { return Lack::default() };
         if stream.went_back(as_of.sequence.0) {
@@ -136,6 +137,18 @@ impl Ingest {
             self.changed.push((name.clone(), as_of.stream));
         }
         node.note_open(as_of.stream);
+    }
+
+    /// Repeats the acks of older streams of which events are missing, and nothing came since the
+    /// sample before: whoever holds them may not know that they did not arrive.
+    fn ask_for_older(&mut self, name: &NodeName, present: StreamId, now: Timestamp) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        for id in node.open_but(present) {
+            let stream = node.stream_mut(id);
+            if stream.is_some_and(|it| it.is_stuck() && it.repeat_is_due(now) && it.note_ack()) {
+                self.acks.push((name.clone(), id));
+            }
+        }
     }
 
     /// Gives up what is missing of streams that ended long ago.
