@@ -248,18 +248,6 @@ fn samples_repeat_the_ack_only_when_nothing_came_from_one_to_the_next() {
 }
 
 #[test]
-fn samples_ask_for_what_is_missing_of_older_streams_too() {
-    let (old, present) = (stream(1), stream(2));
-    let mut ingest = Ingest::default();
-    offer(&mut ingest, vec![fact(old, 1), fact(old, 3), fact(present, 1)]);
-    acks(&mut ingest);
-    for (ms, expected) in [(10_000, &[][..]), (20_000, &[(node(), position(old, 1))])] {
-        ingest.sample(&node(), position(present, 1), at(ms), &mut Vec::new());
-        assert_eq!(acks(&mut ingest), expected, "at {ms} ms");
-    }
-}
-
-#[test]
 fn a_restart_goes_on_where_the_store_is() {
     let id = stream(7);
     let mut first = Ingest::default();

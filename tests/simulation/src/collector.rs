@@ -20,7 +20,7 @@ use pvewatch_protocol::{Ack, CollectorName, CollectorPresence, PresenceState, Si
 
 use crate::broker::{Broker, Client, Delivery, Message};
 use crate::channel::{CHANNELS, Channel, Taken};
-use crate::durable::{Durable, Logged, Plate, fresh_epoch, number};
+use crate::durable::{Durable, Logged, Plate, number};
 use crate::missed::Missed;
 use crate::node::Now;
 use crate::over::Commit;
@@ -79,7 +79,7 @@ pub struct Collector {
     pub disk: Rc<RefCell<Durable>>,
     process: Option<Process>,
     rules: RuleSet,
-    backup: Option<Durable>,
+    pub(crate) backup: Option<Durable>,
     /// How far its own wall clock is off.
     pub wall_offset: SignedDuration,
     /// What each channel took.
@@ -193,40 +193,6 @@ impl Collector {
         if let Some((connection, _)) = process.connection {
             broker.disconnect(connection, rng);
         }
-    }
-
-    /// Keeps a copy of the disk; one that is bad to go back to is seldom given up for another.
-    pub fn back_up(&mut self, rng: &mut Rng) {
-        let is_bad = self.backup.as_ref().is_some_and(Durable::has_gaps);
-        if !is_bad || rng.u8(0..4) == 0 {
-            self.backup = Some(self.disk.borrow().clone());
-        }
-    }
-
-    /// The disk is as it was when it was copied; a copy made by the book has a new epoch. Returns
-    /// whether there was one.
-    pub fn restore(&mut self, broker: &mut Broker, rng: &mut Rng) -> bool {
-        let waits_for_worse = self.backup.as_ref().is_some_and(|backup| {
-            backup.has_gaps() && !backup.has_gaps_that_were_filled(&self.disk.borrow())
-        });
-        if waits_for_worse && rng.u8(0..4) > 0 {
-            return false;
-        }
-        let Some(backup) = self.backup.take() else { return false };
-        self.kill(broker, rng);
-        let mut disk = self.disk.borrow_mut();
-        *disk = backup;
-        if rng.bool() {
-            disk.epoch = fresh_epoch(rng);
-        }
-        // What was told after the copy is told again, under numbers that come again.
-        for ((name, _), taken) in CHANNELS.iter().zip(&mut self.taken) {
-            taken.steps.clear();
-            taken.begins_after = disk.told.get(*name).copied().unwrap_or(0);
-        }
-        self.commits.clear();
-        self.was_restored = true;
-        true
     }
 
     /// Connects, if the broker takes it.

@@ -11,6 +11,7 @@ mod agent;
 pub mod broker;
 pub mod channel;
 pub mod collector;
+mod copies;
 pub mod disk;
 pub mod durable;
 pub mod faults;

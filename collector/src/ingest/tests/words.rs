@@ -235,3 +235,15 @@ fn what_is_missing_of_a_stream_that_makes_room_for_another_is_lost() {
     offer(&mut ingest, vec![fact(stream(20_001), 1)]);
     assert_eq!(ingest.take_news().len(), 1, "nothing is missing of the next one");
 }
+
+#[test]
+fn samples_ask_for_what_is_missing_of_older_streams_too() {
+    let (old, present) = (stream(1), stream(2));
+    let mut ingest = Ingest::default();
+    offer(&mut ingest, vec![fact(old, 1), fact(old, 3), fact(present, 1)]);
+    acks(&mut ingest);
+    for (ms, expected) in [(10_000, &[][..]), (20_000, &[(node(), position(old, 1))])] {
+        ingest.sample(&node(), position(present, 1), at(ms), &mut Vec::new());
+        assert_eq!(acks(&mut ingest), expected, "at {ms} ms");
+    }
+}
