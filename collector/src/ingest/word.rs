@@ -139,13 +139,22 @@ impl Ingest {
         node.note_open(as_of.stream);
     }
 
-    /// Repeats the acks of older streams of which events are missing, and nothing came since the
-    /// sample before: whoever holds them may not know that they did not arrive.
+    /// Repeats the acks of older streams of which events are missing, if of none of them anything
+    /// came since the sample before: whoever holds them may not know that they did not arrive.
     fn ask_for_older(&mut self, name: &NodeName, present: StreamId, now: Timestamp) {
         let Some(node) = self.nodes.get_mut(name) else { return };
-        for id in node.open_but(present) {
+        let open = node.open_but(present);
+        // All of them are looked at. One that goes on is sent, and those after it wait their turn.
+        let mut goes_on = false;
+        for id in &open {
+            goes_on |= node.stream_mut(*id).is_some_and(|stream| !stream.is_stuck());
+        }
+        if goes_on {
+            return;
+        }
+        for id in open {
             let stream = node.stream_mut(id);
-            if stream.is_some_and(|it| it.is_stuck() && it.repeat_is_due(now) && it.note_ack()) {
+            if stream.is_some_and(|it| it.repeat_is_due(now) && it.note_ack()) {
                 self.acks.push((name.clone(), id));
             }
         }
