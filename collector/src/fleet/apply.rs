@@ -10,7 +10,7 @@ use pvewatch_protocol::{
 
 use super::delivery::{Backlog, Loss};
 use super::entity::Version;
-use super::moment::{LATE_AFTER, Moment, is_future};
+use super::moment::{Moment, is_future};
 use super::node::{Heard, Node};
 use super::slot::{Put, Slot};
 use super::state::{Change, Fleet, NODES_MAX, Origin};
@@ -21,7 +21,7 @@ impl Fleet {
         let node = self.node(&event.node);
         let skew = node.map_or_else(Default::default, |node| node.clock_skew());
         let learned = Moment::judge(event.recorded_time, received_at, skew);
-        let late = received_at.duration_since(learned.judged) > LATE_AFTER;
+        let late = learned.is_late(received_at);
         (Moment::judge(event.time, received_at, skew), late)
     }
 
@@ -29,15 +29,14 @@ impl Fleet {
     /// happened, the difference of the clocks set aside.
     pub fn is_late(&self, event: &Event, received_at: Timestamp) -> bool {
         let (happened, comes_from_backlog) = self.moment_of(event, received_at);
-        comes_from_backlog || received_at.duration_since(happened.judged) > LATE_AFTER
+        comes_from_backlog || happened.is_late(received_at)
     }
 
     /// Whether a sample was held up on its way, by what was known of its node's clock before it.
     pub fn is_held_up(&self, name: &NodeName, sent_at: Timestamp, received_at: Timestamp) -> bool {
         let node = self.node(name).filter(|node| node.clock_skew_seconds.is_some());
         node.is_some_and(|node| {
-            let sent = Moment::judge(sent_at, received_at, node.clock_skew());
-            received_at.duration_since(sent.judged) > LATE_AFTER
+            Moment::judge(sent_at, received_at, node.clock_skew()).is_late(received_at)
         })
     }
 

@@ -41,6 +41,11 @@ impl Moment {
         Self { fact, judged: corrected.min(received_at) }
     }
 
+    /// Whether what happened then was on its way for long when it was received.
+    pub(super) fn is_late(self, received_at: Timestamp) -> bool {
+        received_at.duration_since(self.judged) > LATE_AFTER
+    }
+
     /// The moment this much later, by both clocks.
     pub fn after(self, duration: SignedDuration) -> Self {
         Self { fact: shift(self.fact, duration), judged: shift(self.judged, duration) }

@@ -189,10 +189,16 @@ impl Ingest {
         if let Some(stream) = stream
             && stream.through() < as_of.sequence.0
             && condition(stream)
-            && stream.repeat_is_due(now)
-            && stream.note_ack()
         {
-            self.acks.push((name.clone(), as_of.stream));
+            self.repeat_ack(name, as_of.stream, now);
+        }
+    }
+
+    /// Repeats the ack of a stream, unless that was done just now.
+    fn repeat_ack(&mut self, name: &NodeName, id: StreamId, now: Timestamp) {
+        let stream = self.nodes.get_mut(name).and_then(|node| node.stream_mut(id));
+        if stream.is_some_and(|stream| stream.repeat_is_due(now) && stream.note_ack()) {
+            self.acks.push((name.clone(), id));
         }
     }
 

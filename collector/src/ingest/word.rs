@@ -152,12 +152,7 @@ impl Ingest {
         if goes_on {
             return;
         }
-        for id in open {
-            let stream = node.stream_mut(id);
-            if stream.is_some_and(|it| it.repeat_is_due(now) && it.note_ack()) {
-                self.acks.push((name.clone(), id));
-            }
-        }
+        open.into_iter().for_each(|id| self.repeat_ack(name, id, now));
     }
 
     /// Gives up what is missing of streams that ended long ago.

@@ -34,10 +34,10 @@ pub(crate) struct Process {
     pub connections: u64,
     /// The connection on which it said that it is ready.
     pub ready: ReadyOn,
-    /// The nodes of which a sample came in time.
-    pub clocks_known: BTreeSet<NodeName>,
     /// What it must have before that.
     pub missed: Missed,
+    /// The nodes of which a sample came in time.
+    pub clocks_known: BTreeSet<NodeName>,
     pub channels: Vec<Channel>,
     pub inbox: VecDeque<Told>,
 }
