@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use pvewatch_protocol::{Ack, CollectorName, CollectorPresence, Epoch, Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
+use super::lane::Lane;
+
 /// How long an ack may stand still before events are sent again.
 pub const RESEND_DELAY_MIN: Duration = Duration::from_secs(30);
 
@@ -380,17 +382,4 @@ impl Collector {
         let is_behind = lanes.iter().any(|lane| self.through(lane.stream) < lane.last);
         self.resend = is_behind.then(|| Resend { due: now + delay, delay });
     }
-}
-
-/// One stream and how far it was sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lane {
-    pub stream: StreamId,
-    pub last: Sequence,
-    /// The next to send.
-    pub cursor: Sequence,
-    /// The first that was sent, or is next, on this connection.
-    pub begun: Sequence,
-    /// The highest that this agent start sent.
-    pub sent: Sequence,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use pvewatch_protocol::Sequence;
 
-use super::collectors::Lane;
+use super::lane::Lane;
 use super::queue::Outbox;
 use super::spool::{Finding, Read};
 

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use pvewatch_protocol::{CollectorName, Sequence, StreamId};
 use serde::{Deserialize, Serialize};
 
-use super::collectors::{self, Lane};
+use super::collectors;
+use super::lane::Lane;
 use super::queue::Outbox;
 use super::spool::Opened;
 
@@ -39,7 +40,7 @@ impl Outbox {
                 // file whose deletion a loss of power undid.
                 let last = gone.get(&stream).map_or(last, |whole| last.max(*whole));
                 let sent = self.collectors.stored_by_furthest(stream);
-                Lane { stream, last, cursor: sent.next(), begun: sent.next(), sent }
+                Lane::new(stream, last, sent)
             })
             .collect();
         self.lanes.splice(0..0, older);

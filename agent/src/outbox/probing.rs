@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use pvewatch_protocol::{CollectorName, Sequence, StreamId};
 
-use super::collectors::Lane;
+use super::lane::Lane;
 use super::queue::Outbox;
 use super::sending::Outgoing;
 

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use pvewatch_protocol::{Ack, CollectorName, Position, Sequence, StreamId};
 
-use super::collectors::{AckOutcome, Collectors, Known, Lane, Overdue};
+use super::collectors::{AckOutcome, Collectors, Known, Overdue};
 use super::envelope::{self, AppendError};
+use super::lane::Lane;
 use super::refusals::{Place, Refusals};
 use super::spool::{Dropped, Opened, Owner, Read, Spool, SyncJob, SyncTicket};
 use crate::source::Fact;
@@ -25,10 +26,6 @@ pub const WINDOW: usize = 16;
 /// queues before it run over, and what they lose has to be sent again. Without a collector
 /// nothing is held back from whoever else listens.
 pub const AHEAD_MAX: u64 = 1_000;
-
-/// A request to send again is not heard so soon after a resend began: what was sent then is
-/// still on its way, and a collector that still sees a gap asks again.
-pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a new connection sends no event before it was heard what collectors have: a machine
 /// that was set back while it ran would give numbers to events that are taken.
@@ -74,7 +71,6 @@ pub struct Outbox {
     /// When what was sent by itself, and refused, is tried again.
     pub(super) probe_again: Option<Instant>,
     pub(super) acks_since_note: u32,
-    resend_began: Option<Instant>,
     /// What waits for the broker's PUBACK, in the order in which it was sent; at most [`WINDOW`].
     pub(super) under_way: VecDeque<UnderWay>,
     pub(super) dropped: u64,
@@ -86,14 +82,13 @@ impl Outbox {
     pub fn new(owner: Owner, collectors: &[CollectorName], spool: Spool, opened: Opened) -> Self {
         let mut outbox = Self {
             owner,
-            lanes: vec![new_lane(spool.stream())],
+            lanes: vec![Lane::new(spool.stream(), Sequence(0), Sequence(0))],
             spool,
             collectors: Collectors::new(collectors),
             refusals: Refusals::default(),
             hold: None,
             probe_again: None,
             acks_since_note: 0,
-            resend_began: None,
             under_way: VecDeque::new(),
             dropped: 0,
             resent: 0,
@@ -175,12 +170,12 @@ impl Outbox {
         }
         match outcome {
             AckOutcome::Advanced => self.on_advanced(now, today, ack.stream),
-            AckOutcome::Repeated if self.resend_is_under_way(now) => {
-                return AckOutcome::Unchanged;
+            AckOutcome::Repeated => {
+                if !self.resend_stream(now, name, ack.stream) {
+                    return AckOutcome::Unchanged;
+                }
             }
-            AckOutcome::Repeated | AckOutcome::FellBack | AckOutcome::NewEpoch => {
-                self.resend_to(now, name);
-            }
+            AckOutcome::FellBack | AckOutcome::NewEpoch => self.resend_to(now, name),
             AckOutcome::Unchanged
             | AckOutcome::OtherStream
             | AckOutcome::BeyondSent
@@ -305,7 +300,7 @@ impl Outbox {
             |hold: &Hold| hold.until <= now || hold.is_told && self.collectors.all_are_heard();
         if self.hold.as_ref().is_some_and(is_over) {
             self.hold = None;
-            self.resend_began = Some(now);
+            self.lanes.iter_mut().for_each(|lane| lane.begin(now));
         }
     }
 
@@ -336,17 +331,21 @@ impl Outbox {
         self.skip_what_nobody_lacks();
     }
 
+    /// Sends again what a collector lacks, of every stream.
     fn resend_to(&mut self, now: Instant, name: &CollectorName) {
         for lane in &mut self.lanes {
-            let from = self.collectors.stored_by(name, lane.stream).next();
-            lane.cursor = lane.cursor.min(from);
-            lane.begun = lane.begun.min(from);
+            lane.go_back_to(self.collectors.stored_by(name, lane.stream).next(), now);
         }
-        self.resend_began = Some(now);
     }
 
-    fn resend_is_under_way(&self, now: Instant) -> bool {
-        self.resend_began.is_some_and(|began| now.duration_since(began) < RESEND_PAUSE)
+    /// Sends again what a collector lacks of one stream, unless that was begun just now. Returns
+    /// whether it is begun.
+    fn resend_stream(&mut self, now: Instant, name: &CollectorName, stream: StreamId) -> bool {
+        let mut lanes = self.lanes.iter_mut();
+        let lane = lanes.find(|lane| lane.stream == stream && !lane.is_being_resent(now));
+        let Some(lane) = lane else { return false };
+        lane.go_back_to(self.collectors.stored_by(name, stream).next(), now);
+        true
     }
 
     /// Reads an event. What the disk gives back no more is counted and written down.
@@ -380,10 +379,6 @@ impl Outbox {
         self.dropped += lost;
         lost
     }
-}
-
-pub(super) fn new_lane(stream: StreamId) -> Lane {
-    Lane { stream, last: Sequence(0), cursor: Sequence(1), begun: Sequence(1), sent: Sequence(0) }
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use pvewatch_protocol::event::OutboxDropped;
 use pvewatch_protocol::{EventData, Position, Sequence, StreamId};
 
 use super::envelope;
-use super::queue::{Outbox, new_lane};
+use super::lane::Lane;
+use super::queue::Outbox;
 use super::spool::{Read, Stored};
 use crate::source::Fact;
 
@@ -34,7 +35,7 @@ impl Outbox {
         let unwritten = self.spool.begin_stream(now, stream);
         self.collectors.hand_over(old, last);
         self.skip_what_nobody_lacks();
-        self.lanes.push(new_lane(stream));
+        self.lanes.push(Lane::new(stream, Sequence(0), Sequence(0)));
         let mut next = first;
         let written = unwritten.first().map_or(last, |event| event.sequence.previous());
         while next <= written {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use pvewatch_protocol::event::OutboxDropped;
 use pvewatch_protocol::{Position, Sequence, StreamId};
 
-use super::collectors::Lane;
 use super::envelope;
+use super::lane::Lane;
 use super::queue::{AHEAD_MAX, Outbox, UnderWay, WINDOW};
 use super::spool::{Read, Stored, Why};
 

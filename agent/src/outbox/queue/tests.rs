@@ -7,6 +7,7 @@ use pvewatch_protocol::{Epoch, EventData, Site, codec};
 use uuid::Uuid;
 
 use super::super::collectors::RESEND_DELAY_MIN;
+use super::super::lane::RESEND_PAUSE;
 use super::super::refusals::Answer;
 use super::super::spool::Limits;
 use super::*;
@@ -194,6 +195,21 @@ fn a_repeated_ack_is_a_request_and_a_lower_one_too() {
     assert_eq!(story.sends(), [4, 5]);
     assert_eq!(story.ack(1), AckOutcome::FellBack);
     assert_eq!(story.sends(), [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_request_for_one_stream_sends_nothing_of_another_again() {
+    let mut story = Story::new(100);
+    let older = StreamId(Uuid::from_u128(0));
+    story.outbox.take_up(Opened { streams: vec![(older, Sequence(3))], ..Opened::default() });
+    story.append(2);
+    assert_eq!(story.sends(), [3, 1, 2], "what the older one lost, then the present one");
+    assert_eq!(story.ack(0), AckOutcome::Repeated);
+    assert_eq!(story.sends(), [1, 2]);
+    let ack = Ack { collector_epoch: story.epoch, stream: older, through: Sequence(0) };
+    let (today, name) = (Timestamp::UNIX_EPOCH, CollectorName::default());
+    assert_eq!(story.outbox.on_ack(story.now, today, &name, ack, false), AckOutcome::Repeated);
+    assert_eq!(story.sends(), [3], "each in its own time");
 }
 
 #[test]
