@@ -14,14 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::backups::watch::BackupsPaths;
 use crate::config::{Config, DEFAULT_PATH, Paths};
 use crate::host::identity::{HostIdentity, host_name};
 use crate::host::{self, Reading};
 use crate::outbox::run::{Runner, RunnerSettings};
 use crate::outbox::spool::Limits;
-use crate::print;
 use crate::source::{REPORTS_MAX, Report, Reporter};
 use crate::units::{self, UnitsConfig};
+use crate::{backups, print};
 
 /// Most events in the outbox. Beyond what its bound in bytes lets in with events as they are: that
 /// one is in the configuration, and the one to be met. An event on disk takes no memory.
@@ -153,8 +154,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     };
     let identity = HostIdentity::read(&settings.paths);
     let facts = agent_facts(&identity, settings.labels, settings.sample_interval);
+    let backups = backups_paths(&settings.paths, settings.spool.clone(), &identity);
     let (sources, inputs) =
-        start_sources(settings.units, settings.paths.clone(), settings.sample_interval);
+        start_sources(settings.units, settings.paths.clone(), backups, settings.sample_interval);
     log::info!(
         "watching node {} of site {}, publishing to {}",
         settings.node,
@@ -192,7 +194,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 pub async fn dry_run(settings: Settings) -> anyhow::Result<()> {
     let identity = HostIdentity::read(&settings.paths);
     let facts = agent_facts(&identity, settings.labels, settings.sample_interval);
-    let (sources, inputs) = start_sources(settings.units, settings.paths, settings.sample_interval);
+    let backups = backups_paths(&settings.paths, None, &identity);
+    let (sources, inputs) =
+        start_sources(settings.units, settings.paths, backups, settings.sample_interval);
     let stop = termination()?;
     print::run(settings.site, settings.node, settings.outbox, facts, inputs, stop).await;
     drop(sources);
@@ -230,6 +234,7 @@ pub struct Inputs {
 fn start_sources(
     units_config: UnitsConfig,
     paths: Paths,
+    backups_paths: BackupsPaths,
     sample_interval: Duration,
 ) -> (JoinSet<()>, Inputs) {
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
@@ -238,12 +243,26 @@ fn start_sources(
     let mut sources = JoinSet::new();
     let unit_paths = paths.units();
     let reporter = Reporter::new(reports_in);
+    let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
     sources.spawn(async move {
-        // The outbox closes only when the agent stops, and then this source may end too.
+        // The outbox closes only when the agent stops, and then its sources may end too.
+        let _ = backups::watch::run(backups_paths, own_reporter, wanted).await;
+    });
+    sources.spawn(async move {
         let _ = units::run(units_config, unit_paths, reporter, picture_wanted_out).await;
     });
     sources.spawn(host::watch::run(sample_interval, paths.pressure, readings_in));
     (sources, Inputs { reports, readings, picture_wanted, sample_interval })
+}
+
+/// What was told is noted beside the events that it was told with: it is of no use without them.
+fn backups_paths(paths: &Paths, state: Option<PathBuf>, identity: &HostIdentity) -> BackupsPaths {
+    BackupsPaths {
+        tasks: paths.tasks.clone(),
+        jobs: paths.job_states.clone(),
+        state,
+        booted_at: identity.booted_at,
+    }
 }
 
 fn agent_facts(

@@ -196,6 +196,10 @@ pub struct Paths {
     pub machine_id: PathBuf,
     /// Proxmox' cluster file system.
     pub pve: PathBuf,
+    /// The logs of Proxmox' tasks.
+    pub tasks: PathBuf,
+    /// What Proxmox' scheduler notes of each job's last run.
+    pub job_states: PathBuf,
 }
 
 impl Default for Paths {
@@ -208,6 +212,8 @@ impl Default for Paths {
             boot_id: "/proc/sys/kernel/random/boot_id".into(),
             machine_id: "/etc/machine-id".into(),
             pve: "/etc/pve".into(),
+            tasks: "/var/log/pve/tasks".into(),
+            job_states: "/var/lib/pve-manager/jobs".into(),
         }
     }
 }

@@ -47,6 +47,8 @@ pub async fn run(
                     pictures::set_status(&mut facts, status);
                     printer.picture(CheckpointContent::Agent(facts.clone()));
                 }
+                // Nothing is kept, and nobody may believe that it is.
+                Some(Report::AreKept(_)) => {}
                 None => return,
             },
             Ok(()) = inputs.readings.changed() => {

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use pvewatch_protocol::event::SourceStatus;
 use pvewatch_protocol::{CheckpointContent, EventData};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Reports that may wait between the sources and the outbox.
 ///
@@ -25,7 +25,7 @@ pub struct Fact {
 }
 
 /// Anything a source says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum Report {
     /// Something happened.
     Fact(Fact),
@@ -33,6 +33,9 @@ pub enum Report {
     Picture(CheckpointContent),
     /// The source began or ceased to watch.
     Status(SourceStatus),
+    /// Wants an answer as soon as the facts reported before it outlive the agent: a source that
+    /// notes what it has told must not do so before.
+    AreKept(oneshot::Sender<()>),
 }
 
 /// A source's way out.

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use pvewatch_agent::backups::log::{BackupLog, Outcome, Reader};
+use pvewatch_agent::backups::log::{BackupLog, Reader};
+use pvewatch_protocol::event::Outcome;
 use serde_json::Value;
 
 fn read(bytes: &[u8]) -> BackupLog {

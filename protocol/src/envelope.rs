@@ -123,7 +123,7 @@ impl TryFrom<&Event> for Envelope {
             id: event.id(),
             source: format!("/{}/{}", event.site, event.node),
             kind: format!("{TYPE_PREFIX}{}", event.data.kind()),
-            subject: (!subject.is_empty()).then(|| subject.to_owned()),
+            subject: (!subject.is_empty()).then(|| subject.into_owned()),
             time: event.time,
             recordedtime: event.recorded_time,
             datacontenttype: Some("application/json".to_owned()),

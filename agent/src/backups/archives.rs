@@ -5,8 +5,7 @@
 
 use jiff::civil::DateTime;
 use pvewatch_protocol::Vmid;
-
-use super::log::GuestKind;
+use pvewatch_protocol::event::GuestKind;
 
 /// Endings of archives, as PVE::Storage knows them, the longer first.
 const ENDINGS: &[&str] = &[

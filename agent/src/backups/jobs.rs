@@ -85,6 +85,17 @@ fn guests<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<Vmid> {
     items.into_iter().filter_map(|item| item.parse().ok()).collect()
 }
 
+/// The task of a job's last run, as the scheduler notes it for each job; none if it had nothing to
+/// do, or begins just now.
+pub fn run_of_state(state: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct State {
+        upid: String,
+    }
+    let State { upid } = serde_json::from_str(state).ok()?;
+    Some(upid)
+}
+
 /// The jobs of a `vzdump.cron`:
 /// `MM HH * * <days> root [path/][#]vzdump [guests] --option value...`.
 pub fn cron_jobs(text: &str) -> Vec<BackupJob> {

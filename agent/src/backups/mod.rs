@@ -2,17 +2,21 @@
 //!
 //! `log` understands what a task log, a guest's log or a mail says about the guests that were
 //! backed up. It is pure and takes bytes as they come, cut anywhere: vzdump writes in blocks of
-//! 8 KiB, so that a log which ends in the middle of a line is an ordinary thing.
-//! `read` is the command `read-backup-log`, the only file here that does I/O.
+//! 8 KiB, so that a log which ends in the middle of a line is an ordinary thing. `task` makes
+//! events of what it says, `watch` follows the logs of tasks, and `read` is the command
+//! `read-backup-log`; only these two do I/O.
 //!
-//! Absent: watching the folders, and the jobs' calendars.
+//! Absent: what is due (`jobs`, which nothing uses yet), and what exists (`archives`, `retention`).
 
+pub mod active;
 pub mod archives;
 pub mod jobs;
 pub mod log;
 mod read;
 pub mod retention;
 pub mod sections;
+pub mod task;
 pub mod upid;
+pub mod watch;
 
 pub use read::{ReadError, describe};

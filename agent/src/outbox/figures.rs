@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use pvewatch_protocol::Sequence;
+use pvewatch_protocol::{Position, Sequence};
 
 use super::lane::Lane;
 use super::queue::Outbox;
@@ -44,6 +44,12 @@ impl Outbox {
     /// Events that would be lost with this process.
     pub fn unsaved_events(&self) -> u64 {
         self.spool.unsaved_events() as u64
+    }
+
+    /// Whether an event outlives this process: on the disk, or with every collector.
+    pub fn is_kept(&self, position: Position) -> bool {
+        let stored = self.collectors.stored_by_all(position.stream);
+        self.spool.is_kept(position) || stored >= position.sequence
     }
 
     /// Events dropped since the start because the outbox was full.

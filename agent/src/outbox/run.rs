@@ -20,8 +20,10 @@ use pvewatch_edge::mqtt::{Broker, Incoming, Message, Ticket};
 use pvewatch_edge::service;
 use pvewatch_protocol::event::{AgentFacts, AgentStarted, AgentStopping};
 use pvewatch_protocol::{
-    CheckpointContent, CollectorName, Epoch, EventData, NodeName, Site, StopReason, StreamId,
+    CheckpointContent, CollectorName, Epoch, EventData, NodeName, Position, Site, StopReason,
+    StreamId,
 };
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -87,6 +89,8 @@ pub struct Runner {
     outbox: Outbox,
     /// What is being made durable.
     syncing: Option<Syncing>,
+    /// Sources that wait until what they told is durable, with the last event of it.
+    keepers: VecDeque<(Position, oneshot::Sender<()>)>,
     link: Link,
     /// Whether collectors are at the broker in use.
     company: Company,
@@ -124,6 +128,7 @@ impl Runner {
         Self {
             outbox: Outbox::new(owner, &collectors, spool, opened),
             syncing: None,
+            keepers: VecDeque::new(),
             company: Company::new(link.brokers(), inputs.sample_interval, &collectors),
             link,
             site,
@@ -157,6 +162,7 @@ impl Runner {
         loop {
             self.publish_due().await;
             self.begin_sync();
+            self.answer_keepers();
             let due = self.outbox.next_deadline().into_iter().chain(self.company.next_deadline());
             let due = due.min().map(Instant::from_std);
             tokio::select! {
@@ -182,6 +188,7 @@ impl Runner {
         match report {
             Report::Fact(fact) => self.append(fact),
             Report::Picture(content) => self.queue_picture(content),
+            Report::AreKept(answer) => self.keepers.push_back((self.outbox.position(), answer)),
             Report::Status(status) => {
                 log::info!(
                     "source {} is {}: {}",

@@ -60,6 +60,11 @@ impl Fleet {
                 self.remove_unit(&node, &removed.unit, version, moment)
             }
             EventData::UnitLog(log) => self.log_unit(&node, &log, time, moment),
+            // Kept in the history; no entity is made of them yet.
+            EventData::BackupStarted(_)
+            | EventData::BackupFinished(_)
+            | EventData::BackupJobFinished(_)
+            | EventData::TaskFinished(_) => Vec::new(),
             EventData::Unknown { .. } => {
                 self.counters.unknown_kinds += 1;
                 Vec::new()

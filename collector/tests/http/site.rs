@@ -160,7 +160,7 @@ pub fn events() -> Vec<EventRow> {
             stream,
             sequence,
             kind: event.data.kind().to_owned(),
-            subject: event.data.subject().to_owned(),
+            subject: event.data.subject().into_owned(),
             time,
             recorded: time,
             received: time + written["late_seconds"].as_i64().unwrap_or(0).seconds(),

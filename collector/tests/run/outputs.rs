@@ -28,7 +28,7 @@ fn store_and_tell_nobody(dir: &Path, stream: StreamId, events: &[Event]) -> usiz
             node: event.node.clone(),
             position: event.position,
             kind: event.data.kind().to_owned(),
-            subject: event.data.subject().to_owned(),
+            subject: event.data.subject().into_owned(),
             time: event.time,
             recorded: event.recorded_time,
             received: received_at,

@@ -3,12 +3,18 @@
 //! A kind that this version does not know stays what it was: [`EventData::Unknown`].
 
 mod agent;
+mod backup;
 mod unit;
+
+use std::borrow::Cow;
 
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, from_str};
 
 pub use agent::{AgentFacts, AgentStarted, AgentStopping, OutboxDropped, SourceStatus};
+pub use backup::{
+    BackupFinished, BackupJobFinished, BackupStarted, GuestKind, Outcome, TaskFinished,
+};
 pub use unit::{
     CrashLoop, Exit, LogLine, UnitChange, UnitChanged, UnitLog, UnitRemoved, UnitState,
 };
@@ -26,6 +32,14 @@ pub enum EventData {
     UnitRemoved(UnitRemoved),
     /// `unit.log`: the last journal lines of a failed invocation.
     UnitLog(UnitLog),
+    /// `backup.started`: vzdump began with a guest.
+    BackupStarted(BackupStarted),
+    /// `backup.finished`: a guest's backup ended.
+    BackupFinished(Box<BackupFinished>),
+    /// `backup_job.finished`: a run of vzdump ended.
+    BackupJobFinished(BackupJobFinished),
+    /// `task.finished`: another task that matters ended.
+    TaskFinished(TaskFinished),
     /// `outbox.dropped`: a range of events that the agent no longer holds.
     OutboxDropped(OutboxDropped),
     /// A kind of a later version, kept as it came.
@@ -46,18 +60,29 @@ impl EventData {
             Self::UnitChanged(_) => "unit.changed",
             Self::UnitRemoved(_) => "unit.removed",
             Self::UnitLog(_) => "unit.log",
+            Self::BackupStarted(_) => "backup.started",
+            Self::BackupFinished(_) => "backup.finished",
+            Self::BackupJobFinished(_) => "backup_job.finished",
+            Self::TaskFinished(_) => "task.finished",
             Self::OutboxDropped(_) => OutboxDropped::KIND,
             Self::Unknown { kind, .. } => kind,
         }
     }
 
-    /// What the event is about within its node: a unit's name, or empty for the agent itself.
-    pub fn subject(&self) -> &str {
+    /// What the event is about within its node: a unit's name, a guest's number, a job; empty for
+    /// the agent itself.
+    pub fn subject(&self) -> Cow<'_, str> {
         match self {
-            Self::UnitChanged(changed) => &changed.state.unit,
-            Self::UnitRemoved(removed) => &removed.unit,
-            Self::UnitLog(log) => &log.unit,
-            _ => "",
+            Self::UnitChanged(changed) => changed.state.unit.as_str().into(),
+            Self::UnitRemoved(removed) => removed.unit.as_str().into(),
+            Self::UnitLog(log) => log.unit.as_str().into(),
+            Self::BackupStarted(started) => started.vmid.to_string().into(),
+            Self::BackupFinished(finished) => finished.vmid.to_string().into(),
+            Self::BackupJobFinished(finished) => finished.job.as_deref().unwrap_or_default().into(),
+            Self::TaskFinished(finished) => {
+                finished.vmid.map(|vmid| vmid.to_string()).unwrap_or_default().into()
+            }
+            _ => "".into(),
         }
     }
 
@@ -68,6 +93,10 @@ impl EventData {
             Self::UnitChanged(data) => to_raw_value(data),
             Self::UnitRemoved(data) => to_raw_value(data),
             Self::UnitLog(data) => to_raw_value(data),
+            Self::BackupStarted(data) => to_raw_value(data),
+            Self::BackupFinished(data) => to_raw_value(data),
+            Self::BackupJobFinished(data) => to_raw_value(data),
+            Self::TaskFinished(data) => to_raw_value(data),
             Self::OutboxDropped(data) => to_raw_value(data),
             Self::Unknown { data, .. } => to_raw_value(data),
         }
@@ -80,6 +109,10 @@ impl EventData {
             "unit.changed" => Self::UnitChanged(Box::new(from_str(data)?)),
             "unit.removed" => Self::UnitRemoved(from_str(data)?),
             "unit.log" => Self::UnitLog(from_str(data)?),
+            "backup.started" => Self::BackupStarted(from_str(data)?),
+            "backup.finished" => Self::BackupFinished(Box::new(from_str(data)?)),
+            "backup_job.finished" => Self::BackupJobFinished(from_str(data)?),
+            "task.finished" => Self::TaskFinished(from_str(data)?),
             OutboxDropped::KIND => Self::OutboxDropped(from_str(data)?),
             _ => Self::Unknown { kind: kind.to_owned(), data: from_str(data)? },
         })

@@ -97,7 +97,7 @@ fn failures_of(listener: &mut Listener, expected: &[String]) -> BTreeMap<String,
         let Some(arrival) = listener.find(deadline.remaining(), |it| it.failure().is_some()) else {
             break;
         };
-        let unit = arrival.event.data.subject().to_owned();
+        let unit = arrival.event.data.subject().into_owned();
         if expected.contains(&unit) {
             found.entry(unit).or_insert(arrival);
         }

@@ -2,6 +2,7 @@
 
 use jiff::civil::DateTime;
 use pvewatch_protocol::Vmid;
+use pvewatch_protocol::event::{GuestKind, Outcome};
 use serde::Serialize;
 
 use super::cause::Suspects;
@@ -14,55 +15,6 @@ pub const TEXT_BYTES_MAX: usize = 2_000;
 
 /// Warnings that are kept of a guest. Overflow: later ones are dropped; the first tell why.
 pub const WARNINGS_MAX: usize = 20;
-
-/// What a guest is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GuestKind {
-    /// A virtual machine.
-    Qemu,
-    /// A container.
-    Lxc,
-}
-
-impl GuestKind {
-    /// As Proxmox names it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Qemu => "qemu",
-            Self::Lxc => "lxc",
-        }
-    }
-}
-
-/// How a guest's backup ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// vzdump finished it and counted no warning.
-    Ok,
-    /// vzdump finished it and warned meanwhile.
-    Warnings,
-    /// vzdump gave it up.
-    Failed,
-    /// Somebody stopped the job.
-    Interrupted,
-    /// The log ends before a verdict: it is under way, or its worker died.
-    Unknown,
-}
-
-impl Outcome {
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warnings => "warnings",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// One run for one guest. Times are the node's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -134,6 +86,11 @@ impl Run {
     /// A run of which nothing was seen but its end.
     pub fn unseen(storage: Option<String>) -> Self {
         Self { details: Details { storage, ..Details::default() }, ..Self::default() }
+    }
+
+    /// What is known of it so far.
+    pub fn details(&self) -> &Details {
+        &self.details
     }
 
     /// A line between the first and the last of a run.
@@ -240,6 +197,19 @@ impl Run {
 }
 
 impl GuestBackup {
+    /// A backup that ended before it began, so that the log names no guest.
+    pub fn unseen(vmid: Vmid, outcome: Outcome, error: String, storage: Option<String>) -> Self {
+        Self {
+            vmid,
+            outcome,
+            error: Some(error),
+            root_cause: None,
+            duration_seconds: None,
+            finished: None,
+            details: Details { storage, ..Details::default() },
+        }
+    }
+
     /// The moment at which a failure is told; the verdict's own line tells it in a guest's log.
     pub fn ended_at(&mut self, at: Option<DateTime>) {
         let Some(at) = at else { return };

@@ -6,12 +6,14 @@
 //! Absent: which task or file this was, and the time zone of the times in it.
 
 mod cause;
+mod end;
 mod guest;
 pub(super) mod job;
 mod line;
 mod measure;
 mod reader;
 
-pub use guest::{GuestBackup, GuestKind, Outcome, TEXT_BYTES_MAX, WARNINGS_MAX};
+pub use end::TaskEnd;
+pub use guest::{Details, GuestBackup, TEXT_BYTES_MAX, WARNINGS_MAX};
 pub(super) use line::time_of;
-pub use reader::{BackupLog, LINE_BYTES_MAX, Reader, TaskEnd};
+pub use reader::{BackupLog, LINE_BYTES_MAX, Reader};

@@ -2,8 +2,10 @@
 
 use jiff::civil::DateTime;
 use pvewatch_protocol::Vmid;
+use pvewatch_protocol::event::{GuestKind, Outcome};
 
-use super::guest::{GuestBackup, GuestKind, Outcome, Run, kept};
+use super::end::TaskEnd;
+use super::guest::{Details, GuestBackup, Run, kept};
 use super::job;
 use super::line::{Level, Line, time_of};
 use super::measure::clock_seconds;
@@ -13,17 +15,6 @@ pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Runs of one log. Overflow: later ones are dropped; a node has some hundred guests.
 const GUESTS_MAX: usize = 20_000;
-
-/// How a task ended, by the last line of its log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskEnd {
-    /// `TASK OK`
-    Ok,
-    /// `TASK WARNINGS: n`
-    Warnings(u64),
-    /// `TASK ERROR: why`
-    Error(String),
-}
 
 /// All that a log tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +33,10 @@ pub struct Reader {
     storage: Option<String>,
     run: Option<Run>,
     guests: Vec<GuestBackup>,
+    /// How many of these have all their lines.
+    settled: usize,
+    /// How many of these were taken.
+    taken: usize,
     /// Whether the last line was the verdict on a failure, or belongs to it.
     is_in_failure: bool,
     end: Option<TaskEnd>,
@@ -67,6 +62,35 @@ impl Reader {
             bytes = rest;
         }
         self.keep(bytes);
+    }
+
+    /// Guests whose backup is over, since the last call. One of which more is said later comes
+    /// again.
+    pub fn take_settled(&mut self) -> &[GuestBackup] {
+        let from = self.taken;
+        self.taken = self.settled.max(from);
+        &self.guests[from..self.taken]
+    }
+
+    /// How many guests were taken already: those are the first of [`BackupLog::guests`].
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// The guest that is being backed up, if its first line was seen.
+    pub fn running(&self) -> Option<(Vmid, &Details)> {
+        let run = self.run.as_ref()?;
+        Some((run.vmid?, run.details()))
+    }
+
+    /// Whether a line was seen that ends a task.
+    pub fn has_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// The storage that the job names.
+    pub fn storage(&self) -> Option<&str> {
+        self.storage.as_deref()
     }
 
     /// The log ends here, maybe in the middle of a line.
@@ -121,12 +145,8 @@ impl Reader {
 
     /// What no level is before: the end of the task, a mail's command, output of programs.
     fn take_raw(&mut self, text: &str) {
-        if text == "TASK OK" {
-            self.end = Some(TaskEnd::Ok);
-        } else if let Some(why) = text.strip_prefix("TASK ERROR: ") {
-            self.end = Some(TaskEnd::Error(kept(why)));
-        } else if let Some(count) = text.strip_prefix("TASK WARNINGS: ") {
-            self.end = count.parse().ok().map(TaskEnd::Warnings).or(self.end.take());
+        if let Some(end) = TaskEnd::parse(text) {
+            self.end = Some(end);
         } else if text.starts_with("vzdump ") {
             self.storage = job::option(text, "storage");
         } else if self.is_in_failure && text.starts_with(' ') {
@@ -145,6 +165,7 @@ impl Reader {
             self.storage = job::option(command, "storage");
         } else if let Some((vmid, kind)) = starting(text) {
             self.cut_off();
+            self.settled = self.guests.len();
             self.run = Some(Run::begun(vmid, kind, line.at, self.storage.clone()));
         } else if let Some((vmid, seconds)) = finished(text) {
             if !self.has_failed_since_start(vmid) {
@@ -173,6 +194,7 @@ impl Reader {
         {
             last.outcome = Outcome::Failed;
             last.error = Some(kept(error));
+            self.taken = self.taken.min(self.guests.len() - 1);
         } else {
             let run = self.run_of(vmid);
             self.push(run.fail(vmid, error, line.at));
@@ -229,6 +251,7 @@ impl Reader {
     fn last_ended_at(&mut self, at: Option<DateTime>, is_meant: fn(Outcome) -> bool) {
         if let Some(last) = self.guests.last_mut().filter(|last| is_meant(last.outcome)) {
             last.ended_at(at);
+            self.settled = self.guests.len();
         }
     }
 }

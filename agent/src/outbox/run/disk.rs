@@ -72,6 +72,17 @@ impl Runner {
         self.tell_disk();
     }
 
+    /// Answers those whose events are durable.
+    pub(super) fn answer_keepers(&mut self) {
+        while let Some((position, _)) = self.keepers.front()
+            && self.outbox.is_kept(*position)
+            && let Some((_, answer)) = self.keepers.pop_front()
+        {
+            // Whoever asked may be gone.
+            let _ = answer.send(());
+        }
+    }
+
     /// Says how the disk is, when that changed.
     pub(super) fn tell_disk(&mut self) {
         if !self.outbox.is_on_disk() {

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Instant;
 
+use pvewatch_protocol::Position;
+
 use super::mark::Mark;
 use super::segment::{Extent, Header, Segment};
 use super::storage::SyncJob;
@@ -62,6 +64,14 @@ impl Spool {
                 self.written = first.previous();
             }
         }
+    }
+
+    /// Whether the events of a stream are durable up to here. Of a stream that was renumbered,
+    /// all have to be.
+    pub fn is_kept(&self, Position { stream, sequence }: Position) -> bool {
+        let first_at_risk = self.tail.front().map(|record| record.sequence);
+        let is_behind = |first| stream == self.stream && sequence < first;
+        self.disk.is_open() && first_at_risk.is_none_or(is_behind)
     }
 
     fn forget_durable_tail(&mut self) {

@@ -1,5 +1,7 @@
 //! What happened, in words for people: one sentence an event, and how grave it is.
 
+mod backups;
+
 use jiff::Timestamp;
 use pvewatch_protocol::event::{Exit, UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::{EventData, StopReason};
@@ -54,6 +56,10 @@ pub fn tell(data: &EventData) -> Told {
             let lines = if log.lines.len() == 1 { "line" } else { "lines" };
             told(Tone::Neutral, format!("wrote {} {lines} to the journal", log.lines.len()))
         }
+        EventData::BackupStarted(started) => backups::tell_started(started),
+        EventData::BackupFinished(finished) => backups::tell_finished(finished),
+        EventData::BackupJobFinished(job) => backups::tell_job(job),
+        EventData::TaskFinished(task) => backups::tell_task(task),
         EventData::OutboxDropped(dropped) => {
             let count = dropped.through.0.saturating_sub(dropped.from.0).saturating_add(1);
             let events = if count == 1 { "event was" } else { "events were" };

@@ -216,7 +216,7 @@ impl<S: Shelf> Desk<S> {
                 node: event.node.clone(),
                 position: event.position,
                 kind: event.data.kind().to_owned(),
-                subject: event.data.subject().to_owned(),
+                subject: event.data.subject().into_owned(),
                 time: event.time,
                 recorded: event.recorded_time,
                 received: received_at,

@@ -1,0 +1,267 @@
+//! One task and its log, as it grows: what there is to tell, each thing once.
+//!
+//! A guest's backup is told as soon as its last line is there, not when the whole job is over. A
+//! log is over when nobody writes it any more; its last line alone is not believed, because a
+//! hook can print anything.
+//! Absent: files, and what was told before the agent started.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use pvewatch_protocol::event::{
+    BackupFinished, BackupJobFinished, BackupStarted, Outcome, TaskFinished,
+};
+use pvewatch_protocol::{EventData, Vmid};
+
+use super::log::{GuestBackup, Reader, TaskEnd};
+use super::upid::Upid;
+
+/// Most of a log's end that is looked at for its last line, in bytes.
+const TAIL_BYTES_MAX: usize = 64 * 1024;
+
+/// Tasks that are told of beside backups: what proves a backup, and what stops, starts or moves a
+/// guest.
+const KINDS: [&str; 23] = [
+    "qmrestore",
+    "vzrestore",
+    "qmstart",
+    "qmstop",
+    "qmshutdown",
+    "qmreboot",
+    "qmreset",
+    "qmsuspend",
+    "qmresume",
+    "qmdestroy",
+    "qmigrate",
+    "qmrollback",
+    "vzstart",
+    "vzstop",
+    "vzshutdown",
+    "vzreboot",
+    "vzdestroy",
+    "vzmigrate",
+    "vzrollback",
+    "hamigrate",
+    "startall",
+    "stopall",
+    "migrateall",
+];
+
+/// Something to tell, and the name under which it is remembered that it was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tidings {
+    /// The task, and what of it.
+    pub key: String,
+    /// When it happened.
+    pub time: Timestamp,
+    /// What happened.
+    pub data: EventData,
+}
+
+/// What the log does not say itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The zone of the times in it.
+    pub zone: &'a TimeZone,
+    /// The job that asked for the run.
+    pub job: Option<&'a str>,
+}
+
+/// A task that matters.
+#[derive(Debug)]
+pub struct Task {
+    upid: Upid,
+    log: Log,
+    /// The guest that was told to have been begun last.
+    begun: Option<Vmid>,
+}
+
+#[derive(Debug)]
+enum Log {
+    Backup(Box<Reader>),
+    /// The last bytes.
+    Other(Vec<u8>),
+}
+
+impl Task {
+    /// A task of which nothing was read yet; none if there is nothing to tell of its kind.
+    pub fn new(upid: Upid) -> Option<Self> {
+        let log = match &*upid.kind {
+            "vzdump" => Log::Backup(Box::default()),
+            kind if KINDS.contains(&kind) => Log::Other(Vec::new()),
+            _ => return None,
+        };
+        Some(Self { upid, log, begun: None })
+    }
+
+    /// Its name.
+    pub fn upid(&self) -> &Upid {
+        &self.upid
+    }
+
+    /// Whether it is a run of vzdump, or a restore: these are told however old they are.
+    pub fn is_about_backups(&self) -> bool {
+        matches!(&*self.upid.kind, "vzdump" | "qmrestore" | "vzrestore")
+    }
+
+    /// The next piece of its log.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        match &mut self.log {
+            Log::Backup(reader) => reader.feed(bytes),
+            Log::Other(tail) => {
+                tail.extend_from_slice(bytes);
+                let excess = tail.len().saturating_sub(TAIL_BYTES_MAX);
+                tail.drain(..excess);
+            }
+        }
+    }
+
+    /// Whether its last line is one that ends a task.
+    pub fn has_end(&self) -> bool {
+        match &self.log {
+            Log::Backup(reader) => reader.has_end(),
+            Log::Other(tail) => end_of(tail).is_some(),
+        }
+    }
+
+    /// What there is to tell of what was read.
+    pub fn news(&mut self, context: Context<'_>) -> Vec<Tidings> {
+        let Log::Backup(reader) = &mut self.log else { return Vec::new() };
+        let finished = reader.take_settled().to_vec();
+        let running = reader
+            .running()
+            .map(|(vmid, details)| (vmid, details.kind, details.started, details.storage.clone()));
+        let mut news: Vec<Tidings> =
+            finished.into_iter().map(|guest| self.guest(guest, None, context)).collect();
+        let Some((vmid, kind, started, storage)) = running else { return news };
+        if self.begun.replace(vmid) != Some(vmid) {
+            let started = started.and_then(|at| self.instant(at, context.zone));
+            news.push(Tidings {
+                key: format!("{} {vmid} started", self.upid),
+                time: started.unwrap_or(self.upid.started),
+                data: EventData::BackupStarted(BackupStarted {
+                    vmid,
+                    kind,
+                    upid: self.upid.to_string(),
+                    job: context.job.map(str::to_owned),
+                    storage,
+                }),
+            });
+        }
+        news
+    }
+
+    /// Nobody writes the log any more: what is left to tell. `ended_at` is when it was written
+    /// last.
+    pub fn end(mut self, ended_at: Timestamp, context: Context<'_>) -> Vec<Tidings> {
+        let log = std::mem::replace(&mut self.log, Log::Other(Vec::new()));
+        match log {
+            Log::Backup(reader) => self.end_of_job(*reader, ended_at, context),
+            Log::Other(tail) => vec![self.end_of_task(&tail, ended_at)],
+        }
+    }
+
+    fn end_of_job(
+        self,
+        mut reader: Reader,
+        ended_at: Timestamp,
+        context: Context<'_>,
+    ) -> Vec<Tidings> {
+        reader.take_settled();
+        let (taken, storage) = (reader.taken(), reader.storage().map(str::to_owned));
+        let log = reader.finish();
+        let (outcome, error) = TaskEnd::verdict(log.end);
+        let mut guests = log.guests;
+        if guests.is_empty()
+            && outcome != Outcome::Ok
+            && let Ok(vmid) = self.upid.id.parse()
+        {
+            // It failed before it began with its only guest.
+            let error = error.clone().unwrap_or_default();
+            guests.push(GuestBackup::unseen(vmid, outcome, error, storage.clone()));
+        }
+        let vmids = |is_meant: fn(Outcome) -> bool| {
+            let meant = guests.iter().filter(move |guest| is_meant(guest.outcome));
+            meant.map(|guest| guest.vmid).collect()
+        };
+        let job = BackupJobFinished {
+            upid: self.upid.to_string(),
+            job: context.job.map(str::to_owned),
+            user: self.upid.user.clone(),
+            outcome,
+            error,
+            started: self.upid.started,
+            storage,
+            succeeded: vmids(Outcome::is_success),
+            failed: vmids(|outcome| !outcome.is_success()),
+        };
+        let rest = guests.into_iter().skip(taken);
+        let mut tidings: Vec<Tidings> =
+            rest.map(|guest| self.guest(guest, Some(ended_at), context)).collect();
+        let data = EventData::BackupJobFinished(job);
+        tidings.push(Tidings { key: self.upid.to_string(), time: ended_at, data });
+        tidings
+    }
+
+    fn end_of_task(self, tail: &[u8], ended_at: Timestamp) -> Tidings {
+        let (outcome, error) = TaskEnd::verdict(end_of(tail));
+        let data = EventData::TaskFinished(TaskFinished {
+            upid: self.upid.to_string(),
+            vmid: self.upid.id.parse().ok(),
+            outcome,
+            error,
+            started: self.upid.started,
+            kind: self.upid.kind.clone(),
+            user: self.upid.user.clone(),
+        });
+        Tidings { key: self.upid.to_string(), time: ended_at, data }
+    }
+
+    /// A guest's backup. `ended_at` counts if the log does not say when that was.
+    fn guest(
+        &self,
+        guest: GuestBackup,
+        ended_at: Option<Timestamp>,
+        context: Context<'_>,
+    ) -> Tidings {
+        let GuestBackup { vmid, outcome, error, root_cause, duration_seconds, finished, details } =
+            guest;
+        let instant = |at: Option<DateTime>| at.and_then(|at| self.instant(at, context.zone));
+        let started = instant(details.started);
+        let time = instant(finished).or(ended_at).or(started).unwrap_or(self.upid.started);
+        let data = BackupFinished {
+            vmid,
+            kind: details.kind,
+            name: details.name,
+            upid: self.upid.to_string(),
+            job: context.job.map(str::to_owned),
+            outcome,
+            error,
+            root_cause,
+            started,
+            duration_seconds,
+            size_bytes: details.size_bytes,
+            transferred_bytes: details.transferred_bytes,
+            reused_bytes: details.reused_bytes,
+            archive: details.archive,
+            storage: details.storage,
+            mode: details.mode,
+            warnings: details.warnings,
+        };
+        let key = format!("{} {vmid}", self.upid);
+        Tidings { key, time, data: EventData::BackupFinished(Box::new(data)) }
+    }
+
+    /// A time in the log. One that comes twice, because clocks were set back, is the first that
+    /// does not lie before the task.
+    fn instant(&self, at: DateTime, zone: &TimeZone) -> Option<Timestamp> {
+        let ambiguous = zone.to_ambiguous_timestamp(at);
+        let first = ambiguous.clone().earlier().ok()?;
+        if first >= self.upid.started { Some(first) } else { ambiguous.later().ok() }
+    }
+}
+
+fn end_of(tail: &[u8]) -> Option<TaskEnd> {
+    let text = String::from_utf8_lossy(tail);
+    text.lines().rev().find(|line| !line.is_empty()).and_then(TaskEnd::parse)
+}
