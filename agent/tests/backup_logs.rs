@@ -2,11 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up should fail at that place")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use pvewatch_agent::backups::log::{BackupLog, Reader};
+use pvewatch_agent::backups::log::{BackupLog, GuestBackup, Reader};
+use pvewatch_agent::backups::task::{Context, Task};
+use pvewatch_protocol::EventData;
 use pvewatch_protocol::event::Outcome;
 use serde_json::Value;
 
@@ -53,6 +58,35 @@ fn a_log_can_be_cut_anywhere() {
             reader.feed(&bytes[..cut]);
             reader.feed(&bytes[cut..]);
             assert_eq!(reader.finish(), whole, "{} cut at {cut}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_told_while_it_grows_says_the_same_in_the_end() {
+    let upid = "UPID:pve1:00000001:00000001:6AC05394:vzdump::root@pam:";
+    let context = Context { zone: &TimeZone::UTC, job: None };
+    for path in golden() {
+        let bytes = fs::read(&path).unwrap();
+        let last_words = |guest: &GuestBackup| (guest.vmid, (guest.outcome, guest.error.clone()));
+        let whole: BTreeMap<_, _> = read(&bytes).guests.iter().map(last_words).collect();
+        for cut in 0..=bytes.len() {
+            let mut task = Task::new(upid.parse().unwrap()).unwrap();
+            task.feed(&bytes[..cut]);
+            let mut told = task.news(context);
+            task.feed(&bytes[cut..]);
+            told.extend(task.news(context));
+            told.extend(task.end(Timestamp::UNIX_EPOCH, context));
+            let told: BTreeMap<_, _> = told
+                .into_iter()
+                .filter_map(|tidings| match tidings.data {
+                    EventData::BackupFinished(told) => {
+                        Some((told.vmid, (told.outcome, told.error)))
+                    }
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(told, whole, "{} cut at {cut}", path.display());
         }
     }
 }

@@ -256,7 +256,7 @@ impl Task {
     /// does not lie before the task.
     fn instant(&self, at: DateTime, zone: &TimeZone) -> Option<Timestamp> {
         let ambiguous = zone.to_ambiguous_timestamp(at);
-        let first = ambiguous.clone().earlier().ok()?;
+        let first = ambiguous.earlier().ok()?;
         if first >= self.upid.started { Some(first) } else { ambiguous.later().ok() }
     }
 }
@@ -264,4 +264,52 @@ impl Task {
 fn end_of(tail: &[u8]) -> Option<TaskEnd> {
     let text = String::from_utf8_lossy(tail);
     text.lines().rev().find(|line| !line.is_empty()).and_then(TaskEnd::parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(kind: &str, started: &str) -> Task {
+        let started: Timestamp = started.parse().unwrap();
+        let started = started.as_second();
+        let upid = format!("UPID:pve1:00000001:00000001:{started:08X}:{kind}:100:root@pam:");
+        Task::new(upid.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_time_that_comes_twice_is_not_before_the_task() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let line = b"INFO: Starting Backup of VM 100 (qemu)\nINFO: Backup started at 2026-10-25 02:30:00\n";
+        for (begun, expected) in [
+            ("2026-10-25T00:10:00Z", "2026-10-25T00:30:00Z"),
+            ("2026-10-25T01:10:00Z", "2026-10-25T01:30:00Z"),
+        ] {
+            let mut task = task("vzdump", begun);
+            task.feed(line);
+            let news = task.news(Context { zone: &zone, job: None });
+            assert_eq!(news[0].time.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_log_of_another_task_is_known_by_its_last_line() {
+        let context = Context { zone: &TimeZone::UTC, job: None };
+        for (last, expected) in [
+            ("TASK OK\n", Outcome::Ok),
+            ("TASK WARNINGS: 2\n", Outcome::Warnings),
+            ("\nTASK ERROR: received interrupt\n", Outcome::Interrupted),
+            ("TASK ERROR: VM 100 not running\n", Outcome::Failed),
+            ("TASK O", Outcome::Unknown),
+        ] {
+            let mut task = task("qmrestore", "2026-11-26T01:00:00Z");
+            task.feed("progress 1% (read 1 byte)\n".repeat(TAIL_BYTES_MAX / 8).as_bytes());
+            task.feed(last.as_bytes());
+            let told = task.end(Timestamp::UNIX_EPOCH, context);
+            let [Tidings { data: EventData::TaskFinished(told), .. }] = &*told else {
+                panic!("one task has one end: {told:?}");
+            };
+            assert_eq!((told.outcome, told.vmid), (expected, "100".parse().ok()), "{last}");
+        }
+    }
 }
