@@ -231,6 +231,7 @@ impl Node {
 
     /// The agent is killed; the disk keeps what was written.
     pub fn kill(&mut self, broker: &mut Broker, rng: &mut Rng) {
+        self.note_kept();
         if let Some(agent) = self.agent.take()
             && let Some((connection, _)) = agent.connection
         {
@@ -267,6 +268,17 @@ impl Node {
         self.committed.clear();
         self.note_committed();
         true
+    }
+
+    /// What the agent counts as kept is committed, whatever the disk makes of it.
+    fn note_kept(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        let Position { stream, sequence } = agent.outbox.position();
+        let is_kept = |place: &&(StreamId, u64)| {
+            agent.outbox.is_kept(Position { stream, sequence: Sequence(place.1) })
+        };
+        let of_stream = self.made.range((stream, 0)..=(stream, sequence.0));
+        self.committed.extend(of_stream.filter(is_kept));
     }
 
     /// What the disk would have after a loss of power is committed from now on.

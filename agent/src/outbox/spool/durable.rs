@@ -40,8 +40,11 @@ impl Spool {
         match result {
             Ok(()) => {
                 for (number, extent) in &ticket.segments {
-                    if let Some(segment) = self.segment_mut(*number) {
-                        segment.synced = *extent;
+                    let current = self.stream;
+                    let Some(segment) = self.segment_mut(*number) else { continue };
+                    segment.synced = *extent;
+                    if segment.stream == current {
+                        self.kept = self.kept.max(extent.last);
                     }
                 }
                 ticket.doomed.iter().for_each(|doomed| self.bury(*doomed));
@@ -66,12 +69,10 @@ impl Spool {
         }
     }
 
-    /// Whether the events of a stream are durable up to here. Of a stream that was renumbered,
-    /// all have to be.
+    /// Whether an event is durable, or was dropped and something behind it is durable, so that the
+    /// next start declares it. Of a stream that was renumbered, everything has to be durable.
     pub fn is_kept(&self, Position { stream, sequence }: Position) -> bool {
-        let first_at_risk = self.tail.front().map(|record| record.sequence);
-        let is_behind = |first| stream == self.stream && sequence < first;
-        self.disk.is_open() && first_at_risk.is_none_or(is_behind)
+        if stream == self.stream { sequence <= self.kept } else { self.is_durable() }
     }
 
     fn forget_durable_tail(&mut self) {

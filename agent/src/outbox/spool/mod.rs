@@ -147,6 +147,8 @@ pub struct Spool {
     written: Sequence,
     /// How far the mark beside the segments goes.
     marked: Sequence,
+    /// The last event of the current stream that was made durable.
+    kept: Sequence,
     /// The last event of each stream before the current one, as the mark has them.
     ends: Vec<(StreamId, Sequence)>,
     /// Up to where every collector has each stream.
@@ -191,6 +193,7 @@ impl Spool {
             tail_bytes: 0,
             written: Sequence(0),
             marked: Sequence(0),
+            kept: Sequence(0),
             ends: Vec::new(),
             acked: BTreeMap::new(),
             note: None,
@@ -221,6 +224,7 @@ impl Spool {
         self.last = Sequence(0);
         self.written = Sequence(0);
         self.marked = Sequence(0);
+        self.kept = Sequence(0);
         unwritten
     }
 
