@@ -227,9 +227,12 @@ async fn what_ended_while_the_agent_was_down_is_told_once_and_what_was_told_is_n
     note.write_all(b"UPID:pve1:0000").unwrap();
 
     let mut watching = node.watch();
-    let mut told = watching.told(4).await;
+    let mut told = watching.told(5).await;
     told.sort();
-    assert_eq!(told, ["101 ok", "102 ok", "job ok", "qmstop 103 by root@pam ok"]);
+    assert_eq!(told, ["101 ok", "102 ok", "job ok", "job ok", "qmstop 103 by root@pam ok"]);
+    // And nothing else, before what happens next.
+    node.task("vzstart", "104").close("TASK OK\n");
+    assert_eq!(watching.told(1).await, ["vzstart 104 by root@pam ok"]);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ pub mod container;
 pub mod image;
 pub mod leftovers;
 pub mod node;
+mod proxmox;
 pub mod root;
 
 pub use image::Suite;

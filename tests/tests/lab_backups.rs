@@ -1,0 +1,185 @@
+//! Stories of backups on real nodes: a played Proxmox runs its tasks, and the agent from its
+//! package, under the unit that is shipped, tells of each of them once.
+
+use std::collections::BTreeMap;
+
+use pvewatch_protocol::EventData;
+use pvewatch_protocol::event::{BackupFinished, BackupJobFinished, Outcome, TaskFinished};
+use pvewatch_tests::lab::Suite;
+use pvewatch_tests::on_both_releases;
+use pvewatch_tests::story::{Site, WatchedNode};
+
+on_both_releases!(
+    a_night_of_backups_is_told_guest_by_guest,
+    an_agent_that_is_killed_in_the_middle_tells_nothing_twice,
+    a_night_without_the_agent_is_told_when_it_starts,
+    a_worker_that_dies_leaves_no_verdict,
+    a_power_loss_leaves_no_verdict,
+);
+
+fn proxmox(site: &mut Site, suite: Suite) -> WatchedNode {
+    let pve1 = site.node("pve1", suite);
+    pve1.plays_proxmox();
+    pve1.restart_agent();
+    site.wait_until_watching(&pve1);
+    pve1
+}
+
+/// The next end of a guest's backup.
+#[track_caller]
+fn backup(site: &mut Site, node: &WatchedNode, vmid: &str) -> BackupFinished {
+    let is_end = |data: &EventData| matches!(data, EventData::BackupFinished(_));
+    match site.hears(node, vmid).next("a backup's end", is_end).event.data {
+        EventData::BackupFinished(finished) => *finished,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// The next end of a run; `job` is empty for one by hand.
+#[track_caller]
+fn run(site: &mut Site, node: &WatchedNode, job: &str) -> BackupJobFinished {
+    let is_end = |data: &EventData| matches!(data, EventData::BackupJobFinished(_));
+    match site.hears(node, job).next("a run's end", is_end).event.data {
+        EventData::BackupJobFinished(finished) => finished,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// The next end of another task.
+#[track_caller]
+fn task(site: &mut Site, node: &WatchedNode, vmid: &str) -> TaskFinished {
+    let is_end = |data: &EventData| matches!(data, EventData::TaskFinished(_));
+    match site.hears(node, vmid).next("a task's end", is_end).event.data {
+        EventData::TaskFinished(finished) => finished,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// How often each end was told, by what it is the end of.
+fn ends(site: &mut Site, node: &WatchedNode) -> BTreeMap<String, usize> {
+    let mut ends = BTreeMap::new();
+    for heard in site.events_of(node) {
+        let end = match heard.event.data {
+            EventData::BackupFinished(it) => format!("{} of {}", it.vmid, it.upid),
+            EventData::BackupJobFinished(it) => it.upid,
+            EventData::TaskFinished(it) => it.upid,
+            _ => continue,
+        };
+        *ends.entry(end).or_default() += 1;
+    }
+    ends
+}
+
+#[track_caller]
+fn expect_nothing_twice(site: &mut Site, node: &WatchedNode) {
+    let twice: Vec<_> = ends(site, node).into_iter().filter(|(_, times)| *times > 1).collect();
+    assert!(twice.is_empty(), "told more than once: {twice:?}");
+    site.expect_no_gaps(node);
+}
+
+fn a_night_of_backups_is_told_guest_by_guest(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = proxmox(&mut site, suite);
+    pve1.begins_task(&[
+        "vzdump",
+        "--job",
+        "nightly",
+        "--storage",
+        "nas",
+        "100:qemu:web:hold=/run/go",
+        "101:lxc:dns:warn=attempt to clean up fleecing images failed - no such volume",
+        "102:qemu:db:fail=no space left on device",
+    ]);
+    let is_start = |data: &EventData| matches!(data, EventData::BackupStarted(_));
+    site.hears(&pve1, "100").next("the first guest's start", is_start);
+    pve1.shell("touch /run/go");
+
+    let web = backup(&mut site, &pve1, "100");
+    assert_eq!((web.outcome, web.size_bytes), (Outcome::Ok, Some(312 * 1024 * 1024)));
+    assert_eq!((web.name.as_deref(), web.storage.as_deref()), (Some("web"), Some("nas")));
+    assert_eq!(web.job.as_deref(), Some("nightly"));
+    assert!(web.archive.unwrap().starts_with("/mnt/pve/nas/dump/vzdump-qemu-100-"));
+    let dns = backup(&mut site, &pve1, "101");
+    assert_eq!((dns.outcome, dns.warnings.len()), (Outcome::Warnings, 1));
+    let db = backup(&mut site, &pve1, "102");
+    assert_eq!(db.outcome, Outcome::Failed);
+    assert_eq!(db.error.as_deref(), Some("no space left on device"));
+    let night = run(&mut site, &pve1, "nightly");
+    assert_eq!((night.outcome, night.error.as_deref()), (Outcome::Failed, Some("job errors")));
+    assert_eq!((night.succeeded.len(), night.failed.len()), (2, 1));
+
+    // By hand, and what else happens to guests.
+    pve1.runs_task(&["vzdump", "--id", "100", "100:qemu:web:ok"]);
+    assert_eq!(backup(&mut site, &pve1, "100").job, None);
+    assert_eq!(run(&mut site, &pve1, "").outcome, Outcome::Ok);
+    pve1.runs_task(&["aptupdate", "starting apt-get update"]);
+    pve1.runs_task(&["qmshutdown", "--id", "100", "--user", "eve@pve!key", "fail=VM quit timeout"]);
+    let stop = task(&mut site, &pve1, "100");
+    assert_eq!((&*stop.kind, &*stop.user), ("qmshutdown", "eve@pve!key"));
+    assert_eq!((stop.outcome, stop.error.as_deref()), (Outcome::Failed, Some("VM quit timeout")));
+    expect_nothing_twice(&mut site, &pve1);
+}
+
+fn an_agent_that_is_killed_in_the_middle_tells_nothing_twice(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = proxmox(&mut site, suite);
+    pve1.begins_task(&["vzdump", "100:qemu:web:ok", "101:qemu:db:hold=/run/go", "102:lxc:dns:ok"]);
+    backup(&mut site, &pve1, "100");
+    // It is noted as soon as it is on the disk.
+    pve1.shell(
+        "until grep -q ' 100$' /var/lib/pvewatch-agent/spool/tasks-told; do sleep 0.1; done",
+    );
+    pve1.kill_agent();
+    pve1.shell("touch /run/go");
+    site.wait_until_watching(&pve1);
+    backup(&mut site, &pve1, "101");
+    backup(&mut site, &pve1, "102");
+    assert_eq!(run(&mut site, &pve1, "").succeeded.len(), 3);
+    expect_nothing_twice(&mut site, &pve1);
+}
+
+fn a_night_without_the_agent_is_told_when_it_starts(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = proxmox(&mut site, suite);
+    pve1.runs_task(&["vzdump", "--id", "100", "100:qemu:web:ok"]);
+    backup(&mut site, &pve1, "100");
+    run(&mut site, &pve1, "");
+    pve1.stop_agent();
+    let upid = pve1.runs_task(&["vzdump", "--id", "100", "100:qemu:web:fail=no space"]);
+    pve1.runs_task(&["qmrestore", "--id", "103", "progress 100%"]);
+    pve1.start_agent();
+    let late = backup(&mut site, &pve1, "100");
+    assert_eq!((late.outcome, &late.upid), (Outcome::Failed, &upid));
+    assert_eq!(run(&mut site, &pve1, "").upid, upid);
+    assert_eq!(task(&mut site, &pve1, "103").outcome, Outcome::Ok);
+    let of_late =
+        |data: &EventData| matches!(data, EventData::BackupFinished(it) if it.upid == upid);
+    let events = site.events_of(&pve1);
+    let told = events.iter().find(|heard| of_late(&heard.event.data)).unwrap();
+    assert!(told.event.time < told.event.recorded_time, "it happened before it was learned");
+    expect_nothing_twice(&mut site, &pve1);
+}
+
+fn a_worker_that_dies_leaves_no_verdict(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let pve1 = proxmox(&mut site, suite);
+    pve1.runs_task(&["vzdump", "100:qemu:web:ok", "101:qemu:db:die", "102:lxc:dns:ok"]);
+    assert_eq!(backup(&mut site, &pve1, "100").outcome, Outcome::Ok);
+    assert_eq!(backup(&mut site, &pve1, "101").outcome, Outcome::Unknown);
+    let run = run(&mut site, &pve1, "");
+    assert_eq!((run.outcome, run.succeeded.len(), run.failed.len()), (Outcome::Unknown, 1, 1));
+    expect_nothing_twice(&mut site, &pve1);
+}
+
+fn a_power_loss_leaves_no_verdict(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let mut pve1 = proxmox(&mut site, suite);
+    pve1.begins_task(&["vzdump", "100:qemu:web:hold=/run/never"]);
+    let is_start = |data: &EventData| matches!(data, EventData::BackupStarted(_));
+    site.hears(&pve1, "100").next("the guest's start", is_start);
+    pve1.power_loss();
+    pve1.boot();
+    assert_eq!(backup(&mut site, &pve1, "100").outcome, Outcome::Unknown);
+    assert_eq!(run(&mut site, &pve1, "").outcome, Outcome::Unknown);
+    expect_nothing_twice(&mut site, &pve1);
+}
