@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::core::{Core, Input};
-use pvewatch_collector::fleet::{Backlog, Version};
+use pvewatch_collector::fleet::{Backlog, Entity, Version};
 use pvewatch_collector::rules::{RuleSet, Source, Subject};
 use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
@@ -136,7 +136,8 @@ impl Bench {
     fn evaluation(&mut self) -> f64 {
         let Some(node) = self.core.snapshot().nodes.first().cloned() else { return 0.0 };
         let rules = self.core.rules();
-        let subject = Subject { node: &node.node, unit: node.units.first().map(|unit| &**unit) };
+        let entity = node.units.first().map_or(Entity::Node, |unit| Entity::Unit(unit));
+        let subject = Subject { node: &node.node, entity };
         let us = micros(|| {
             for _ in 0..INPUTS {
                 for rule in rules.rules() {

@@ -14,6 +14,7 @@ use super::{LAZY_INTERVAL, RecordKind};
 pub(super) enum Piece {
     Node(NodeName),
     Unit(NodeName, Arc<str>),
+    Backup(NodeName, Arc<str>),
     Alert(Fingerprint),
 }
 
@@ -22,6 +23,7 @@ impl Piece {
         match self {
             Self::Node(_) => RecordKind::Node,
             Self::Unit(..) => RecordKind::Unit,
+            Self::Backup(..) => RecordKind::Backup,
             Self::Alert(_) => RecordKind::Alert,
         }
     }
@@ -29,7 +31,7 @@ impl Piece {
     pub(super) fn key(&self) -> String {
         match self {
             Self::Node(node) => node.to_string(),
-            Self::Unit(node, unit) => format!("{node}/{unit}"),
+            Self::Unit(node, id) | Self::Backup(node, id) => format!("{node}/{id}"),
             Self::Alert(fingerprint) => fingerprint.to_string(),
         }
     }

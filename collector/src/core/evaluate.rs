@@ -1,6 +1,6 @@
 //! Follows changes through the rules to the alerts.
 //!
-//! Promises: a rule is evaluated only for the entity that changed, for the units of a node whose
+//! Promises: a rule is evaluated only for the entity that changed, for what belongs to a node whose
 //! fields it reads changed, or when one of its own deadlines is due.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::snapshot::RuleError;
 use super::timers::Timer;
 use super::{Core, Sight};
 use crate::alerts::{AlertKey, Finding, Transition, Why};
-use crate::fleet::{Change, EntityKey, EntityKind, Moment, Node, Origin, Unit};
+use crate::fleet::{Change, Entity, EntityKey, EntityKind, Moment, Node, Origin};
 use crate::rules::{Outcome, Rests, Subject};
 
 /// How a rule fares.
@@ -52,10 +52,26 @@ impl Core {
                     if let (Sight::Unseen { .. }, Some(known)) = (sight, known_since) {
                         self.sight = Sight::Unseen { since: known.fact };
                     }
-                    self.follow_unit(&unit, moment, state, out);
+                    let (node, id) = (&unit.node, &unit.id);
+                    self.dirty.fact(Piece::Unit(node.clone(), id.clone()));
+                    let since = (moment, unit.since);
+                    self.follow_entity(node, (EntityKind::Unit, id), since, state, out);
                     self.sight = sight;
                 }
-                Change::UnitGone { unit, moment } => self.follow_loss(&unit, moment, out),
+                Change::UnitGone { unit, moment } => {
+                    self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
+                    self.follow_loss(&unit.node, (EntityKind::Unit, &unit.id), moment, out);
+                }
+                Change::Backup { backup, moment } => {
+                    let (node, id) = (&backup.node, &backup.id);
+                    self.dirty.fact(Piece::Backup(node.clone(), id.clone()));
+                    let since = (moment, backup.since);
+                    self.follow_entity(node, (EntityKind::Backup, id), since, true, out);
+                }
+                Change::BackupGone { backup, moment } => {
+                    self.dirty.fact(Piece::Backup(backup.node.clone(), backup.id.clone()));
+                    self.follow_loss(&backup.node, (EntityKind::Backup, &backup.id), moment, out);
+                }
             }
         }
     }
@@ -91,22 +107,22 @@ impl Core {
             if self.rules.children_reading(*origin).is_empty() {
                 continue;
             }
-            let rules = self.rules.children_reading(*origin).to_vec();
-            let units: Vec<Arc<str>> = self.fleet.units(node).map(|u| u.id.clone()).collect();
-            for unit in &units {
-                for rule in &rules {
+            for rule in self.rules.children_reading(*origin).to_vec() {
+                let scope = self.rules.rules()[rule].scope;
+                for id in self.fleet.ids(node, scope) {
                     let cause = Cause::Fact(moment, self.now);
-                    self.evaluate_rule(*rule, node, (EntityKind::Unit, unit), cause, out);
+                    self.evaluate_rule(rule, node, (scope, &id), cause, out);
                 }
             }
         }
     }
 
-    /// Evaluates the rules of active alerts about a node's units: their labels can be others now.
+    /// Evaluates the rules of active alerts about what belongs to a node: their labels can be others
+    /// now.
     fn evaluate_alerts(&mut self, node: &NodeName, cause: Cause, out: &mut Vec<Transition>) {
-        let of_unit = |key: &&AlertKey| key.kind == EntityKind::Unit;
+        let is_of_another = |key: &&AlertKey| key.kind != EntityKind::Node;
         let keys = self.book.of_node(node).map(|(key, _)| key);
-        for key in keys.filter(of_unit).cloned().collect::<Vec<_>>() {
+        for key in keys.filter(is_of_another).cloned().collect::<Vec<_>>() {
             if let Some(rule) = self.rules.find(&key.rule) {
                 self.evaluate_rule(rule, node, (key.kind, &key.id), cause, out);
             }
@@ -132,41 +148,45 @@ impl Core {
         for (key, alert) in self.book.of_node(name) {
             self.timers.set(Timer::Alert(name.clone(), key.clone()), alert.due());
         }
-        self.evaluate_units(name, out);
+        self.evaluate_entities(name, out);
     }
 
-    fn follow_unit(
+    /// An entity of a node is new or different. `moment` is when that happened, `since` since when
+    /// it is as it is.
+    fn follow_entity(
         &mut self,
-        unit: &Arc<Unit>,
-        moment: Moment,
-        state: bool,
+        node: &NodeName,
+        (kind, id): (EntityKind, &Arc<str>),
+        (moment, since): (Moment, Moment),
+        is_state: bool,
         out: &mut Vec<Transition>,
     ) {
-        self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
-        let has_alerts = self.book.concerns(&unit.node);
+        let has_alerts = self.book.concerns(node);
         if has_alerts {
-            let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
-            for key in self.book.of_entity(&entity) {
-                self.catch_up_with(&key, &unit.node, moment, out);
+            for key in self.book.of_entity(&self.entity(node, kind, id)) {
+                self.catch_up_with(&key, node, moment, out);
             }
         }
-        if state || has_alerts {
-            let cause = Cause::Fact(moment, moment.judged.max(unit.since.judged));
-            self.evaluate_unit(&unit.node, &unit.id, cause, out);
+        if is_state || has_alerts {
+            let cause = Cause::Fact(moment, moment.judged.max(since.judged));
+            self.evaluate_entity(node, (kind, id), cause, out);
         }
     }
 
-    fn follow_loss(&mut self, unit: &Arc<Unit>, moment: Moment, out: &mut Vec<Transition>) {
-        self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
-        for rule in self.rules.of_scope(EntityKind::Unit) {
-            let (node, id) = (unit.node.clone(), unit.id.clone());
-            self.timers.set(Timer::Rule(node, EntityKind::Unit, id, *rule), None);
+    fn follow_loss(
+        &mut self,
+        node: &NodeName,
+        (kind, id): (EntityKind, &Arc<str>),
+        moment: Moment,
+        out: &mut Vec<Transition>,
+    ) {
+        for rule in self.rules.of_scope(kind) {
+            self.timers.set(Timer::Rule(node.clone(), kind, id.clone(), *rule), None);
         }
-        let entity = self.entity(&unit.node, EntityKind::Unit, &unit.id);
-        for key in self.book.of_entity(&entity) {
-            self.catch_up_with(&key, &unit.node, moment, out);
+        for key in self.book.of_entity(&self.entity(node, kind, id)) {
+            self.catch_up_with(&key, node, moment, out);
             let context = (&self.rules, self.now);
-            out.extend(self.book.lose(&unit.node, &key, moment, context));
+            out.extend(self.book.lose(node, &key, moment, context));
         }
         self.note_alerts();
     }
@@ -207,27 +227,28 @@ impl Core {
             for rule in self.rules.of_scope(EntityKind::Node).to_vec() {
                 self.evaluate_rule(rule, node, (EntityKind::Node, &id), Cause::Sweep, out);
             }
-            self.evaluate_units(node, out);
+            self.evaluate_entities(node, out);
         }
     }
 
-    fn evaluate_units(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
-        let units: Vec<Arc<str>> = self.fleet.units(node).map(|unit| unit.id.clone()).collect();
-        for unit in &units {
-            self.evaluate_unit(node, unit, Cause::Sweep, out);
+    fn evaluate_entities(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
+        for kind in [EntityKind::Unit, EntityKind::Backup] {
+            for id in self.fleet.ids(node, kind) {
+                self.evaluate_entity(node, (kind, &id), Cause::Sweep, out);
+            }
         }
     }
 
-    fn evaluate_unit(
+    fn evaluate_entity(
         &mut self,
         node: &NodeName,
-        unit: &Arc<str>,
+        (kind, id): (EntityKind, &Arc<str>),
         cause: Cause,
         out: &mut Vec<Transition>,
     ) {
-        for place in 0..self.rules.of_scope(EntityKind::Unit).len() {
-            let rule = self.rules.of_scope(EntityKind::Unit)[place];
-            self.evaluate_rule(rule, node, (EntityKind::Unit, unit), cause, out);
+        for place in 0..self.rules.of_scope(kind).len() {
+            let rule = self.rules.of_scope(kind)[place];
+            self.evaluate_rule(rule, node, (kind, id), cause, out);
         }
     }
 
@@ -240,10 +261,7 @@ impl Core {
         cause: Cause,
         out: &mut Vec<Transition>,
     ) {
-        let Some((node, unit)) = self.fleet.node_and_unit(name, id) else { return };
-        if kind == EntityKind::Unit && unit.is_none() {
-            return;
-        }
+        let Some((node, entity)) = self.fleet.find(name, (kind, id)) else { return };
         let rule = &self.rules.rules()[number];
         let rests = rule.rests_on();
         let stale = node.silent.is_some() && rests != Rests::OnSilence;
@@ -253,7 +271,7 @@ impl Core {
         if rests == Rests::OnReadings && !self.fleet.is_read(name) {
             return;
         }
-        let subject = Subject { node, unit: unit.map(|unit| &**unit) };
+        let subject = Subject { node, entity };
         let at = match cause {
             Cause::Fact(_, at) | Cause::Time(at) => at,
             Cause::Sweep => self.now,
@@ -285,7 +303,7 @@ impl Core {
             (Cause::Fact(..), Some(crossed)) if was_due && holds => crossed,
             (Cause::Fact(moment, _), _) => moment,
             (Cause::Time(at), None) => Moment::both(at),
-            (Cause::Sweep, _) => since(node, unit, self.now),
+            (Cause::Sweep, _) => since(node, entity, self.now),
         };
         let site = self.fleet.site();
         let entity = EntityKey { site: site.clone(), node: name.clone(), kind, id: id.clone() };
@@ -358,6 +376,6 @@ fn entity_text(node: &NodeName, id: &str) -> String {
 }
 
 /// Since when an entity is as it is, for rules that look at it for the first time.
-fn since(node: &Node, unit: Option<&Arc<Unit>>, now: Timestamp) -> Moment {
-    unit.map(|unit| unit.since).or(node.silent).unwrap_or(Moment::both(now))
+fn since(node: &Node, entity: Entity<'_>, now: Timestamp) -> Moment {
+    entity.since().or(node.silent).unwrap_or(Moment::both(now))
 }

@@ -23,6 +23,8 @@ pub enum RecordKind {
     Node,
     /// A unit; the key is `node/unit`.
     Unit,
+    /// A guest's backups; the key is `node/vmid`.
+    Backup,
     /// An alert; the key is its fingerprint.
     Alert,
 }
@@ -33,13 +35,15 @@ impl RecordKind {
         match self {
             Self::Node => "node",
             Self::Unit => "unit",
+            Self::Backup => "backup",
             Self::Alert => "alert",
         }
     }
 
     /// The kind of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Node, Self::Unit, Self::Alert].into_iter().find(|kind| kind.as_str() == name)
+        let all = [Self::Node, Self::Unit, Self::Backup, Self::Alert];
+        all.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 

@@ -9,7 +9,7 @@ use super::dirty::Piece;
 use super::timers::Timer;
 use super::{Core, Record, RecordKind};
 use crate::alerts::{Alert, AlertKey};
-use crate::fleet::{Node, Unit};
+use crate::fleet::{Backup, Node, Unit};
 use crate::rules::RuleSet;
 
 impl Core {
@@ -32,6 +32,10 @@ impl Core {
                 RecordKind::Unit => read(record).map(|mut unit: Unit| {
                     unit.since.judged = unit.since.judged.min(started_at);
                     core.fleet.restore_unit(unit);
+                }),
+                RecordKind::Backup => read(record).map(|mut backup: Backup| {
+                    backup.since.judged = backup.since.judged.min(started_at);
+                    core.fleet.restore_backup(backup);
                 }),
                 RecordKind::Alert => read(record).map(|mut alert: Alert| {
                     alert.hold_until(started_at);
@@ -70,6 +74,7 @@ impl Core {
         match piece {
             Piece::Node(node) => text(&**self.fleet.node(node)?),
             Piece::Unit(node, unit) => text(&**self.fleet.unit(node, unit)?),
+            Piece::Backup(node, vmid) => text(&**self.fleet.backup(node, vmid)?),
             Piece::Alert(fingerprint) => text(&**self.book.find(*fingerprint)?),
         }
     }

@@ -8,6 +8,7 @@ use pvewatch_protocol::{
     Checkpoint, CheckpointContent, Event, EventData, NodeName, NodePresence, Position, Sample,
 };
 
+use super::backups::Told;
 use super::delivery::{Backlog, Loss};
 use super::entity::Version;
 use super::moment::{Moment, is_future};
@@ -60,11 +61,17 @@ impl Fleet {
                 self.remove_unit(&node, &removed.unit, version, moment)
             }
             EventData::UnitLog(log) => self.log_unit(&node, &log, time, moment),
-            // Kept in the history; no entity is made of them yet.
-            EventData::BackupStarted(_)
-            | EventData::BackupFinished(_)
-            | EventData::BackupJobFinished(_)
-            | EventData::TaskFinished(_) => Vec::new(),
+            EventData::BackupStarted(started) => {
+                self.start_backup(&node, started, Told { at, moment, received_at })
+            }
+            EventData::BackupFinished(finished) => {
+                self.finish_backup(&node, *finished, Told { at, moment, received_at })
+            }
+            EventData::TaskFinished(task) => {
+                self.finish_task(&node, &task, Told { at, moment, received_at })
+            }
+            // Kept in the history; no entity is made of it yet.
+            EventData::BackupJobFinished(_) => Vec::new(),
             EventData::Unknown { .. } => {
                 self.counters.unknown_kinds += 1;
                 Vec::new()
@@ -208,7 +215,7 @@ impl Fleet {
         vec![node_change(name, vec![Origin::Silence], moment)]
     }
 
-    fn slot(&mut self, name: &NodeName, received_at: Timestamp) -> Option<&mut Slot> {
+    pub(super) fn slot(&mut self, name: &NodeName, received_at: Timestamp) -> Option<&mut Slot> {
         if !self.nodes.contains_key(name) {
             if self.nodes.len() >= NODES_MAX {
                 self.counters.entities_refused += 1;

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pvewatch_protocol::{NodeName, Site};
+use pvewatch_protocol::{NodeName, Position, Site};
 use serde::{Deserialize, Serialize};
+
+use super::backup::Backup;
+use super::moment::Moment;
+use super::unit::Unit;
 
 /// How new a description is: the order of a node's streams, then the sequence in the stream.
 ///
@@ -28,17 +32,20 @@ pub enum EntityKind {
     Node,
     /// A systemd unit of a node.
     Unit,
+    /// The backups of a guest.
+    Backup,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 2] = [Self::Node, Self::Unit];
+    pub const ALL: [Self; 3] = [Self::Node, Self::Unit, Self::Backup];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Node => "node",
             Self::Unit => "unit",
+            Self::Backup => "backup",
         }
     }
 }
@@ -58,7 +65,8 @@ pub struct EntityKey {
     pub node: NodeName,
     /// What it is.
     pub kind: EntityKind,
-    /// Its name within node and kind, such as `ssh.service`; empty for the node itself.
+    /// Its name within node and kind, such as `ssh.service` or a guest's number; empty for the node
+    /// itself.
     pub id: Arc<str>,
 }
 
@@ -78,7 +86,54 @@ impl fmt::Display for EntityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             EntityKind::Node => write!(f, "{}", self.node),
-            EntityKind::Unit => write!(f, "{}/{}", self.node, self.id),
+            EntityKind::Unit | EntityKind::Backup => write!(f, "{}/{}", self.node, self.id),
+        }
+    }
+}
+
+/// An entity as it is, beside the node that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub enum Entity<'a> {
+    /// The node itself.
+    Node,
+    /// One of its units.
+    Unit(&'a Unit),
+    /// The backups of one of its guests.
+    Backup(&'a Backup),
+}
+
+impl<'a> Entity<'a> {
+    /// The unit, if it is one.
+    pub fn unit(self) -> Option<&'a Unit> {
+        match self {
+            Self::Unit(unit) => Some(unit),
+            Self::Node | Self::Backup(_) => None,
+        }
+    }
+
+    /// The backups, if it is those.
+    pub fn backup(self) -> Option<&'a Backup> {
+        match self {
+            Self::Backup(backup) => Some(backup),
+            Self::Node | Self::Unit(_) => None,
+        }
+    }
+
+    /// Since when it is as it is; a node does not say.
+    pub fn since(self) -> Option<Moment> {
+        match self {
+            Self::Node => None,
+            Self::Unit(unit) => Some(unit.since),
+            Self::Backup(backup) => Some(backup.since),
+        }
+    }
+
+    /// The last event that its description includes; of a node that is another matter.
+    pub fn position(self) -> Option<Position> {
+        match self {
+            Self::Node => None,
+            Self::Unit(unit) => Some(unit.position),
+            Self::Backup(backup) => Some(backup.position),
         }
     }
 }

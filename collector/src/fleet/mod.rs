@@ -1,11 +1,13 @@
 //! The fleet: what is known of every node and of what runs on it, as typed entities.
 //!
 //! Promises: an event or a checkpoint changes an entity only if it is newer than what the entity
-//! has; everything is bounded; the whole fleet can be rebuilt from its nodes and units alone.
+//! has; everything is bounded; the whole fleet can be rebuilt from its nodes, units and backups alone.
 //!
 //! Absent on purpose: rules, alerts, clocks and I/O. Times come with the inputs.
 
 mod apply;
+mod backup;
+mod backups;
 mod boots;
 mod calendar;
 mod delivery;
@@ -20,16 +22,20 @@ mod slot;
 mod state;
 mod unit;
 
+pub use backup::{Backup, RUNS_KEPT, Run, Running};
 pub use boots::Boots;
 pub use calendar::{CalendarError, CalendarEvent};
 pub use delivery::{Backlog, Loss};
 pub use duplicates::{DUPLICATE_WINDOW, Duplicates};
-pub use entity::{EntityKey, EntityKind, Version};
+pub use entity::{Entity, EntityKey, EntityKind, Version};
 pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};
 pub use node::{Node, Reading};
 pub use parts::{PARTS_MAX, Parts};
 pub(crate) use silence::epoch_time;
 pub use silence::{HEARTBEATS_MISSED_MAX, Presence, Stop};
 pub use skew::{STEP_SAMPLES, Skew};
-pub use state::{Change, Fleet, FleetCounters, NODES_MAX, NodeView, Origin, UNITS_PER_NODE_MAX};
+pub use state::{
+    BACKUPS_PER_NODE_MAX, Change, Fleet, FleetCounters, NODES_MAX, NodeView, Origin,
+    UNITS_PER_NODE_MAX,
+};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

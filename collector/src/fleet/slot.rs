@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use pvewatch_protocol::Position;
 use pvewatch_protocol::event::{UnitChange, UnitState};
 
+use super::backup::Backup;
 use super::entity::Version;
 use super::moment::Moment;
 use super::node::Node;
@@ -21,6 +22,7 @@ const REMOVED_UNITS_MAX: usize = 1024;
 pub(super) struct Slot {
     pub(super) node: Arc<Node>,
     pub(super) units: BTreeMap<Arc<str>, Arc<Unit>>,
+    pub(super) backups: BTreeMap<Arc<str>, Arc<Backup>>,
     pub(super) parts: Parts,
     /// When the sample before the newest one was taken, if that came since the collector listens.
     pub(super) read_before: Option<Timestamp>,
@@ -44,6 +46,7 @@ impl Slot {
         Self {
             node,
             units: BTreeMap::new(),
+            backups: BTreeMap::new(),
             parts: Parts::default(),
             read_before: None,
             view: None,
@@ -62,12 +65,25 @@ impl Slot {
         self.units.get_mut(id)
     }
 
+    /// A guest's backups, to be changed.
+    pub(super) fn backup_mut(&mut self, id: &str) -> Option<&mut Arc<Backup>> {
+        self.view = None;
+        self.backups.get_mut(id)
+    }
+
+    /// Takes a guest's backups out.
+    pub(super) fn remove_backup(&mut self, id: &str) -> Option<Arc<Backup>> {
+        self.view = None;
+        self.backups.remove(id)
+    }
+
     /// The node and its units as they are, shared until something changes.
     pub(super) fn view(&mut self) -> Arc<NodeView> {
-        let (node, units) = (&self.node, &self.units);
+        let (node, units, backups) = (&self.node, &self.units, &self.backups);
         let make = || {
             let units = units.values().cloned().collect();
-            Arc::new(NodeView { node: node.clone(), units })
+            let backups = backups.values().cloned().collect();
+            Arc::new(NodeView { node: node.clone(), units, backups })
         };
         self.view.get_or_insert_with(make).clone()
     }

@@ -3,14 +3,15 @@
 //! Promises: the cost of an input does not depend on the number of nodes; what changed is
 //! returned, never searched for. A view of a node is shared until the node changes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::{NodeName, Site};
+use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::Serialize;
 
-use super::entity::EntityKind;
+use super::backup::Backup;
+use super::entity::{Entity, EntityKind};
 use super::moment::{Moment, shift};
 use super::node::Node;
 use super::slot::Slot;
@@ -22,6 +23,9 @@ pub const NODES_MAX: usize = 20_000;
 
 /// Units that are kept of one node; more are refused and counted.
 pub const UNITS_PER_NODE_MAX: usize = 20_000;
+
+/// Guests whose backups are kept of one node; more are refused and counted.
+pub const BACKUPS_PER_NODE_MAX: usize = 10_000;
 
 /// Where a node's field comes from: which kind of input can change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -65,6 +69,20 @@ pub enum Change {
         /// When.
         moment: Moment,
     },
+    /// A guest was backed up, is being backed up, or was restored.
+    Backup {
+        /// As it is now.
+        backup: Arc<Backup>,
+        /// When it came to be so.
+        moment: Moment,
+    },
+    /// A guest's backups are another node's now.
+    BackupGone {
+        /// As they were.
+        backup: Arc<Backup>,
+        /// When.
+        moment: Moment,
+    },
 }
 
 /// What was left out or doubted since the collector started.
@@ -93,6 +111,8 @@ pub struct NodeView {
     pub node: Arc<Node>,
     /// Its units, by name.
     pub units: Vec<Arc<Unit>>,
+    /// The backups of its guests.
+    pub backups: Vec<Arc<Backup>>,
 }
 
 /// Everything that is known of a site's nodes.
@@ -104,6 +124,9 @@ pub struct Fleet {
     pub(super) began_at: Timestamp,
     pub(super) nodes: HashMap<NodeName, Slot>,
     pub(super) units_count: usize,
+    pub(super) backups_count: usize,
+    /// The nodes that have backups of a guest of this number.
+    pub(super) backup_nodes: HashMap<Vmid, BTreeSet<NodeName>>,
     pub(super) counters: FleetCounters,
     /// Nodes that were first heard of since this was asked last.
     pub(super) created: Vec<NodeName>,
@@ -113,10 +136,17 @@ impl Fleet {
     /// A fleet of which nothing is known. Silence is counted from `listening_since` at the
     /// earliest.
     pub fn new(site: Site, listening_since: Timestamp) -> Self {
-        let (nodes, counters) = (HashMap::new(), FleetCounters::default());
-        let created = Vec::new();
-        let began_at = Timestamp::MIN;
-        Self { site, listening_since, began_at, nodes, units_count: 0, counters, created }
+        Self {
+            site,
+            listening_since,
+            began_at: Timestamp::MIN,
+            nodes: HashMap::new(),
+            units_count: 0,
+            backups_count: 0,
+            backup_nodes: HashMap::new(),
+            counters: FleetCounters::default(),
+            created: Vec::new(),
+        }
     }
 
     /// The store behind the fleet began at this time: what agents no longer hold of streams that
@@ -182,14 +212,29 @@ impl Fleet {
         self.nodes.get(node).into_iter().flat_map(|slot| slot.units.values())
     }
 
-    /// A node and one of its units.
-    pub fn node_and_unit(
+    /// A node, and one of the entities that belong to it.
+    pub fn find(
         &self,
         node: &NodeName,
-        id: &str,
-    ) -> Option<(&Arc<Node>, Option<&Arc<Unit>>)> {
+        (kind, id): (EntityKind, &str),
+    ) -> Option<(&Arc<Node>, Entity<'_>)> {
         let slot = self.nodes.get(node)?;
-        Some((&slot.node, if id.is_empty() { None } else { slot.units.get(id) }))
+        let entity = match kind {
+            EntityKind::Node => Entity::Node,
+            EntityKind::Unit => Entity::Unit(slot.units.get(id)?),
+            EntityKind::Backup => Entity::Backup(slot.backups.get(id)?),
+        };
+        Some((&slot.node, entity))
+    }
+
+    /// The names of a node's entities of a kind.
+    pub fn ids(&self, node: &NodeName, kind: EntityKind) -> Vec<Arc<str>> {
+        let Some(slot) = self.nodes.get(node) else { return Vec::new() };
+        match kind {
+            EntityKind::Node => vec![Arc::from("")],
+            EntityKind::Unit => slot.units.keys().cloned().collect(),
+            EntityKind::Backup => slot.backups.keys().cloned().collect(),
+        }
     }
 
     /// All nodes, by name.
@@ -204,6 +249,7 @@ impl Fleet {
         match kind {
             EntityKind::Node => self.nodes.len(),
             EntityKind::Unit => self.units_count,
+            EntityKind::Backup => self.backups_count,
         }
     }
 
@@ -231,12 +277,16 @@ impl Fleet {
 
     /// Puts a unit back as it was recorded; its node may follow later.
     pub fn restore_unit(&mut self, unit: Unit) {
-        let name = unit.node.clone();
-        let new_node = || Slot::new(Arc::new(Node::new(name.clone(), unit.since.judged)));
-        let slot = self.nodes.entry(name.clone()).or_insert_with(new_node);
+        let slot = self.slot_to_restore(&unit.node, unit.since.judged);
         if slot.units.insert(unit.id.clone(), Arc::new(unit)).is_none() {
             self.units_count += 1;
         }
+    }
+
+    /// The slot of something that is put back before its node.
+    pub(super) fn slot_to_restore(&mut self, name: &NodeName, since: Timestamp) -> &mut Slot {
+        let new_node = || Slot::new(Arc::new(Node::new(name.clone(), since)));
+        self.nodes.entry(name.clone()).or_insert_with(new_node)
     }
 
     /// All nodes with their units, by name. What has not changed since the last call is shared.

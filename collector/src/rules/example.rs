@@ -3,26 +3,33 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::event::{AgentFacts, CrashLoop, Exit, UnitChange, UnitState};
+use pvewatch_protocol::event::{
+    AgentFacts, BackupFinished, CrashLoop, Exit, GuestKind, Outcome, UnitChange, UnitState,
+};
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Sample, Stall, Swap};
 use pvewatch_protocol::{Epoch, NodeName, Position, Sequence, StopReason, StreamId};
 
 use super::fields::Subject;
 use crate::fleet::{
-    Backlog, EntityKind, Loss, Moment, Node, Presence, Reading, Stop, Unit, Version,
+    Backlog, Backup, Entity, EntityKind, Loss, Moment, Node, Presence, Reading, Stop, Unit, Version,
 };
 
-/// A node with a unit of which every field has a value.
+/// A node with a unit and a guest's backups, of which every field has a value.
 pub(super) struct Example {
     node: Node,
     unit: Unit,
+    backup: Backup,
 }
 
 impl Example {
     /// The example as a rule of this scope would see it.
     pub(super) fn subject(&self, scope: EntityKind) -> Subject<'_> {
-        let unit = (scope == EntityKind::Unit).then_some(&self.unit);
-        Subject { node: &self.node, unit }
+        let entity = match scope {
+            EntityKind::Node => Entity::Node,
+            EntityKind::Unit => Entity::Unit(&self.unit),
+            EntityKind::Backup => Entity::Backup(&self.backup),
+        };
+        Subject { node: &self.node, entity }
     }
 
     /// Builds the example.
@@ -55,7 +62,8 @@ impl Example {
         });
         let since = Some(silent.judged - SignedDuration::from_secs(40));
         node.backlog = Backlog { events: 2, since };
-        Self { node, unit: unit(name, position, silent) }
+        let backup = backup(name.clone(), position, silent);
+        Self { node, unit: unit(name, position, silent), backup }
     }
 }
 
@@ -123,4 +131,35 @@ fn unit(node: NodeName, position: Position, since: Moment) -> Unit {
     let change = Some(UnitChange::CrashLooping);
     let version = Version { stream_ordinal: 1, sequence: 1 };
     Unit { node, id: Arc::from(name), state, change, version, position, since, log: None }
+}
+
+/// A guest whose last run failed, after eight that succeeded.
+fn backup(node: NodeName, position: Position, at: Moment) -> Backup {
+    let version = Version { stream_ordinal: 1, sequence: 1 };
+    let vmid = 100.try_into().expect("a valid number");
+    let mut backup = Backup::new(node, vmid, at, (version, position));
+    for days in (0..9).rev() {
+        let outcome = if days == 0 { Outcome::Failed } else { Outcome::Ok };
+        let finished = BackupFinished {
+            vmid,
+            kind: Some(GuestKind::Qemu),
+            name: Some("web".to_owned()),
+            upid: format!("UPID:pve1:00000001:00000001:6AC0539{days}:vzdump::root@pam:"),
+            job: Some("backup-1a2b3c4d-5e6f".to_owned()),
+            outcome,
+            error: Some("job failed with err -5 - Input/output error".to_owned()),
+            root_cause: Some("backup write data failed".to_owned()),
+            started: None,
+            duration_seconds: Some(186),
+            size_bytes: Some(4_509_715_660),
+            transferred_bytes: None,
+            reused_bytes: None,
+            archive: None,
+            storage: Some("nas".to_owned()),
+            mode: Some("snapshot".to_owned()),
+            warnings: vec!["a warning".to_owned()],
+        };
+        backup.end(finished, Moment::both(at.judged - SignedDuration::from_hours(24 * days)));
+    }
+    backup
 }

@@ -3,17 +3,17 @@
 //! A field that has no value (yet) is absent: `null` in an expression. A comparison of it other
 //! than `== null` makes the outcome unknown, which changes nothing.
 
-use pvewatch_protocol::event::UnitChange;
+use pvewatch_protocol::event::{BackupFinished, UnitChange};
 
-use crate::fleet::{EntityKind, Moment, Node, Origin, Unit};
+use crate::fleet::{Backup, Entity, EntityKind, Moment, Node, Origin, Unit};
 
 /// What a rule looks at: an entity, and the node that it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The node; for a rule over nodes, the entity itself.
     pub node: &'a Node,
-    /// The unit, for a rule over units.
-    pub unit: Option<&'a Unit>,
+    /// The entity itself.
+    pub entity: Entity<'a>,
 }
 
 /// The type of a field.
@@ -89,6 +89,7 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
     match scope {
         EntityKind::Node => NODE,
         EntityKind::Unit => UNIT,
+        EntityKind::Backup => BACKUP,
     }
 }
 
@@ -108,7 +109,26 @@ fn unit<'a>(
     subject: &Subject<'a>,
     read: impl FnOnce(&'a Unit) -> FieldValue<'a>,
 ) -> FieldValue<'a> {
-    subject.unit.map_or(FieldValue::Absent, read)
+    subject.entity.unit().map_or(FieldValue::Absent, read)
+}
+
+fn backup<'a>(
+    subject: &Subject<'a>,
+    read: impl FnOnce(&'a Backup) -> FieldValue<'a>,
+) -> FieldValue<'a> {
+    subject.entity.backup().map_or(FieldValue::Absent, read)
+}
+
+/// What the last run of a guest's backup told.
+fn last_run<'a>(
+    subject: &Subject<'a>,
+    read: impl FnOnce(&'a BackupFinished) -> FieldValue<'a>,
+) -> FieldValue<'a> {
+    backup(subject, |backup| backup.last.as_ref().map_or(FieldValue::Absent, read))
+}
+
+fn count<'a>(count: Option<u64>) -> FieldValue<'a> {
+    number(count.map(|count| count as f64))
 }
 
 /// A reading of the node's newest sample.
@@ -272,6 +292,51 @@ static UNIT: &[Field] = fields! {
         |s| unit(s, |unit| text(unit.change.map(change_name)));
     changed_at: Time, Facts, "2026-11-21 03:07:00 UTC", "When it entered its active state.",
         |s| unit(s, |unit| FieldValue::Time(unit.since));
+};
+
+static BACKUP: &[Field] = fields! {
+    vmid: Text, Facts, "100", "The guest's number.",
+        |s| backup(s, |backup| FieldValue::Text(&backup.id));
+    kind: Text, Facts, "qemu", "`qemu` or `lxc`.",
+        |s| backup(s, |backup| text(backup.kind().map(|kind| kind.as_str())));
+    guest: Text, Facts, "web", "The guest's name, as its last run told it.",
+        |s| backup(s, |backup| text(backup.name()));
+    outcome: Text, Facts, "failed",
+        "How the last run ended: `ok`, `warnings`, `failed`, `interrupted`, `unknown`; empty if \
+         none has.",
+        |s| backup(s, |backup| text(backup.outcome().map(|outcome| outcome.as_str())));
+    finished_at: Time, Facts, "2026-11-21 03:07:00 UTC", "When the last run ended.",
+        |s| backup(s, |backup| time(backup.last.as_ref().map(|_| backup.since)));
+    error: Text, Facts, "job failed with err -5 - Input/output error",
+        "Why the last run failed, as vzdump says it.",
+        |s| last_run(s, |last| text(last.error.as_deref()));
+    cause: Text, Facts, "backup write data failed",
+        "The line that explains the failure best: an earlier one, or the error.",
+        |s| last_run(s, |last| text(last.root_cause.as_deref().or(last.error.as_deref())));
+    job: Text, Facts, "backup-1a2b3c4d-5e6f", "The job that asked for the last run.",
+        |s| last_run(s, |last| text(last.job.as_deref()));
+    storage: Text, Facts, "nas", "Where the last run went.",
+        |s| last_run(s, |last| text(last.storage.as_deref()));
+    mode: Text, Facts, "snapshot", "`snapshot`, `suspend` or `stop`.",
+        |s| last_run(s, |last| text(last.mode.as_deref()));
+    warnings: Number, Facts, "1", "What the last run warned of.",
+        |s| last_run(s, |last| FieldValue::Number(last.warnings.len() as f64));
+    duration_seconds: Number("seconds"), Facts, "186", "How long the last run took.",
+        |s| last_run(s, |last| count(last.duration_seconds));
+    size_bytes: Number("bytes"), Facts, "4509715660",
+        "Size of the last archive, or what was read for it; absent if the run did not succeed.",
+        |s| backup(s, |backup| count(backup.size_bytes()));
+    usual_size_bytes: Number("bytes"), Facts, "4509715000",
+        "Median of that of the 7 successful runs before.",
+        |s| backup(s, |backup| count(backup.usual_size_bytes()));
+    runs: Number, Facts, "30", "Runs that are remembered, 30 at most.",
+        |s| backup(s, |backup| FieldValue::Number(backup.runs.len() as f64));
+    failures_in_a_row: Number, Facts, "2", "Runs up to the last one that did not succeed.",
+        |s| backup(s, |backup| FieldValue::Number(backup.failures_in_a_row() as f64));
+    last_success_at: Time, Facts, "2026-11-20 03:07:00 UTC", "When a run succeeded last.",
+        |s| backup(s, |backup| time(backup.last_success));
+    running: Flag, Facts, "true", "Whether a run is under way.",
+        |s| backup(s, |backup| FieldValue::Flag(backup.running.is_some()));
 };
 
 fn change_name(change: UnitChange) -> &'static str {

@@ -13,7 +13,7 @@ use super::file::{Parsed, Placed, RuleFileError, RulesError, is_name, parse};
 use super::nearest::hint;
 use super::rule::{Presented, Rule};
 use super::template::Templates;
-use crate::fleet::{EntityKind, Origin};
+use crate::fleet::{Entity, EntityKind, Origin};
 
 /// Rules that a set can hold: far more than anyone can look after.
 pub const RULES_MAX: usize = 1000;
@@ -206,14 +206,14 @@ impl RuleSet {
         let labels = labels(rule, site, subject);
         let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let fingerprint = Fingerprint::of(pairs);
-        let as_of = match subject.unit {
-            Some(unit) => Some(unit.position),
+        let as_of = match subject.entity.position() {
+            Some(position) => Some(position),
             None => {
                 let sampled = subject.node.reading.as_ref().map(|reading| reading.sample.as_of);
                 sampled.or(subject.node.facts_position)
             }
         };
-        let log = subject.unit.map_or(&[][..], |unit| unit.log_of_this_run());
+        let log = subject.entity.unit().map_or(&[][..], |unit| unit.log_of_this_run());
         let detail = log.iter().map(|line| line.message.clone()).collect();
         Presented { fingerprint, labels, annotations, detail, value, as_of }
     }
@@ -304,8 +304,13 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
     set("severity", rule.severity.as_str());
     set("site", site.as_str());
     set("node", subject.node.name.as_str());
-    if let Some(unit) = subject.unit {
-        set("unit", &unit.id);
+    let own = match subject.entity {
+        Entity::Node => None,
+        Entity::Unit(unit) => Some(("unit", &unit.id)),
+        Entity::Backup(backup) => Some(("vmid", &backup.id)),
+    };
+    if let Some((name, value)) = own {
+        set(name, value);
     }
     labels
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped here fails the test")]
 
 mod absence;
+mod backups;
 mod catalogue;
 mod late;
 mod nodes;

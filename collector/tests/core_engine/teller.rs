@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use pvewatch_collector::core::Input;
 use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_protocol::event::{
-    AgentFacts, AgentStarted, AgentStopping, Exit, LogLine, OutboxDropped, UnitChange, UnitChanged,
-    UnitLog, UnitRemoved, UnitState,
+    AgentFacts, AgentStarted, AgentStopping, BackupFinished, BackupStarted, Exit, LogLine,
+    OutboxDropped, Outcome, UnitChange, UnitChanged, UnitLog, UnitRemoved, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
@@ -120,6 +120,14 @@ impl Teller {
                     reason: "outbox full".to_owned(),
                 })
             }
+            "backup" => EventData::BackupFinished(Box::new(backup(words, option))),
+            "backing-up" => EventData::BackupStarted(BackupStarted {
+                vmid: words[0].parse().unwrap(),
+                kind: None,
+                upid: upid(option),
+                job: None,
+                storage: None,
+            }),
             "removed" => EventData::UnitRemoved(UnitRemoved { unit: words[0].to_owned() }),
             "log" => EventData::UnitLog(UnitLog {
                 unit: words[0].to_owned(),
@@ -244,6 +252,35 @@ fn unit_changed(words: &[&str], time: Timestamp) -> UnitChanged {
         _ => UnitChange::Stopped,
     };
     UnitChanged { change, state: unit_state(words[0], words[1], words, time) }
+}
+
+/// `VMID OUTCOME [run=NUMBER] [size=BYTES]`
+fn backup(words: &[&str], option: &Options<'_>) -> BackupFinished {
+    let outcome = serde_json::from_value(words[1].into()).unwrap();
+    let failed = matches!(outcome, Outcome::Failed);
+    BackupFinished {
+        vmid: words[0].parse().unwrap(),
+        kind: None,
+        name: Some("web".to_owned()),
+        upid: upid(option),
+        job: None,
+        outcome,
+        error: failed.then(|| "no space".to_owned()),
+        root_cause: None,
+        started: None,
+        duration_seconds: Some(60),
+        size_bytes: option("size").map(|bytes| bytes.parse().unwrap()),
+        transferred_bytes: None,
+        reused_bytes: None,
+        archive: None,
+        storage: Some("nas".to_owned()),
+        mode: None,
+        warnings: Vec::new(),
+    }
+}
+
+fn upid(option: &Options<'_>) -> String {
+    format!("UPID:n:00000001:00000001:{:0>8}:vzdump::root@pam:", option("run").unwrap_or("1"))
 }
 
 fn unit_state(name: &str, state: &str, words: &[&str], time: Timestamp) -> UnitState {

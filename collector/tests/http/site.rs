@@ -54,7 +54,7 @@ pub fn snapshot() -> Snapshot {
     let written: Written = serde_json::from_str(&text).unwrap();
     let view = |node: Node| {
         let units = written.units.iter().filter(|unit| unit.node == node.name).cloned().collect();
-        Arc::new(NodeView { units, node: Arc::new(node) })
+        Arc::new(NodeView { units, node: Arc::new(node), backups: Vec::new() })
     };
     Snapshot {
         site: Site::default(),
