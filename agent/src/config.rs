@@ -230,8 +230,8 @@ impl Paths {
 }
 
 /// Labels that pvewatch sets itself.
-const RESERVED_LABELS: [&str; 7] =
-    ["alertname", "severity", "site", "node", "unit", "instance", "job"];
+const RESERVED_LABELS: [&str; 8] =
+    ["alertname", "severity", "site", "node", "unit", "vmid", "instance", "job"];
 
 /// A label name as Prometheus allows it, and not one that pvewatch sets itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

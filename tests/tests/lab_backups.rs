@@ -7,6 +7,7 @@ use pvewatch_protocol::EventData;
 use pvewatch_protocol::event::{BackupFinished, BackupJobFinished, Outcome, TaskFinished};
 use pvewatch_tests::lab::Suite;
 use pvewatch_tests::on_both_releases;
+use pvewatch_tests::servers::Collector;
 use pvewatch_tests::story::{Site, WatchedNode};
 
 on_both_releases!(
@@ -15,6 +16,7 @@ on_both_releases!(
     a_night_without_the_agent_is_told_when_it_starts,
     a_worker_that_dies_leaves_no_verdict,
     a_power_loss_leaves_no_verdict,
+    a_failed_backup_is_an_alert_until_one_succeeds,
 );
 
 fn proxmox(site: &mut Site, suite: Suite) -> WatchedNode {
@@ -181,5 +183,27 @@ fn a_power_loss_leaves_no_verdict(suite: Suite) {
     pve1.boot();
     assert_eq!(backup(&mut site, &pve1, "100").outcome, Outcome::Unknown);
     assert_eq!(run(&mut site, &pve1, "").outcome, Outcome::Unknown);
+    expect_nothing_twice(&mut site, &pve1);
+}
+
+fn a_failed_backup_is_an_alert_until_one_succeeds(suite: Suite) {
+    const FAILED: [(&str, &str); 3] =
+        [("alertname", "BackupJobFailed"), ("node", "pve1"), ("vmid", "100")];
+    let collector = Collector::with_embedded_broker();
+    let mut site = Site::on(collector.broker().clone());
+    let pve1 = proxmox(&mut site, suite);
+    pve1.runs_task(&["vzdump", "--id", "100", "100:qemu:web:ok"]);
+    backup(&mut site, &pve1, "100");
+    pve1.runs_task(&["vzdump", "--id", "100", "100:qemu:web:fail=no space left on device"]);
+    let firing = collector.expect_alert("firing", &FAILED);
+    assert_eq!(firing["annotations"]["summary"], "The backup of guest 100 (web) failed");
+    let description = firing["annotations"]["description"].as_str().unwrap_or_default();
+    assert!(description.starts_with("no space left on device (on pve1"), "{description}");
+
+    // The next one succeeds while nobody watches.
+    pve1.stop_agent();
+    pve1.runs_task(&["vzdump", "--id", "100", "100:qemu:web:ok"]);
+    pve1.start_agent();
+    collector.expect_alert("resolved", &FAILED);
     expect_nothing_twice(&mut site, &pve1);
 }

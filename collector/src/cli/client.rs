@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use ureq::http::Uri;
 
 use crate::output::http::api::alerts::ALERTS_MAX;
+use crate::output::http::api::backups::BACKUPS_MAX;
 use crate::output::http::api::nodes::NODES_MAX;
-use crate::output::http::api::{AlertsAnswer, NodesAnswer, StatusAnswer};
+use crate::output::http::api::{AlertsAnswer, BackupsAnswer, NodesAnswer, StatusAnswer};
 
 /// Where a collector is unless the command line or the environment says otherwise.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:8420";
@@ -123,6 +124,14 @@ impl<'a> Api<'a> {
     /// As [`Api::status`].
     pub fn nodes(&self) -> Result<NodesAnswer, ClientError> {
         self.get(&format!("/api/v1/nodes?limit={NODES_MAX}"))
+    }
+
+    /// The backups of all guests.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub fn backups(&self) -> Result<BackupsAnswer, ClientError> {
+        self.get(&format!("/api/v1/backups?limit={BACKUPS_MAX}"))
     }
 
     /// All alerts, those that ended lately included.

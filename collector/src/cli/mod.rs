@@ -1,9 +1,10 @@
-//! The operator's command `pvewatch`: `up`, `status`, `alerts`.
+//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `backups`.
 //!
-//! Promises: exit code 0 on success, 1 after an error, 2 for a wrong command line; an error names
+//! Promises: exit code 0 on success, 1 after an error or when `backups` shows one that is bad, 2 for a wrong command line; an error names
 //! the thing, the cause and what to do; what comes from a node cannot control the terminal.
 
 mod alerts;
+mod backups;
 mod client;
 mod paint;
 mod status;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use alerts::render as render_alerts;
+pub use backups::render as render_backups;
 pub use client::{Api, ApiUrl, ClientError};
 pub use paint::Paint;
 pub use status::{Status, render as render_status};
@@ -37,6 +39,8 @@ enum Command {
     Status(ViewArguments),
     /// Show the alerts, firing ones first
     Alerts(AlertsArguments),
+    /// Show the last backup of every guest; exits with 1 if one did not succeed
+    Backups(ViewArguments),
 }
 
 #[derive(Debug, Args)]
@@ -74,12 +78,15 @@ enum CommandError {
 /// Does what the command line says; what went wrong is told on standard error.
 pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
-        Command::Up(arguments) => up::run(arguments).map_err(CommandError::from),
+        Command::Up(arguments) => {
+            up::run(arguments).map(|()| ExitCode::SUCCESS).map_err(CommandError::from)
+        }
         Command::Status(view) => show_status(&view),
         Command::Alerts(arguments) => show_alerts(&arguments),
+        Command::Backups(view) => show_backups(&view),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever read the output has seen enough, such as `head`.
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
@@ -91,7 +98,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn show_status(view: &ViewArguments) -> Result<(), CommandError> {
+fn show_status(view: &ViewArguments) -> Result<ExitCode, CommandError> {
     let status = Status::fetch(&Api::new(&view.url))?;
     if view.json {
         return print_json(&status);
@@ -99,7 +106,7 @@ fn show_status(view: &ViewArguments) -> Result<(), CommandError> {
     print(&render_status(&status, Paint::of_stdout(), table::width_of_stdout()))
 }
 
-fn show_alerts(arguments: &AlertsArguments) -> Result<(), CommandError> {
+fn show_alerts(arguments: &AlertsArguments) -> Result<ExitCode, CommandError> {
     let api = Api::new(&arguments.view.url);
     let status = api.status()?;
     let mut answer = api.alerts()?;
@@ -113,14 +120,26 @@ fn show_alerts(arguments: &AlertsArguments) -> Result<(), CommandError> {
     print(&render_alerts(&answer, &status, Paint::of_stdout(), table::width_of_stdout()))
 }
 
-fn print_json(answer: &impl serde::Serialize) -> Result<(), CommandError> {
+fn show_backups(view: &ViewArguments) -> Result<ExitCode, CommandError> {
+    let answer = Api::new(&view.url).backups()?;
+    if view.json {
+        print_json(&answer)?;
+    } else {
+        print(&render_backups(&answer, Paint::of_stdout(), table::width_of_stdout()))?;
+    }
+    let is_wrong = answer.is_anything_wrong();
+    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print_json(answer: &impl serde::Serialize) -> Result<ExitCode, CommandError> {
     let mut text = serde_json::to_string_pretty(answer)?;
     text.push('\n');
     print(&text)
 }
 
-fn print(text: &str) -> Result<(), CommandError> {
+fn print(text: &str) -> Result<ExitCode, CommandError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    stdout.flush()?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -147,10 +147,9 @@ impl Backup {
         Some(self.last.as_ref()?.outcome)
     }
 
-    /// The size of the last run, if it succeeded and is known.
+    /// The size of the last run, if it is known.
     pub fn size_bytes(&self) -> Option<u64> {
-        let last = self.runs.last().filter(|last| last.outcome.is_success())?;
-        last.size_bytes
+        self.runs.last()?.size_bytes
     }
 
     /// The median size of the successful runs before the last one; none without any.

@@ -11,7 +11,8 @@ use pvewatch_protocol::{Epoch, NodeName, Position, Sequence, StopReason, StreamI
 
 use super::fields::Subject;
 use crate::fleet::{
-    Backlog, Backup, Entity, EntityKind, Loss, Moment, Node, Presence, Reading, Stop, Unit, Version,
+    Backlog, Backup, Entity, EntityKind, Loss, Moment, Node, Presence, Reading, Running, Stop,
+    Unit, Version,
 };
 
 /// A node with a unit and a guest's backups, of which every field has a value.
@@ -161,5 +162,7 @@ fn backup(node: NodeName, position: Position, at: Moment) -> Backup {
         };
         backup.end(finished, Moment::both(at.judged - SignedDuration::from_hours(24 * days)));
     }
+    let upid = "UPID:pve1:00000001:00000001:6AC0539F:vzdump::root@pam:".to_owned();
+    backup.running = Some(Running { upid, since: at.fact });
     backup
 }

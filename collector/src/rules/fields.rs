@@ -324,14 +324,14 @@ static BACKUP: &[Field] = fields! {
     duration_seconds: Number("seconds"), Facts, "186", "How long the last run took.",
         |s| last_run(s, |last| count(last.duration_seconds));
     size_bytes: Number("bytes"), Facts, "4509715660",
-        "Size of the last archive, or what was read for it; absent if the run did not succeed.",
+        "Size of the last archive, or what was read for it; absent if the run does not tell.",
         |s| backup(s, |backup| count(backup.size_bytes()));
-    usual_size_bytes: Number("bytes"), Facts, "4509715000",
+    usual_size_bytes: Number("bytes"), Facts, "4509715660",
         "Median of that of the 7 successful runs before.",
         |s| backup(s, |backup| count(backup.usual_size_bytes()));
-    runs: Number, Facts, "30", "Runs that are remembered, 30 at most.",
+    runs: Number, Facts, "9", "Runs that are remembered, 30 at most.",
         |s| backup(s, |backup| FieldValue::Number(backup.runs.len() as f64));
-    failures_in_a_row: Number, Facts, "2", "Runs up to the last one that did not succeed.",
+    failures_in_a_row: Number, Facts, "1", "Runs up to the last one that did not succeed.",
         |s| backup(s, |backup| FieldValue::Number(backup.failures_in_a_row() as f64));
     last_success_at: Time, Facts, "2026-11-20 03:07:00 UTC", "When a run succeeded last.",
         |s| backup(s, |backup| time(backup.last_success));

@@ -1,8 +1,8 @@
 //! The answers of the API for a full example, and for what cannot be answered.
 
 use pvewatch_collector::output::http::api::{
-    AlertsAnswer, AlertsQuery, EventsAnswer, EventsQuery, NodesAnswer, NodesQuery, RulesAnswer,
-    StatusAnswer,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, EventsAnswer, EventsQuery, NodesAnswer,
+    NodesQuery, RulesAnswer, StatusAnswer,
 };
 use pvewatch_protocol::AlertState;
 use serde::Serialize;
@@ -21,6 +21,7 @@ fn a_full_example_is_answered_as_it_was() {
     let picture = picture(snapshot());
     check("page/nodes.json", &NodesAnswer::of(&picture, &NodesQuery::default()).unwrap());
     check("page/alerts.json", &AlertsAnswer::of(&picture, &AlertsQuery::default()).unwrap());
+    check("page/backups.json", &BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap());
     check("page/status.json", &StatusAnswer::of(&picture));
     check("page/rules.json", &RulesAnswer::of(&picture));
     let all = EventsAnswer::of(&picture.snapshot.site, &EventsQuery::default(), events());

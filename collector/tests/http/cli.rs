@@ -1,9 +1,9 @@
-//! What `pvewatch status` and `pvewatch alerts` print of a full example.
+//! What `pvewatch status`, `pvewatch alerts` and `pvewatch backups` print of a full example.
 
-use pvewatch_collector::cli::{Paint, Status, render_alerts, render_status};
+use pvewatch_collector::cli::{Paint, Status, render_alerts, render_backups, render_status};
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::api::{
-    AlertsAnswer, AlertsQuery, NodesAnswer, NodesQuery, StatusAnswer,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, NodesAnswer, NodesQuery, StatusAnswer,
 };
 
 use crate::site::{check_golden, empty_snapshot, picture, snapshot};
@@ -23,6 +23,9 @@ fn a_full_example_is_printed_as_it_was() {
     let picture = picture(snapshot());
     check_golden("page/status.txt", &render_status(&status(&picture), Paint::Plain, None));
     check_golden("page/alerts.txt", &alerts(&picture, None));
+    let backups = BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap();
+    assert!(backups.is_anything_wrong());
+    check_golden("page/backups.txt", &render_backups(&backups, Paint::Plain, None));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan};
 use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
-use pvewatch_collector::fleet::{EntityKind, FleetCounters, Node, NodeView, Unit};
+use pvewatch_collector::fleet::{Backup, EntityKind, FleetCounters, Node, NodeView, Unit};
 use pvewatch_collector::ingest::Reason;
 use pvewatch_collector::output::channel::ChannelReading;
 use pvewatch_collector::output::http::Picture;
@@ -45,6 +45,7 @@ pub fn check_golden(name: &str, found: &str) {
 pub struct Written {
     nodes: Vec<Node>,
     units: Vec<Arc<Unit>>,
+    backups: Vec<Arc<Backup>>,
     alerts: Vec<Arc<Alert>>,
 }
 
@@ -54,7 +55,9 @@ pub fn snapshot() -> Snapshot {
     let written: Written = serde_json::from_str(&text).unwrap();
     let view = |node: Node| {
         let units = written.units.iter().filter(|unit| unit.node == node.name).cloned().collect();
-        Arc::new(NodeView { units, node: Arc::new(node), backups: Vec::new() })
+        let of_node = |backup: &&Arc<Backup>| backup.node == node.name;
+        let backups = written.backups.iter().filter(of_node).cloned().collect();
+        Arc::new(NodeView { units, backups, node: Arc::new(node) })
     };
     Snapshot {
         site: Site::default(),

@@ -18,8 +18,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::{
-    AlertsAnswer, AlertsQuery, EventsAnswer, EventsQuery, NodesAnswer, NodesQuery, RulesAnswer,
-    StatusAnswer,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, EventsAnswer, EventsQuery, NodesAnswer,
+    NodesQuery, RulesAnswer, StatusAnswer,
 };
 use super::error::ApiError;
 use super::metrics::{self, Format};
@@ -49,6 +49,7 @@ pub fn router(queries: Queries) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/backups", get(backups))
         .route("/api/v1/events", get(events))
         .route("/api/v1/rules", get(rules));
     Router::new()
@@ -109,6 +110,14 @@ async fn alerts(
     answer(move || AlertsAnswer::of(&picture, &query)).await
 }
 
+async fn backups(
+    State(queries): State<Queries>,
+    query: Result<Query<BackupsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let (query, picture) = (parameters(query)?, look(&queries).await?);
+    answer(move || BackupsAnswer::of(&picture, &query)).await
+}
+
 async fn events(
     State(queries): State<Queries>,
     query: Result<Query<EventsQuery>, QueryRejection>,
@@ -137,8 +146,8 @@ async fn readyz(State(queries): State<Queries>) -> (StatusCode, String) {
 
 async fn not_found(request: Request) -> ApiError {
     ApiError::not_found(format!(
-        "{} is not here: there are /, /api/v1/status, /api/v1/nodes, /api/v1/alerts, /api/v1/events, \
-         /api/v1/rules, /metrics, /healthz and /readyz",
+        "{} is not here: there are /, /api/v1/status, /api/v1/nodes, /api/v1/alerts, \
+         /api/v1/backups, /api/v1/events, /api/v1/rules, /metrics, /healthz and /readyz",
         request.uri().path()
     ))
 }

@@ -5,12 +5,14 @@
 //! `{"error": "..."}` with the status that fits. Unknown parameters are refused.
 
 pub mod alerts;
+pub mod backups;
 mod events;
 pub mod nodes;
 mod rules;
 mod status;
 
 pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
+pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery};
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
 pub use rules::RulesAnswer;

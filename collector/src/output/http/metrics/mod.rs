@@ -7,6 +7,7 @@
 //! `site` is a label of `pvewatch_collector_info` and `pvewatch_node_info` alone, to be joined.
 
 mod alerts;
+mod backups;
 mod classic;
 mod families;
 mod nodes;
@@ -76,6 +77,7 @@ impl Collector for Scrape {
         own::write(&mut families, &self.0)?;
         nodes::write(&mut families, snapshot)?;
         units::write(&mut families, snapshot)?;
+        backups::write(&mut families, snapshot)?;
         alerts::write(&mut families, snapshot)
     }
 }

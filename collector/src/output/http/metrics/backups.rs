@@ -1,0 +1,64 @@
+//! Metrics of backups: what Prometheus needs to judge them by itself, guest by guest.
+
+use std::fmt;
+
+use super::families::Families;
+use crate::core::Snapshot;
+use crate::fleet::Backup;
+
+/// Guests of one node that have series of their own, for each metric: the first by number. How many
+/// that leaves out is told by `pvewatch_backup_guests_unlisted`.
+pub const GUESTS_LISTED_MAX: usize = 1_000;
+
+/// Writes the metrics of all backups. Outcomes are `ok`, `warnings`, `failed`, `interrupted` and
+/// `unknown`; times are those of the node's clock.
+pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let seconds = |at: jiff::Timestamp| at.as_millisecond() as f64 / 1000.0;
+    families.gauge(
+        "pvewatch_backup_last_run_timestamp_seconds",
+        "When the last run of a guest's backup ended.",
+        listed(snapshot, move |backup| backup.last.as_ref().map(|_| seconds(backup.since.fact))),
+    )?;
+    families.gauge(
+        "pvewatch_backup_last_success_timestamp_seconds",
+        "When a run of a guest's backup succeeded last.",
+        listed(snapshot, move |backup| backup.last_success.map(|at| seconds(at.fact))),
+    )?;
+    families.gauge(
+        "pvewatch_backup_last_run_success",
+        "Whether the last run of a guest's backup succeeded, with warnings or without.",
+        listed(snapshot, |backup| backup.outcome().map(|it| f64::from(u8::from(it.is_success())))),
+    )?;
+    families.gauge(
+        "pvewatch_backup_last_run_duration_seconds",
+        "How long the last run of a guest's backup took.",
+        listed(snapshot, |backup| Some(backup.last.as_ref()?.duration_seconds? as f64)),
+    )?;
+    families.gauge(
+        "pvewatch_backup_last_run_size_bytes",
+        "Size of the last archive of a guest, or what was read for it.",
+        listed(snapshot, |backup| backup.size_bytes().map(|bytes| bytes as f64)),
+    )?;
+    families.gauge(
+        "pvewatch_backup_guests_unlisted",
+        "Guests with backups that have no series of their own, because there are too many.",
+        snapshot.nodes.iter().map(|view| {
+            let count = view.backups.len().saturating_sub(GUESTS_LISTED_MAX);
+            ([("node", view.node.name.as_str())], count)
+        }),
+    )
+}
+
+/// One series for each guest that `read` has a value for.
+fn listed(
+    snapshot: &Snapshot,
+    read: impl Fn(&Backup) -> Option<f64> + Copy,
+) -> impl Iterator<Item = ([(&str, &str); 2], f64)> {
+    snapshot.nodes.iter().flat_map(move |view| {
+        let guests = view.backups.iter().take(GUESTS_LISTED_MAX);
+        guests.filter_map(move |backup| {
+            let labels = [("node", view.node.name.as_str()), ("vmid", &*backup.id)];
+            Some((labels, read(backup)?))
+        })
+    })
+}
