@@ -11,7 +11,8 @@ use super::expression::Expression;
 use crate::fleet::{EntityKind, Origin};
 
 /// Labels that the collector gives itself; rules cannot set them.
-pub(super) const RESERVED_LABELS: [&str; 5] = ["alertname", "severity", "site", "node", "unit"];
+pub(super) const RESERVED_LABELS: [&str; 6] =
+    ["alertname", "severity", "site", "node", "unit", "vmid"];
 
 /// How grave an alert is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
