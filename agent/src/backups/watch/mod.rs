@@ -177,8 +177,9 @@ impl Source {
             let Some(followed) = self.followed.get_mut(path) else { continue };
             if workers.is_gone(upid, &followed.file) {
                 self.finish(path, &runs).await?;
-            } else if followed.task.has_end() {
-                // It was closed before its folder was watched.
+            } else {
+                // It can have been closed before its folder was watched, and its worker be on its
+                // way out.
                 followed.check.get_or_insert(Check::after(RECHECK_AFTER));
             }
         }
