@@ -47,8 +47,10 @@ pub async fn run(
                     pictures::set_status(&mut facts, status);
                     printer.picture(CheckpointContent::Agent(facts.clone()));
                 }
-                // Nothing is kept, and nobody may believe that it is.
-                Some(Report::AreKept(_)) => {}
+                Some(Report::AreKept(answer)) => {
+                    // It is printed, and nothing is noted of a dry run. Whoever asked may be gone.
+                    let _ = answer.send(());
+                }
                 None => return,
             },
             Ok(()) = inputs.readings.changed() => {

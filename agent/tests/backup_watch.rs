@@ -280,6 +280,21 @@ async fn tasks_that_do_not_matter_are_not_told_and_old_ones_not_by_a_new_agent()
 }
 
 #[tokio::test]
+async fn a_source_that_nobody_answers_any_more_ends() {
+    let mut node = Node::new();
+    node.task_of(end(&mut worker()), now(), "qmstart", "100").close("TASK OK\n");
+    let mut watching = node.watch();
+    loop {
+        let report = timeout(PATIENCE, watching.reports.recv()).await.unwrap();
+        if let Some(Report::AreKept(answer)) = report {
+            drop(answer);
+            break;
+        }
+    }
+    timeout(PATIENCE, watching.source).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_node_without_tasks_is_said_to_be_none_of_proxmox() {
     let node = Node::new();
     fs::remove_dir(node.path("tasks")).unwrap();

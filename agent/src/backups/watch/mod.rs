@@ -93,7 +93,7 @@ pub async fn run(
                     source.check().await?;
                 }
             }
-            kept = source.teller.answered() => source.teller.note(kept),
+            kept = source.teller.answered() => source.teller.note(kept?),
             // There is no picture of what happened, but this is how the outbox says that it ends.
             changed = picture_wanted.changed() => changed.map_err(|_| Closed)?,
         }

@@ -74,18 +74,18 @@ impl Teller {
         Ok(())
     }
 
-    /// Waits for the answer: how many keys are kept now. For ever, if nothing was asked, or if
-    /// nobody can answer.
-    pub async fn answered(&mut self) -> usize {
+    /// Waits for the answer: how many keys are kept now. For ever, if nothing was asked.
+    ///
+    /// # Errors
+    /// When nobody can answer any more: the agent is stopping.
+    pub async fn answered(&mut self) -> Result<usize, Closed> {
         let Some(Asked { answer, keys }) = &mut self.asked else {
             return std::future::pending().await;
         };
+        answer.await.map_err(|_| Closed)?;
         let keys = *keys;
-        if answer.await.is_err() {
-            return std::future::pending().await;
-        }
         self.asked = None;
-        keys
+        Ok(keys)
     }
 
     /// Notes that the first of what was told is kept.
