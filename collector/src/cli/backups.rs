@@ -10,8 +10,7 @@ use crate::rules::human;
 
 /// Writes the backups for people; they come sorted.
 pub fn render(answer: &BackupsAnswer, paint: Paint, width: Option<usize>) -> String {
-    let is_bad = |guest: &&BackupAnswer| guest.outcome.is_some_and(|it| !it.is_success());
-    let bad = answer.backups.iter().filter(is_bad).count();
+    let bad = answer.backups.iter().filter(|guest| guest.is_bad()).count();
     let guests = if answer.total == 1 { "guest" } else { "guests" };
     let (tone, summary) = match (answer.total, bad) {
         (0, _) => (Tone::Neutral, "No backup of any guest is known.".to_owned()),

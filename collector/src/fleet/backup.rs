@@ -147,6 +147,11 @@ impl Backup {
         Some(self.last.as_ref()?.outcome)
     }
 
+    /// Whether the last run did not succeed.
+    pub fn is_bad(&self) -> bool {
+        self.outcome().is_some_and(|outcome| !outcome.is_success())
+    }
+
     /// The size of the last run, if it is known.
     pub fn size_bytes(&self) -> Option<u64> {
         self.runs.last()?.size_bytes

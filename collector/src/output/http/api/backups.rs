@@ -85,10 +85,7 @@ impl BackupsAnswer {
             .flat_map(|view| view.backups.iter().map(|backup| &**backup))
             .filter(|backup| query.vmid.is_none_or(|vmid| backup.vmid == vmid))
             .collect();
-        backups.sort_by_key(|backup| {
-            let is_good = backup.outcome().is_none_or(Outcome::is_success);
-            (is_good, backup.vmid, backup.node.clone())
-        });
+        backups.sort_by_key(|backup| (!backup.is_bad(), backup.vmid, backup.node.clone()));
         Ok(Self {
             site: picture.snapshot.site.clone(),
             at: picture.now,
@@ -99,12 +96,16 @@ impl BackupsAnswer {
 
     /// Whether the last run of a guest did not succeed.
     pub fn is_anything_wrong(&self) -> bool {
-        let is_wrong = |guest: &BackupAnswer| guest.outcome.is_some_and(|it| !it.is_success());
-        self.backups.iter().any(is_wrong)
+        self.backups.iter().any(BackupAnswer::is_bad)
     }
 }
 
 impl BackupAnswer {
+    /// Whether the last run did not succeed.
+    pub fn is_bad(&self) -> bool {
+        self.outcome.is_some_and(|outcome| !outcome.is_success())
+    }
+
     fn of(backup: &Backup) -> Self {
         Self {
             vmid: backup.vmid,
