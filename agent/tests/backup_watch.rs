@@ -231,7 +231,9 @@ async fn what_ended_while_the_agent_was_down_is_told_once_and_what_was_told_is_n
     told.sort();
     assert_eq!(told, ["101 ok", "102 ok", "job ok", "job ok", "qmstop 103 by root@pam ok"]);
     // And nothing else, before what happens next.
-    node.task("vzstart", "104").close("TASK OK\n");
+    let mut worker = self::worker();
+    node.task_of(worker.id(), self::now(), "vzstart", "104").close("TASK OK\n");
+    end(&mut worker);
     assert_eq!(watching.told(1).await, ["vzstart 104 by root@pam ok"]);
 }
 
@@ -274,8 +276,11 @@ async fn tasks_that_do_not_matter_are_not_told_and_old_ones_not_by_a_new_agent()
     node.task_of(dead, old, "aptupdate", "").close("TASK OK\n");
     let mut watching = node.watch();
     assert_eq!(watching.told(1).await, ["qmrestore 100 by root@pam ok"]);
-    node.task("aptupdate", "").close("TASK OK\n");
-    node.task("vzshutdown", "101").close("\nTASK ERROR: command failed\n");
+    let mut worker = worker();
+    node.task_of(worker.id(), now(), "aptupdate", "").close("TASK OK\n");
+    node.task_of(worker.id(), now(), "vzshutdown", "101").close("\nTASK ERROR: command failed\n");
+    // Closed perhaps before its folder is watched: the end of its worker tells.
+    end(&mut worker);
     assert_eq!(watching.told(1).await, ["vzshutdown 101 by root@pam failed"]);
 }
 
