@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::backups::plan::reader::PlanPaths;
 use crate::backups::watch::BackupsPaths;
 use crate::config::{Config, DEFAULT_PATH, Paths};
 use crate::host::identity::{HostIdentity, host_name};
@@ -242,11 +243,16 @@ fn start_sources(
     let (picture_wanted, picture_wanted_out) = watch::channel(0);
     let mut sources = JoinSet::new();
     let unit_paths = paths.units();
+    let plan_paths = plan_paths(&paths);
     let reporter = Reporter::new(reports_in);
+    // The outbox closes only when the agent stops, and then its sources may end too.
     let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
     sources.spawn(async move {
-        // The outbox closes only when the agent stops, and then its sources may end too.
         let _ = backups::watch::run(backups_paths, own_reporter, wanted).await;
+    });
+    let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
+    sources.spawn(async move {
+        let _ = backups::plan::watch::run(plan_paths, own_reporter, wanted).await;
     });
     sources.spawn(async move {
         let _ = units::run(units_config, unit_paths, reporter, picture_wanted_out).await;
@@ -262,6 +268,14 @@ fn backups_paths(paths: &Paths, state: Option<PathBuf>, identity: &HostIdentity)
         jobs: paths.job_states.clone(),
         state,
         booted_at: identity.booted_at,
+    }
+}
+
+fn plan_paths(paths: &Paths) -> PlanPaths {
+    PlanPaths {
+        config: paths.pve.clone(),
+        states: paths.job_states.clone(),
+        localtime: paths.localtime.clone(),
     }
 }
 

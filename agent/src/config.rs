@@ -200,6 +200,8 @@ pub struct Paths {
     pub tasks: PathBuf,
     /// What Proxmox' scheduler notes of each job's last run.
     pub job_states: PathBuf,
+    /// The zone of this host's clock.
+    pub localtime: PathBuf,
 }
 
 impl Default for Paths {
@@ -214,6 +216,7 @@ impl Default for Paths {
             pve: "/etc/pve".into(),
             tasks: "/var/log/pve/tasks".into(),
             job_states: "/var/lib/pve-manager/jobs".into(),
+            localtime: "/etc/localtime".into(),
         }
     }
 }
@@ -230,8 +233,8 @@ impl Paths {
 }
 
 /// Labels that pvewatch sets itself.
-const RESERVED_LABELS: [&str; 8] =
-    ["alertname", "severity", "site", "node", "unit", "vmid", "instance", "job"];
+const RESERVED_LABELS: [&str; 9] =
+    ["alertname", "severity", "site", "node", "unit", "vmid", "backup_job", "instance", "job"];
 
 /// A label name as Prometheus allows it, and not one that pvewatch sets itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

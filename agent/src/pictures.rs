@@ -1,7 +1,7 @@
 //! Turns pictures of the sources into the parts of checkpoints, and events into topics.
 
 use jiff::Timestamp;
-use pvewatch_protocol::checkpoint::split_units;
+use pvewatch_protocol::checkpoint::split;
 use pvewatch_protocol::event::{AgentFacts, SourceStatus};
 use pvewatch_protocol::{Checkpoint, CheckpointContent, NodeName, Position, Site, Topic};
 
@@ -26,9 +26,9 @@ pub fn parts(
         return Vec::new();
     };
     let contents = match content {
-        CheckpointContent::Units(units) => {
-            split_units(units).into_iter().map(CheckpointContent::Units).collect()
-        }
+        CheckpointContent::Units(units) => each(units, CheckpointContent::Units),
+        CheckpointContent::Guests(guests) => each(guests, CheckpointContent::Guests),
+        CheckpointContent::BackupJobs(jobs) => each(jobs, CheckpointContent::BackupJobs),
         whole @ (CheckpointContent::Agent(_) | CheckpointContent::Unknown(_)) => vec![whole],
     };
     let of = u32::try_from(contents.len()).unwrap_or(u32::MAX);
@@ -40,6 +40,13 @@ pub fn parts(
             checkpoint: Checkpoint { as_of, part, of, at, content },
         })
         .collect()
+}
+
+fn each<T: serde::Serialize>(
+    elements: Vec<T>,
+    part: impl Fn(Vec<T>) -> CheckpointContent,
+) -> Vec<CheckpointContent> {
+    split(elements).into_iter().map(part).collect()
 }
 
 /// Where an event goes.

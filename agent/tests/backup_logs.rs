@@ -65,7 +65,7 @@ fn a_log_can_be_cut_anywhere() {
 #[test]
 fn a_log_that_is_told_while_it_grows_says_the_same_in_the_end() {
     let upid = "UPID:pve1:00000001:00000001:6AC05394:vzdump::root@pam:";
-    let context = Context { zone: &TimeZone::UTC, job: None };
+    let context = Context { zone: &TimeZone::UTC, job: &|| None };
     for path in golden() {
         let bytes = fs::read(&path).unwrap();
         let last_words = |guest: &GuestBackup| (guest.vmid, (guest.outcome, guest.error.clone()));

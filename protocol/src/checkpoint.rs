@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::backup_plan::{BackupJob, Guest};
 use crate::event::{AgentFacts, UnitState};
 use crate::identity::Position;
 
@@ -38,6 +39,10 @@ pub enum CheckpointContent {
     Agent(AgentFacts),
     /// Every watched unit that is loaded.
     Units(Vec<UnitState>),
+    /// Every guest that the node has.
+    Guests(Vec<Guest>),
+    /// Every backup job of the node.
+    BackupJobs(Vec<BackupJob>),
     /// A source of a later version, kept as it came.
     #[serde(untagged)]
     Unknown(Value),
@@ -49,28 +54,31 @@ impl CheckpointContent {
         match self {
             Self::Agent(_) => Some("agent"),
             Self::Units(_) => Some("units"),
+            Self::Guests(_) => Some("guests"),
+            Self::BackupJobs(_) => Some("backup_jobs"),
             Self::Unknown(_) => None,
         }
     }
 }
 
-/// Splits units into parts that stay below [`PART_BYTES_MAX`]; at least one part, if empty.
+/// Splits the elements of a picture into parts that stay below [`PART_BYTES_MAX`]; at least one
+/// part, if empty.
 ///
-/// Every part carries whole units. Sizes are estimated from the encoded units, with room for
+/// Every part carries whole elements. Sizes are estimated from the encoded elements, with room for
 /// the members around them.
-pub fn split_units(units: Vec<UnitState>) -> Vec<Vec<UnitState>> {
+pub fn split<T: Serialize>(elements: Vec<T>) -> Vec<Vec<T>> {
     const ROOM_FOR_THE_REST: usize = 1024;
     let mut parts = vec![Vec::new()];
     let mut bytes = ROOM_FOR_THE_REST;
-    for unit in units {
-        let unit_bytes = serde_json::to_vec(&unit).map_or(0, |encoded| encoded.len() + 1);
-        if bytes + unit_bytes > PART_BYTES_MAX {
+    for element in elements {
+        let element_bytes = serde_json::to_vec(&element).map_or(0, |encoded| encoded.len() + 1);
+        if bytes + element_bytes > PART_BYTES_MAX {
             parts.push(Vec::new());
             bytes = ROOM_FOR_THE_REST;
         }
-        bytes += unit_bytes;
+        bytes += element_bytes;
         if let Some(part) = parts.last_mut() {
-            part.push(unit);
+            part.push(element);
         }
     }
     parts

@@ -7,6 +7,7 @@
 
 pub mod ack;
 pub mod alert;
+pub mod backup_plan;
 pub mod checkpoint;
 pub mod codec;
 pub mod envelope;
@@ -21,6 +22,7 @@ pub mod topic;
 
 pub use ack::{Ack, AckMessage};
 pub use alert::{AlertMessage, AlertState};
+pub use backup_plan::{BackupJob, Guest};
 pub use checkpoint::{Checkpoint, CheckpointContent};
 pub use envelope::Event;
 pub use event::EventData;

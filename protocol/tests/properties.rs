@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use pvewatch_protocol::checkpoint::{PART_BYTES_MAX, split_units};
+use pvewatch_protocol::checkpoint::{PART_BYTES_MAX, split};
 use pvewatch_protocol::event::{
     AgentStopping, CrashLoop, Exit, LogLine, OutboxDropped, UnitChange, UnitChanged, UnitLog,
     UnitRemoved, UnitState,
@@ -207,7 +207,7 @@ fn many_units_are_split_into_parts_below_the_limit_without_losing_one() {
             crash_loop: None,
         })
         .collect();
-    let parts = split_units(units.clone());
+    let parts = split(units.clone());
     assert!(parts.len() > 1);
     for part in &parts {
         let checkpoint = Checkpoint {

@@ -6,15 +6,16 @@
 //! events of what it says, `watch` follows the logs of tasks, and `read` is the command
 //! `read-backup-log`; only these two do I/O.
 //!
-//! Absent: what is due (`jobs`, which nothing uses yet), and what exists (`archives`, `retention`).
+//! `plan` is another source: what is due, which `/etc/pve` tells.
+//!
+//! Absent: what exists (`archives`, `retention`, which nothing uses yet).
 
 pub mod active;
 pub mod archives;
-pub mod jobs;
 pub mod log;
+pub mod plan;
 mod read;
 pub mod retention;
-pub mod sections;
 pub mod task;
 pub mod upid;
 pub mod watch;

@@ -59,12 +59,12 @@ pub struct Tidings {
 }
 
 /// What the log does not say itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The zone of the times in it.
     pub zone: &'a TimeZone,
-    /// The job that asked for the run.
-    pub job: Option<&'a str>,
+    /// Finds the job that asked for the run.
+    pub job: &'a (dyn Fn() -> Option<String> + Sync),
 }
 
 /// A task that matters.
@@ -143,7 +143,7 @@ impl Task {
                     vmid,
                     kind,
                     upid: self.upid.to_string(),
-                    job: context.job.map(str::to_owned),
+                    job: (context.job)(),
                     storage,
                 }),
             });
@@ -186,7 +186,7 @@ impl Task {
         };
         let job = BackupJobFinished {
             upid: self.upid.to_string(),
-            job: context.job.map(str::to_owned),
+            job: (context.job)(),
             user: self.upid.user.clone(),
             outcome,
             error,
@@ -234,7 +234,7 @@ impl Task {
             kind: details.kind,
             name: details.name,
             upid: self.upid.to_string(),
-            job: context.job.map(str::to_owned),
+            job: (context.job)(),
             outcome,
             error,
             root_cause,
@@ -248,7 +248,8 @@ impl Task {
             mode: details.mode,
             warnings: details.warnings,
         };
-        let key = format!("{} {vmid}", self.upid);
+        // A guest of which something else is said later is told of again.
+        let key = format!("{} {vmid} {}", self.upid, outcome.as_str());
         Tidings { key, time, data: EventData::BackupFinished(Box::new(data)) }
     }
 
@@ -287,14 +288,14 @@ mod tests {
         ] {
             let mut task = task("vzdump", begun);
             task.feed(line);
-            let news = task.news(Context { zone: &zone, job: None });
+            let news = task.news(Context { zone: &zone, job: &|| None });
             assert_eq!(news[0].time.to_string(), expected);
         }
     }
 
     #[test]
     fn a_long_log_of_another_task_is_known_by_its_last_line() {
-        let context = Context { zone: &TimeZone::UTC, job: None };
+        let context = Context { zone: &TimeZone::UTC, job: &|| None };
         for (last, expected) in [
             ("TASK OK\n", Outcome::Ok),
             ("TASK WARNINGS: 2\n", Outcome::Warnings),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use pvewatch_agent::source::Report;
-use pvewatch_protocol::checkpoint::{PART_BYTES_MAX, split_units};
+use pvewatch_protocol::checkpoint::{PART_BYTES_MAX, split};
 use pvewatch_protocol::event::{UnitChange, UnitState};
 use pvewatch_protocol::{
     Checkpoint, CheckpointContent, EventData, Position, Sequence, StreamId, codec,
@@ -70,7 +70,7 @@ async fn of_ten_thousand_units_every_failure_is_told_once_and_the_picture_is_com
 /// The names in a picture's parts, each encoded as it goes on the wire and within its bound.
 fn read_in_parts(picture: Vec<UnitState>) -> BTreeSet<String> {
     let units = picture.len();
-    let parts = split_units(picture);
+    let parts = split(picture);
     let of = u32::try_from(parts.len()).unwrap();
     assert!(of > 1, "ten thousand units do not fit one part");
     let as_of = Position { stream: StreamId(Uuid::nil()), sequence: Sequence(1) };

@@ -210,7 +210,7 @@ impl Book {
         let mut transitions = Vec::new();
         for alert in self.active.get_mut(node).into_iter().flat_map(BTreeMap::values_mut) {
             let rule = rules.find(&alert.rule).map(|number| &rules.rules()[number]);
-            let judges = rule.is_some_and(|rule| rule.judges_silence());
+            let judges = rule.is_some_and(|rule| rule.rests_on().speaks_in_silence());
             if judges || alert.stale == stale {
                 continue;
             }

@@ -1,76 +1,183 @@
-//! `pvewatch backups`: the backups of every guest, the bad ones first.
+//! `pvewatch backups`: the backups of every guest, the bad ones first, and the jobs.
 
+use jiff::Timestamp;
 use pvewatch_protocol::event::Outcome;
 
 use super::paint::Paint;
 use super::table::{self, Cell};
-use crate::output::http::api::{BackupAnswer, BackupsAnswer};
+use crate::output::http::api::{BackupAnswer, BackupsAnswer, JobAnswer};
 use crate::output::http::{Tone, ago};
 use crate::rules::human;
 
 /// Writes the backups for people; they come sorted.
 pub fn render(answer: &BackupsAnswer, paint: Paint, width: Option<usize>) -> String {
-    let bad = answer.backups.iter().filter(|guest| guest.is_bad()).count();
-    let guests = if answer.total == 1 { "guest" } else { "guests" };
-    let (tone, summary) = match (answer.total, bad) {
-        (0, _) => (Tone::Neutral, "No backup of any guest is known.".to_owned()),
-        (total, 0) => (Tone::Good, format!("{total} {guests}, the last backup of each is good.")),
-        (total, bad) => {
-            (Tone::Bad, format!("{total} {guests}, the last backup of {bad} did not succeed."))
-        }
-    };
+    let (tone, summary) = summary(answer);
     let mut text = format!("{}\n", paint.tone(tone, &summary));
-    if answer.backups.is_empty() {
-        return text;
+    if !answer.backups.is_empty() {
+        text.push('\n');
+        let rows: Vec<_> = answer.backups.iter().map(|guest| guest_row(guest, answer)).collect();
+        let headings = [
+            "GUEST",
+            "NAME",
+            "NODE",
+            "RESULT",
+            "ENDED",
+            "LAST GOOD",
+            "SIZE",
+            "NEXT DUE",
+            "JOBS",
+            "STORAGE, OR WHY",
+        ];
+        text.push_str(&table::write(headings, &rows, paint, width));
     }
-    text.push('\n');
-    let rows: Vec<_> = answer.backups.iter().map(|guest| row(guest, answer)).collect();
-    let headings = [
-        "GUEST",
-        "NAME",
-        "NODE",
-        "RESULT",
-        "ENDED",
-        "LAST GOOD",
-        "TOOK",
-        "SIZE",
-        "STORAGE, OR WHY",
-    ];
-    text.push_str(&table::write(headings, &rows, paint, width));
+    if !answer.jobs.is_empty() {
+        text.push('\n');
+        let rows: Vec<_> = answer.jobs.iter().map(|job| job_row(job, answer.at)).collect();
+        let headings =
+            ["JOB", "NODE", "SCHEDULE", "GUESTS", "BEGAN", "RESULT", "NEXT DUE", "STORAGE, OR WHY"];
+        text.push_str(&table::write(headings, &rows, paint, width));
+    }
     text
 }
 
-fn row(guest: &BackupAnswer, answer: &BackupsAnswer) -> [Cell; 9] {
-    let none = || "-".to_owned();
+fn summary(answer: &BackupsAnswer) -> (Tone, String) {
+    let count = |is_so: fn(&BackupAnswer, Timestamp) -> bool| {
+        answer.backups.iter().filter(|guest| is_so(guest, answer.at)).count()
+    };
+    let failed = count(|guest, _| guest.has_failed());
+    let overdue = count(|guest, now| !guest.has_failed() && guest.is_overdue(now));
+    let uncovered = count(|guest, _| guest.is_uncovered());
+    let missed = answer.jobs.iter().filter(|job| job.is_missed(answer.at)).count();
+    let total = answer.total;
+    let guests = if total == 1 { "guest" } else { "guests" };
+    if total == 0 {
+        return (Tone::Neutral, "No guest and no backup is known.".to_owned());
+    }
+    let parts = [
+        (failed, "the last backup of {} did not succeed"),
+        (overdue, "{} overdue"),
+        (missed, "{} job runs did not begin"),
+        (uncovered, "{} in no job"),
+    ];
+    let told: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, words)| words.replace("{}", &count.to_string()))
+        .collect();
+    let tone = match (failed + overdue + missed, uncovered) {
+        (0, 0) => Tone::Good,
+        (0, _) => Tone::Doubtful,
+        _ => Tone::Bad,
+    };
+    if told.is_empty() {
+        return (tone, format!("{total} {guests}, nothing is wrong with any backup."));
+    }
+    (tone, format!("{total} {guests}: {}.", told.join(", ")))
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+fn when(at: Option<Timestamp>, now: Timestamp) -> Cell {
+    Cell::plain(at.map_or_else(none, |at| ago(at, now)))
+}
+
+fn guest_row(guest: &BackupAnswer, answer: &BackupsAnswer) -> [Cell; 10] {
     let last = guest.last.as_ref();
-    let when = |at: Option<_>| Cell::plain(at.map_or_else(none, |at| ago(at, answer.at)));
-    let took = last.and_then(|last| last.duration_seconds);
     let size = guest.runs.last().and_then(|run| run.size_bytes);
     let storage = last.and_then(|last| last.storage.clone());
-    let why = last.and_then(|last| last.root_cause.clone().or_else(|| last.error.clone()));
+    let why = last.filter(|_| guest.has_failed());
+    let why = why.and_then(|last| last.root_cause.clone().or_else(|| last.error.clone()));
     [
         Cell::plain(guest.vmid.to_string()),
         Cell::plain(guest.name.clone().unwrap_or_else(none)),
         Cell::plain(guest.node.as_str()),
         result(guest),
-        when(guest.finished_at),
-        when(guest.last_success_at),
-        Cell::plain(took.map_or_else(none, |seconds| human::duration(seconds as f64))),
+        when(guest.finished_at, answer.at),
+        when(guest.last_success_at, answer.at),
         Cell::plain(size.map_or_else(none, |bytes| human::bytes(bytes as f64))),
+        due(guest, answer.at),
+        jobs(guest, answer),
         Cell::plain(why.or(storage).unwrap_or_else(none)),
     ]
 }
 
 fn result(guest: &BackupAnswer) -> Cell {
-    let tone = match guest.outcome {
+    let word = guest.outcome.map_or("-", Outcome::as_str);
+    match &guest.running {
+        Some(_) => Cell::toned(format!("{word}, running"), tone(guest.outcome)),
+        None => Cell::toned(word, tone(guest.outcome)),
+    }
+}
+
+fn tone(outcome: Option<Outcome>) -> Tone {
+    match outcome {
         None => Tone::Neutral,
         Some(Outcome::Ok) => Tone::Good,
         Some(Outcome::Warnings) => Tone::Doubtful,
         Some(Outcome::Failed | Outcome::Interrupted | Outcome::Unknown) => Tone::Bad,
-    };
-    let word = guest.outcome.map_or("-", Outcome::as_str);
-    match &guest.running {
-        Some(_) => Cell::toned(format!("{word}, running"), tone),
-        None => Cell::toned(word, tone),
     }
+}
+
+fn due(guest: &BackupAnswer, now: Timestamp) -> Cell {
+    match guest.overdue_since {
+        Some(since) => {
+            let tone = if guest.is_overdue(now) { Tone::Bad } else { Tone::Doubtful };
+            Cell::toned(format!("overdue {}", lasted(since, now)), tone)
+        }
+        None => next(guest.next_due_at, now),
+    }
+}
+
+fn next(at: Option<Timestamp>, now: Timestamp) -> Cell {
+    Cell::plain(at.map_or_else(none, |at| format!("in {}", lasted(now, at))))
+}
+
+fn lasted(from: Timestamp, to: Timestamp) -> String {
+    human::duration(to.duration_since(from).as_secs_f64())
+}
+
+/// The jobs of a guest, by what somebody wrote of them, or by name.
+fn jobs(guest: &BackupAnswer, answer: &BackupsAnswer) -> Cell {
+    let Some(names) = &guest.jobs else { return Cell::plain("-") };
+    if names.is_empty() {
+        let tone = if guest.is_uncovered() { Tone::Doubtful } else { Tone::Neutral };
+        return Cell::toned("none", tone);
+    }
+    let title = |name: &String| {
+        let is_it = |job: &&JobAnswer| job.job == *name && job.node == guest.node;
+        answer.jobs.iter().find(is_it).map_or_else(|| name.clone(), |job| title(job).to_owned())
+    };
+    Cell::plain(names.iter().map(title).collect::<Vec<_>>().join(", "))
+}
+
+fn title(job: &JobAnswer) -> &str {
+    job.comment.as_deref().filter(|comment| !comment.is_empty()).unwrap_or(&job.job)
+}
+
+fn job_row(job: &JobAnswer, now: Timestamp) -> [Cell; 8] {
+    let due = match job.missed_since {
+        _ if !job.enabled => Cell::plain("off"),
+        Some(since) if job.is_missed(now) => {
+            Cell::toned(format!("missed {}", ago(since, now)), Tone::Bad)
+        }
+        _ => next(job.next_due_at, now),
+    };
+    let word = match job.outcome {
+        _ if job.running => "running",
+        None => "-",
+        Some(outcome) => outcome.as_str(),
+    };
+    let why = job.problem.clone().or_else(|| job.error.clone());
+    [
+        Cell::plain(title(job)),
+        Cell::plain(job.node.as_str()),
+        Cell::plain(job.schedule.clone()),
+        Cell::plain(job.guests.len().to_string()),
+        when(job.began_at, now),
+        Cell::toned(word, if job.running { Tone::Neutral } else { tone(job.outcome) }),
+        due,
+        Cell::plain(why.or_else(|| job.storage.clone()).unwrap_or_else(none)),
+    ]
 }

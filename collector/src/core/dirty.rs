@@ -15,6 +15,7 @@ pub(super) enum Piece {
     Node(NodeName),
     Unit(NodeName, Arc<str>),
     Backup(NodeName, Arc<str>),
+    BackupJob(NodeName, Arc<str>),
     Alert(Fingerprint),
 }
 
@@ -24,6 +25,7 @@ impl Piece {
             Self::Node(_) => RecordKind::Node,
             Self::Unit(..) => RecordKind::Unit,
             Self::Backup(..) => RecordKind::Backup,
+            Self::BackupJob(..) => RecordKind::BackupJob,
             Self::Alert(_) => RecordKind::Alert,
         }
     }
@@ -31,7 +33,9 @@ impl Piece {
     pub(super) fn key(&self) -> String {
         match self {
             Self::Node(node) => node.to_string(),
-            Self::Unit(node, id) | Self::Backup(node, id) => format!("{node}/{id}"),
+            Self::Unit(node, id) | Self::Backup(node, id) | Self::BackupJob(node, id) => {
+                format!("{node}/{id}")
+            }
             Self::Alert(fingerprint) => fingerprint.to_string(),
         }
     }

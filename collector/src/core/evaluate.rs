@@ -72,6 +72,16 @@ impl Core {
                     self.dirty.fact(Piece::Backup(backup.node.clone(), backup.id.clone()));
                     self.follow_loss(&backup.node, (EntityKind::Backup, &backup.id), moment, out);
                 }
+                Change::BackupJob { job, moment } => {
+                    let (node, id) = (&job.node, &job.id);
+                    self.dirty.fact(Piece::BackupJob(node.clone(), id.clone()));
+                    let since = (moment, job.since);
+                    self.follow_entity(node, (EntityKind::BackupJob, id), since, true, out);
+                }
+                Change::BackupJobGone { job, moment } => {
+                    self.dirty.fact(Piece::BackupJob(job.node.clone(), job.id.clone()));
+                    self.follow_loss(&job.node, (EntityKind::BackupJob, &job.id), moment, out);
+                }
             }
         }
     }
@@ -232,7 +242,7 @@ impl Core {
     }
 
     fn evaluate_entities(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
-        for kind in [EntityKind::Unit, EntityKind::Backup] {
+        for kind in EntityKind::OF_NODE {
             for id in self.fleet.ids(node, kind) {
                 self.evaluate_entity(node, (kind, &id), Cause::Sweep, out);
             }
@@ -264,7 +274,7 @@ impl Core {
         let Some((node, entity)) = self.fleet.find(name, (kind, id)) else { return };
         let rule = &self.rules.rules()[number];
         let rests = rule.rests_on();
-        let stale = node.silent.is_some() && rests != Rests::OnSilence;
+        let stale = node.silent.is_some() && !rests.speaks_in_silence();
         if stale && !matches!(cause, Cause::Fact(..)) {
             return;
         }
@@ -303,15 +313,20 @@ impl Core {
             (Cause::Fact(..), Some(crossed)) if was_due && holds => crossed,
             (Cause::Fact(moment, _), _) => moment,
             (Cause::Time(at), None) => Moment::both(at),
-            (Cause::Sweep, _) => since(node, entity, self.now),
+            (Cause::Sweep, crossed) => {
+                let since = since(node, entity, self.now);
+                crossed.map_or(since, |crossed| crossed.max(since))
+            }
         };
         let site = self.fleet.site();
         let entity = EntityKey { site: site.clone(), node: name.clone(), kind, id: id.clone() };
         let settling = self.settling.until(name, rests, self.now).is_some();
         let unseen_since = match (rests, cause, self.sight) {
-            (Rests::OnFacts, Cause::Fact(..), Sight::Seen) => None,
-            (Rests::OnFacts, Cause::Fact(..), Sight::Unseen { since }) => Some(since),
-            (Rests::OnFacts, Cause::Time(_) | Cause::Sweep, _) => Some(Timestamp::MIN),
+            (Rests::OnFacts | Rests::OnDue, Cause::Fact(..), Sight::Seen) => None,
+            (Rests::OnFacts | Rests::OnDue, Cause::Fact(..), Sight::Unseen { since }) => {
+                Some(since)
+            }
+            (Rests::OnFacts | Rests::OnDue, ..) => Some(Timestamp::MIN),
             (Rests::OnReadings, ..) => Some(self.fleet.read_before(name).unwrap_or(Timestamp::MIN)),
             (Rests::OnSilence, ..) => {
                 Some(node.last_seen.map_or(Timestamp::MIN, |heard| heard.fact))
@@ -356,7 +371,7 @@ impl Core {
             return true;
         }
         self.settling.let_go(node, timer);
-        rests != Rests::OnSilence && self.silent.contains(node)
+        !rests.speaks_in_silence() && self.silent.contains(node)
     }
 
     fn entity(&self, node: &NodeName, kind: EntityKind, id: &Arc<str>) -> EntityKey {

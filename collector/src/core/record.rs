@@ -25,6 +25,8 @@ pub enum RecordKind {
     Unit,
     /// A guest's backups; the key is `node/vmid`.
     Backup,
+    /// A backup job; the key is `node/job`.
+    BackupJob,
     /// An alert; the key is its fingerprint.
     Alert,
 }
@@ -36,13 +38,14 @@ impl RecordKind {
             Self::Node => "node",
             Self::Unit => "unit",
             Self::Backup => "backup",
+            Self::BackupJob => "backup_job",
             Self::Alert => "alert",
         }
     }
 
     /// The kind of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Node, Self::Unit, Self::Backup, Self::Alert];
+        let all = [Self::Node, Self::Unit, Self::Backup, Self::BackupJob, Self::Alert];
         all.into_iter().find(|kind| kind.as_str() == name)
     }
 }

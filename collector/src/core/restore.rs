@@ -9,7 +9,7 @@ use super::dirty::Piece;
 use super::timers::Timer;
 use super::{Core, Record, RecordKind};
 use crate::alerts::{Alert, AlertKey};
-use crate::fleet::{Backup, Node, Unit};
+use crate::fleet::{Backup, BackupJob, Node, Unit};
 use crate::rules::RuleSet;
 
 impl Core {
@@ -36,6 +36,10 @@ impl Core {
                 RecordKind::Backup => read(record).map(|mut backup: Backup| {
                     backup.since.judged = backup.since.judged.min(started_at);
                     core.fleet.restore_backup(backup);
+                }),
+                RecordKind::BackupJob => read(record).map(|mut job: BackupJob| {
+                    job.since.judged = job.since.judged.min(started_at);
+                    core.fleet.restore_job(job);
                 }),
                 RecordKind::Alert => read(record).map(|mut alert: Alert| {
                     alert.hold_until(started_at);
@@ -74,7 +78,8 @@ impl Core {
         match piece {
             Piece::Node(node) => text(&**self.fleet.node(node)?),
             Piece::Unit(node, unit) => text(&**self.fleet.unit(node, unit)?),
-            Piece::Backup(node, vmid) => text(&**self.fleet.backup(node, vmid)?),
+            Piece::Backup(node, vmid) => text(&**self.fleet.backup_to_record(node, vmid)?),
+            Piece::BackupJob(node, job) => text(&**self.fleet.backup_job(node, job)?),
             Piece::Alert(fingerprint) => text(&**self.book.find(*fingerprint)?),
         }
     }

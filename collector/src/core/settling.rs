@@ -123,7 +123,7 @@ impl Settling {
     pub(super) fn until(&self, node: &NodeName, rests: Rests, now: Timestamp) -> Option<Timestamp> {
         let wait = self.nodes.get(node)?;
         let quiet = wait.quiet.map(|quiet| quiet.until);
-        let past = wait.past.filter(|_| rests == Rests::OnFacts).map(Past::until);
+        let past = wait.past.filter(|_| rests.waits_for_the_past()).map(Past::until);
         quiet.into_iter().chain(past).max().filter(|until| *until > now)
     }
 

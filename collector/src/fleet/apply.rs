@@ -70,8 +70,9 @@ impl Fleet {
             EventData::TaskFinished(task) => {
                 self.finish_task(&node, &task, Told { at, moment, received_at })
             }
-            // Kept in the history; no entity is made of it yet.
-            EventData::BackupJobFinished(_) => Vec::new(),
+            EventData::BackupJobFinished(finished) => {
+                self.end_job(&node, finished, moment).into_iter().collect()
+            }
             EventData::Unknown { .. } => {
                 self.counters.unknown_kinds += 1;
                 Vec::new()
@@ -102,7 +103,12 @@ impl Fleet {
                     node.lose(loss);
                 }
             }
-            EventData::AgentStarted(started) if newer => node.learn(&started.facts, at, time),
+            EventData::AgentStarted(started) if newer => {
+                node.learn(&started.facts, at, time);
+                let mut changes = self.make_up_for_runs(name, moment);
+                changes.push(node_change(name, vec![Origin::Facts, Origin::Silence], moment));
+                return changes;
+            }
             _ => {
                 self.counters.not_newer += 1;
                 return Vec::new();
@@ -192,6 +198,12 @@ impl Fleet {
             }
             CheckpointContent::Units(units) => {
                 self.draw_units(name, (checkpoint, units), version, received_at)
+            }
+            CheckpointContent::Guests(guests) => {
+                self.draw_guests(name, (checkpoint, guests), version, received_at)
+            }
+            CheckpointContent::BackupJobs(jobs) => {
+                self.draw_jobs(name, (checkpoint, jobs), version, received_at)
             }
             CheckpointContent::Unknown(_) => {
                 self.counters.unknown_kinds += 1;
@@ -328,7 +340,7 @@ impl Fleet {
     }
 }
 
-fn node_change(node: &NodeName, origins: Vec<Origin>, moment: Moment) -> Change {
+pub(super) fn node_change(node: &NodeName, origins: Vec<Origin>, moment: Moment) -> Change {
     Change::Node { node: node.clone(), origins, moment }
 }
 

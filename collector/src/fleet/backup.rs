@@ -1,17 +1,19 @@
-//! The backups of one guest: how the last run ended, and how the ones before did.
+//! The backups of one guest: what is due, how the last run ended, and how the ones before did.
 //!
-//! A guest of a cluster has one such entity, on the node on which its last run was: guests move,
-//! and the run on the new node is what counts then.
+//! A guest of a cluster has one such entity, on the node that has the guest by the newest picture
+//! or run: guests move, and their past moves with them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
-use pvewatch_protocol::{NodeName, Position, Vmid};
+use pvewatch_protocol::{Guest, NodeName, Position, Vmid};
 use serde::{Deserialize, Serialize};
 
+use super::backup_job::BackupJob;
 use super::entity::Version;
-use super::moment::Moment;
+use super::moment::{Moment, shift};
 
 /// Runs that are remembered of a guest: a month of one a day. The oldest is forgotten.
 pub const RUNS_KEPT: usize = 30;
@@ -19,10 +21,13 @@ pub const RUNS_KEPT: usize = 30;
 /// Runs before the last one with which its size is compared.
 const SIZES_COMPARED: usize = 7;
 
+/// The tag that says that nobody wants a guest to be backed up.
+pub const NO_BACKUP_TAG: &str = "nobackup";
+
 /// The backups of one guest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backup {
-    /// The node on which its last run was.
+    /// The node that has it, or on which its last run was.
     pub node: NodeName,
     /// The guest's number as text.
     pub id: Arc<str>,
@@ -45,6 +50,25 @@ pub struct Backup {
     /// When it was last restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_at: Option<Timestamp>,
+    /// The guest, as its configuration says; none if no picture of its node has named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Guest>,
+    /// Since when it is on this node, as far as pictures tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here_since: Option<Moment>,
+    /// Since when it is not on this node any more. Its past is kept, for when it is back or turns up
+    /// on another; rules and outputs do not see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<Moment>,
+    /// The jobs that cover it and can run, and since when they do so as they do now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<Arc<str>, Moment>,
+    /// When the newest run that succeeded began: what was due before is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_until: Option<Timestamp>,
+    /// When the first run was due after that; can lie ahead. None if no job covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Moment>,
     /// How new this description is.
     pub version: Version,
     /// The last event that this description includes.
@@ -90,6 +114,12 @@ impl Backup {
             last_success: None,
             running: None,
             restored_at: None,
+            guest: None,
+            here_since: None,
+            gone_since: None,
+            jobs: BTreeMap::new(),
+            done_until: None,
+            due: None,
             version: at.0,
             position: at.1,
         }
@@ -116,6 +146,9 @@ impl Backup {
         if is_success && self.last_success.is_none_or(|known| known.fact <= moment.fact) {
             self.last_success = Some(moment);
         }
+        if is_success {
+            self.done_until = self.done_until.max(Some(began(&finished, moment)));
+        }
         let is_same = self.last.as_ref().is_some_and(|last| last.upid == finished.upid);
         let is_last = self.last.is_none() || is_same || self.since.fact <= moment.fact;
         if is_last {
@@ -125,21 +158,71 @@ impl Backup {
         is_last
     }
 
-    /// Takes over what another node knew of the guest, which runs here now.
+    /// Takes over what was known of the guest elsewhere; what is under way there is not.
     pub fn inherit(&mut self, other: &Self) {
-        self.runs = other.runs.clone();
-        self.last_success = other.last_success;
-        self.restored_at = other.restored_at;
+        let own = std::mem::replace(self, other.clone());
+        (self.node, self.version, self.position) = (own.node, own.version, own.position);
+        (self.guest, self.here_since, self.running) = (own.guest, own.here_since, own.running);
+        self.gone_since = None;
+    }
+
+    /// What is kept of a guest that its node does not have any more.
+    pub fn departed(&self, since: Moment) -> Self {
+        Self { gone_since: Some(since), here_since: None, running: None, ..self.clone() }
+    }
+
+    /// Whether its node does not have it any more.
+    pub fn has_departed(&self) -> bool {
+        self.gone_since.is_some()
+    }
+
+    /// When it was on its node for all that is known: by a picture, or because a run ended there.
+    pub fn known_there_at(&self) -> Timestamp {
+        self.here_since.map_or(self.since.fact, |here| here.fact.max(self.since.fact))
+    }
+
+    /// Takes in which jobs of its node cover it, as of `moment`. Returns whether that is news.
+    pub fn cover<'a>(&mut self, jobs: impl Iterator<Item = &'a BackupJob>, moment: Moment) -> bool {
+        let since = |job: &BackupJob| {
+            let known = self.jobs.get(&job.id).copied();
+            known.unwrap_or(moment).max(job.since)
+        };
+        let covering = jobs.filter(|job| job.covers(self.vmid));
+        let jobs: BTreeMap<_, _> = covering.map(|job| (job.id.clone(), since(job))).collect();
+        let is_news = jobs != self.jobs;
+        self.jobs = jobs;
+        is_news
+    }
+
+    /// Works out when it is due, as of `moment`. `job` finds the node's jobs.
+    ///
+    /// What is overdue stays so, whatever becomes of the jobs, until a run succeeds or no job
+    /// covers the guest any more.
+    pub fn plan_due<'a>(
+        &mut self,
+        job: impl Fn(&str) -> Option<&'a BackupJob>,
+        (moment, skew): (Moment, SignedDuration),
+    ) {
+        let done_until = self.done_until.unwrap_or(Timestamp::MIN);
+        let next =
+            |(id, since): (&Arc<str>, &Moment)| job(id)?.next_after(since.fact.max(done_until));
+        let next = self.jobs.iter().filter_map(next).min();
+        let is_overdue = |due: &Moment| due.fact <= moment.fact && due.fact > done_until;
+        let overdue = self.due.filter(is_overdue);
+        let due = next.map(|next| Moment::expect(next, skew));
+        self.due = due.map(|due| overdue.map_or(due, |overdue| overdue.min(due)));
     }
 
     /// What it is.
     pub fn kind(&self) -> Option<GuestKind> {
-        self.last.as_ref()?.kind
+        let configured = self.guest.as_ref().map(|guest| guest.kind);
+        configured.or_else(|| self.last.as_ref()?.kind)
     }
 
-    /// The guest's name, as its last run told it.
+    /// The guest's name, as its configuration or its last run tells it.
     pub fn name(&self) -> Option<&str> {
-        self.last.as_ref()?.name.as_deref()
+        let configured = self.guest.as_ref().and_then(|guest| guest.name.as_deref());
+        configured.or_else(|| self.last.as_ref()?.name.as_deref())
     }
 
     /// How the last run ended.
@@ -170,4 +253,11 @@ impl Backup {
     pub fn failures_in_a_row(&self) -> usize {
         self.runs.iter().rev().take_while(|run| !run.outcome.is_success()).count()
     }
+}
+
+/// When a run began, as well as it tells.
+fn began(finished: &BackupFinished, ended: Moment) -> Timestamp {
+    let took = finished.duration_seconds.and_then(|seconds| i64::try_from(seconds).ok());
+    let reckoned = took.map(|seconds| shift(ended.fact, SignedDuration::from_secs(-seconds)));
+    finished.started.or(reckoned).unwrap_or(ended.fact)
 }

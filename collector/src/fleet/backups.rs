@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pvewatch_protocol::event::{BackupFinished, BackupStarted, TaskFinished};
+use pvewatch_protocol::event::{BackupFinished, BackupJobFinished, BackupStarted, TaskFinished};
 use pvewatch_protocol::{NodeName, Position, Vmid};
 
 use super::backup::{Backup, Running};
+use super::backup_job::BackupJob;
 use super::entity::Version;
 use super::moment::Moment;
 use super::state::{BACKUPS_PER_NODE_MAX, Change, Fleet};
@@ -20,14 +21,20 @@ pub(super) struct Told {
 }
 
 impl Fleet {
-    /// A guest's backup of this node; of several nodes of a cluster the one that has it now.
+    /// A guest's backups on this node; of several nodes of a cluster the one that has it now.
     pub fn backup(&self, node: &NodeName, id: &str) -> Option<&Arc<Backup>> {
         self.nodes.get(node)?.backups.get(id)
     }
 
-    /// The backups of a node's guests, by their numbers as text.
-    pub fn backups(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Backup>> {
-        self.nodes.get(node).into_iter().flat_map(|slot| slot.backups.values())
+    /// What is kept of a guest's backups on this node, be the guest there or not.
+    pub fn backup_to_record(&self, node: &NodeName, id: &str) -> Option<&Arc<Backup>> {
+        let departed = || self.nodes.get(node)?.departed.get(&id.parse().ok()?);
+        self.backup(node, id).or_else(departed)
+    }
+
+    /// A backup job of a node.
+    pub fn backup_job(&self, node: &NodeName, id: &str) -> Option<&Arc<BackupJob>> {
+        self.nodes.get(node)?.jobs.get(id)
     }
 
     /// Puts a guest's backups back as they were recorded; their node may follow later.
@@ -35,8 +42,18 @@ impl Fleet {
         let node = backup.node.clone();
         self.backup_nodes.entry(backup.vmid).or_default().insert(node.clone());
         let slot = self.slot_to_restore(&node, backup.since.judged);
-        if slot.backups.insert(backup.id.clone(), Arc::new(backup)).is_none() {
+        if backup.has_departed() {
+            slot.departed.insert(backup.vmid, Arc::new(backup));
+        } else if slot.backups.insert(backup.id.clone(), Arc::new(backup)).is_none() {
             self.backups_count += 1;
+        }
+    }
+
+    /// Puts a backup job back as it was recorded; its node may follow later.
+    pub fn restore_job(&mut self, job: BackupJob) {
+        let slot = self.slot_to_restore(&job.node, job.since.judged);
+        if slot.jobs.insert(job.id.clone(), Arc::new(job)).is_none() {
+            self.jobs_count += 1;
         }
     }
 
@@ -46,8 +63,14 @@ impl Fleet {
         started: BackupStarted,
         told: Told,
     ) -> Vec<Change> {
+        let begun = started.job.as_deref().zip(task_began(&started.upid));
+        let job = begun
+            .and_then(|(job, at)| self.change_job(node, job, told.moment, |job| job.begin(at)));
         let running = Running { upid: started.upid, since: told.moment.fact };
-        self.change_backup(node, started.vmid, told, |backup| backup.running = Some(running))
+        let mut changes =
+            self.change_backup(node, started.vmid, told, |backup| backup.running = Some(running));
+        changes.extend(job);
+        changes
     }
 
     pub(super) fn finish_backup(
@@ -58,8 +81,11 @@ impl Fleet {
     ) -> Vec<Change> {
         let vmid = finished.vmid;
         let other = self.elsewhere(node, vmid);
-        if let Some(other) = other.as_ref().filter(|other| told.moment.fact < other.since.fact) {
-            // The guest has moved since, and was backed up there: this is history.
+        let is_past = |other: &&Arc<Backup>| {
+            !other.has_departed() && told.moment.fact < other.known_there_at()
+        };
+        if let Some(other) = other.as_ref().filter(is_past) {
+            // The guest has moved since, or was backed up there: this is history.
             let elsewhere = other.node.clone();
             return self.change(&elsewhere, vmid, told.moment, |backup| {
                 backup.end(finished, told.moment);
@@ -74,7 +100,7 @@ impl Fleet {
         if !changes.is_empty()
             && let Some(other) = other
         {
-            changes.push(self.forget_backup(&other, told.moment));
+            changes.extend(self.forget_backup(&other, told.moment));
         }
         changes
     }
@@ -92,6 +118,16 @@ impl Fleet {
             }),
             None => Vec::new(),
         }
+    }
+
+    pub(super) fn end_job(
+        &mut self,
+        node: &NodeName,
+        finished: BackupJobFinished,
+        moment: Moment,
+    ) -> Option<Change> {
+        let id = finished.job.clone()?;
+        self.change_job(node, &id, moment, |job| job.end(finished, moment))
     }
 
     /// Changes a guest's backups, if this is newer than what is known of them.
@@ -114,12 +150,7 @@ impl Fleet {
                 self.counters.entities_refused += 1;
                 return Vec::new();
             }
-            None => {
-                let backup = Arc::new(Backup::new(node.clone(), vmid, told.moment, told.at));
-                slot.backups.insert(id.into(), backup);
-                self.backups_count += 1;
-                self.backup_nodes.entry(vmid).or_default().insert(node.clone());
-            }
+            None => self.add_backup(Backup::new(node.clone(), vmid, told.moment, told.at)),
         }
         self.change(node, vmid, told.moment, |backup| {
             change(backup);
@@ -127,39 +158,83 @@ impl Fleet {
         })
     }
 
-    fn change(
+    /// Adds a guest that its node did not have.
+    pub(super) fn add_backup(&mut self, backup: Backup) {
+        let Some(slot) = self.nodes.get_mut(&backup.node) else { return };
+        self.backup_nodes.entry(backup.vmid).or_default().insert(backup.node.clone());
+        self.backups_count += 1;
+        slot.backups.insert(backup.id.clone(), Arc::new(backup));
+    }
+
+    /// Changes a guest's backups, and works out anew when it is due.
+    pub(super) fn change(
         &mut self,
         node: &NodeName,
         vmid: Vmid,
         moment: Moment,
         change: impl FnOnce(&mut Backup),
     ) -> Vec<Change> {
-        let slot = self.nodes.get_mut(node);
-        let Some(backup) = slot.and_then(|slot| slot.backup_mut(&vmid.to_string())) else {
-            return Vec::new();
-        };
-        change(Arc::make_mut(backup));
-        vec![Change::Backup { backup: backup.clone(), moment }]
+        let Some(slot) = self.nodes.get_mut(node) else { return Vec::new() };
+        let skew = slot.node.clock_skew();
+        let changed = slot.change_backup(&vmid.to_string(), |backup, jobs| {
+            change(backup);
+            backup.plan_due(|id| jobs.get(id).map(|job| &**job), (moment, skew));
+        });
+        changed.map(|backup| Change::Backup { backup, moment }).into_iter().collect()
+    }
+
+    /// Changes a job, and works out anew when its next run is due.
+    pub(super) fn change_job(
+        &mut self,
+        node: &NodeName,
+        id: &str,
+        moment: Moment,
+        change: impl FnOnce(&mut BackupJob),
+    ) -> Option<Change> {
+        let slot = self.nodes.get_mut(node)?;
+        let (booted_at, skew) = (slot.booted_at(), slot.node.clock_skew());
+        let before = slot.jobs.get(id)?.clone();
+        let job = slot.change_job(id, |job| {
+            change(job);
+            job.plan_run(booted_at, skew);
+        })?;
+        (job != before).then_some(Change::BackupJob { job, moment })
+    }
+
+    /// A node may have started anew: jobs that make up for what they missed are due from then on.
+    pub(super) fn make_up_for_runs(&mut self, node: &NodeName, moment: Moment) -> Vec<Change> {
+        let Some(slot) = self.nodes.get(node) else { return Vec::new() };
+        let jobs = slot.jobs.values().filter(|job| job.plan.repeat_missed);
+        let ids: Vec<_> = jobs.map(|job| job.id.clone()).collect();
+        ids.iter().filter_map(|id| self.change_job(node, id, moment, |_| {})).collect()
     }
 
     /// The guest's backups on another node of the same cluster.
-    fn elsewhere(&self, node: &NodeName, vmid: Vmid) -> Option<Arc<Backup>> {
+    pub(super) fn elsewhere(&self, node: &NodeName, vmid: Vmid) -> Option<Arc<Backup>> {
         let cluster = |node| self.node(node)?.facts.as_ref()?.cluster.as_ref();
         let own = cluster(node)?;
         let others = self.backup_nodes.get(&vmid)?.iter().filter(|other| *other != node);
-        let other = others.into_iter().find(|other| cluster(other) == Some(own))?;
-        self.backup(other, &vmid.to_string()).cloned()
+        let others = others.filter(|other| cluster(other) == Some(own));
+        let known = |other| self.backup_to_record(other, &vmid.to_string());
+        // One that is there counts for more than one that was.
+        others.filter_map(known).min_by_key(|other| other.has_departed()).cloned()
     }
 
-    fn forget_backup(&mut self, backup: &Arc<Backup>, moment: Moment) -> Change {
-        if let Some(slot) = self.nodes.get_mut(&backup.node)
-            && slot.remove_backup(&backup.id).is_some()
-        {
-            self.backups_count -= 1;
-        }
+    /// A guest's backups are another node's now: nothing is kept of them here.
+    pub(super) fn forget_backup(&mut self, backup: &Arc<Backup>, moment: Moment) -> Option<Change> {
         if let Some(nodes) = self.backup_nodes.get_mut(&backup.vmid) {
             nodes.remove(&backup.node);
         }
-        Change::BackupGone { backup: backup.clone(), moment }
+        let slot = self.nodes.get_mut(&backup.node)?;
+        let was_there = slot.remove_backup(&backup.id).is_some();
+        let had_departed = slot.departed.remove(&backup.vmid).is_some();
+        self.backups_count -= usize::from(was_there);
+        (was_there || had_departed).then(|| Change::BackupGone { backup: backup.clone(), moment })
     }
+}
+
+/// When a task began, by its name: `UPID:node:pid:pstart:starttime:...`, in hexadecimal digits.
+fn task_began(upid: &str) -> Option<Timestamp> {
+    let seconds = i64::from_str_radix(upid.split(':').nth(4)?, 16).ok()?;
+    Timestamp::from_second(seconds).ok()
 }

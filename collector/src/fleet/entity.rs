@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use pvewatch_protocol::{NodeName, Position, Site};
 use serde::{Deserialize, Serialize};
 
 use super::backup::Backup;
+use super::backup_job::BackupJob;
 use super::moment::Moment;
 use super::unit::Unit;
 
@@ -24,6 +26,18 @@ pub struct Version {
     pub sequence: u64,
 }
 
+/// How new a picture is of something that events do not tell: two pictures can include the same
+/// last event, and then their own times decide. The default is older than every picture.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Drawn {
+    /// That of the last event that it includes.
+    pub version: Version,
+    /// When it was drawn, by the node's clock.
+    pub at: Timestamp,
+}
+
 /// The kinds of entities; a rule's `scope` names one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,11 +48,16 @@ pub enum EntityKind {
     Unit,
     /// The backups of a guest.
     Backup,
+    /// A backup job on one node.
+    BackupJob,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 3] = [Self::Node, Self::Unit, Self::Backup];
+    pub const ALL: [Self; 4] = [Self::Node, Self::Unit, Self::Backup, Self::BackupJob];
+
+    /// The kinds of what belongs to a node.
+    pub const OF_NODE: [Self; 3] = [Self::Unit, Self::Backup, Self::BackupJob];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
@@ -46,6 +65,7 @@ impl EntityKind {
             Self::Node => "node",
             Self::Unit => "unit",
             Self::Backup => "backup",
+            Self::BackupJob => "backup_job",
         }
     }
 }
@@ -86,7 +106,7 @@ impl fmt::Display for EntityKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             EntityKind::Node => write!(f, "{}", self.node),
-            EntityKind::Unit | EntityKind::Backup => write!(f, "{}/{}", self.node, self.id),
+            _ => write!(f, "{}/{}", self.node, self.id),
         }
     }
 }
@@ -100,6 +120,8 @@ pub enum Entity<'a> {
     Unit(&'a Unit),
     /// The backups of one of its guests.
     Backup(&'a Backup),
+    /// One of its backup jobs.
+    BackupJob(&'a BackupJob),
 }
 
 impl<'a> Entity<'a> {
@@ -107,7 +129,7 @@ impl<'a> Entity<'a> {
     pub fn unit(self) -> Option<&'a Unit> {
         match self {
             Self::Unit(unit) => Some(unit),
-            Self::Node | Self::Backup(_) => None,
+            _ => None,
         }
     }
 
@@ -115,7 +137,15 @@ impl<'a> Entity<'a> {
     pub fn backup(self) -> Option<&'a Backup> {
         match self {
             Self::Backup(backup) => Some(backup),
-            Self::Node | Self::Unit(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The backup job, if it is one.
+    pub fn backup_job(self) -> Option<&'a BackupJob> {
+        match self {
+            Self::BackupJob(job) => Some(job),
+            _ => None,
         }
     }
 
@@ -125,13 +155,15 @@ impl<'a> Entity<'a> {
             Self::Node => None,
             Self::Unit(unit) => Some(unit.since),
             Self::Backup(backup) => Some(backup.since),
+            Self::BackupJob(job) => Some(job.since),
         }
     }
 
-    /// The last event that its description includes; of a node that is another matter.
+    /// The last event that its description includes; of a node that is another matter, and jobs
+    /// are known from pictures.
     pub fn position(self) -> Option<Position> {
         match self {
-            Self::Node => None,
+            Self::Node | Self::BackupJob(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),
         }

@@ -1,12 +1,13 @@
 //! The fleet: what is known of every node and of what runs on it, as typed entities.
 //!
 //! Promises: an event or a checkpoint changes an entity only if it is newer than what the entity
-//! has; everything is bounded; the whole fleet can be rebuilt from its nodes, units and backups alone.
+//! has; everything is bounded; the whole fleet can be rebuilt from its nodes and what belongs to them.
 //!
 //! Absent on purpose: rules, alerts, clocks and I/O. Times come with the inputs.
 
 mod apply;
 mod backup;
+mod backup_job;
 mod backups;
 mod boots;
 mod calendar;
@@ -16,18 +17,20 @@ mod entity;
 mod moment;
 mod node;
 mod parts;
+mod plan;
 mod silence;
 mod skew;
 mod slot;
 mod state;
 mod unit;
 
-pub use backup::{Backup, RUNS_KEPT, Run, Running};
+pub use backup::{Backup, NO_BACKUP_TAG, RUNS_KEPT, Run, Running};
+pub use backup_job::BackupJob;
 pub use boots::Boots;
 pub use calendar::{CalendarError, CalendarEvent};
 pub use delivery::{Backlog, Loss};
 pub use duplicates::{DUPLICATE_WINDOW, Duplicates};
-pub use entity::{Entity, EntityKey, EntityKind, Version};
+pub use entity::{Drawn, Entity, EntityKey, EntityKind, Version};
 pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};
 pub use node::{Node, Reading};
 pub use parts::{PARTS_MAX, Parts};

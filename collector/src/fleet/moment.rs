@@ -36,9 +36,14 @@ impl Moment {
     /// `skew` is how far the collector's clock is ahead of the node's. A time that lies more than
     /// [`FUTURE_TOLERANCE`] after `received_at` is replaced by it.
     pub fn judge(time: Timestamp, received_at: Timestamp, skew: SignedDuration) -> Self {
-        let corrected = if skew.abs() < SKEW_TOLERANCE { time } else { shift(time, skew) };
         let fact = if is_future(time, received_at) { received_at } else { time };
-        Self { fact, judged: corrected.min(received_at) }
+        Self { fact, judged: Self::expect(time, skew).judged.min(received_at) }
+    }
+
+    /// The moment that a node's clock will show at `time`, or showed.
+    pub fn expect(time: Timestamp, skew: SignedDuration) -> Self {
+        let judged = if skew.abs() < SKEW_TOLERANCE { time } else { shift(time, skew) };
+        Self { fact: time, judged }
     }
 
     /// Whether what happened then was on its way for long when it was received.

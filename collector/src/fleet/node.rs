@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::boots::Boots;
 use super::delivery::{Backlog, Loss};
 use super::duplicates::Duplicates;
-use super::entity::Version;
+use super::entity::{Drawn, Version};
 use super::moment::{Moment, shift};
 use super::silence::{HEARTBEATS_MISSED_MAX, Presence, Silence, Stop, epoch_time};
 use super::skew::Skew;
@@ -90,6 +90,12 @@ pub struct Node {
     /// Units that were removed since, so that older descriptions do not bring them back.
     #[serde(default)]
     pub removed_units: BTreeMap<String, Version>,
+    /// The newest complete picture of its guests.
+    #[serde(default)]
+    pub guests_as_of: Drawn,
+    /// The newest complete picture of its backup jobs.
+    #[serde(default)]
+    pub jobs_as_of: Drawn,
 }
 
 /// A sample and when it came.
@@ -127,6 +133,11 @@ pub(crate) enum Heard {
 }
 
 impl Node {
+    /// Whether it is known what it has to back up.
+    pub fn has_plan(&self) -> bool {
+        self.guests_as_of > Drawn::default() && self.jobs_as_of > Drawn::default()
+    }
+
     pub(crate) fn new(name: NodeName, first_seen: Timestamp) -> Self {
         Self {
             name,
@@ -151,6 +162,8 @@ impl Node {
             backlog: Backlog::default(),
             units_as_of: Version::default(),
             removed_units: BTreeMap::new(),
+            guests_as_of: Drawn::default(),
+            jobs_as_of: Drawn::default(),
         }
     }
 

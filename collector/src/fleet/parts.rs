@@ -12,21 +12,21 @@ pub const PARTS_MAX: u32 = 256;
 
 /// The parts of the newest checkpoint of one source that is not complete yet.
 #[derive(Debug, Clone, Default)]
-pub struct Parts {
-    as_of: Version,
+pub struct Parts<AsOf = Version> {
+    as_of: AsOf,
     of: u32,
     seen: BTreeSet<u32>,
     names: BTreeSet<String>,
 }
 
-impl Parts {
+impl<AsOf: Copy + Ord + Default> Parts<AsOf> {
     /// Adds a part; returns what the whole checkpoint names once all parts are there.
     ///
     /// A part of a newer checkpoint replaces what was gathered of an older one; a part of an
     /// older checkpoint is left out.
     pub fn add<'a>(
         &mut self,
-        as_of: Version,
+        as_of: AsOf,
         (part, of): (u32, u32),
         names: impl Iterator<Item = &'a str>,
     ) -> Option<BTreeSet<String>> {

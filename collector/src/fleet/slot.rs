@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use pvewatch_protocol::Position;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{UnitChange, UnitState};
+use pvewatch_protocol::{Position, Vmid};
 
 use super::backup::Backup;
-use super::entity::Version;
+use super::backup_job::BackupJob;
+use super::entity::{Drawn, Version};
 use super::moment::Moment;
 use super::node::Node;
 use super::parts::Parts;
@@ -18,12 +19,23 @@ use super::unit::Unit;
 /// Removed units remembered for one node; beyond it the one removed longest ago is forgotten.
 const REMOVED_UNITS_MAX: usize = 1024;
 
+/// For how long the past of a guest is kept that is nowhere any more.
+const DEPARTED_KEPT_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// Guests of which that is kept; beyond it the one that left first is forgotten.
+const DEPARTED_MAX: usize = 1024;
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) node: Arc<Node>,
     pub(super) units: BTreeMap<Arc<str>, Arc<Unit>>,
     pub(super) backups: BTreeMap<Arc<str>, Arc<Backup>>,
+    /// What is remembered of guests that are not here any more: they may be back, or elsewhere.
+    pub(super) departed: BTreeMap<Vmid, Arc<Backup>>,
+    pub(super) jobs: BTreeMap<Arc<str>, Arc<BackupJob>>,
     pub(super) parts: Parts,
+    pub(super) guest_parts: Parts<Drawn>,
+    pub(super) job_parts: Parts<Drawn>,
     /// When the sample before the newest one was taken, if that came since the collector listens.
     pub(super) read_before: Option<Timestamp>,
     view: Option<Arc<NodeView>>,
@@ -47,7 +59,11 @@ impl Slot {
             node,
             units: BTreeMap::new(),
             backups: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             parts: Parts::default(),
+            guest_parts: Parts::default(),
+            job_parts: Parts::default(),
             read_before: None,
             view: None,
         }
@@ -65,10 +81,32 @@ impl Slot {
         self.units.get_mut(id)
     }
 
-    /// A guest's backups, to be changed.
-    pub(super) fn backup_mut(&mut self, id: &str) -> Option<&mut Arc<Backup>> {
+    /// Changes a guest's backups, with the jobs of the node at hand, and gives them as they are
+    /// then; none if there are none.
+    pub(super) fn change_backup(
+        &mut self,
+        id: &str,
+        change: impl FnOnce(&mut Backup, &BTreeMap<Arc<str>, Arc<BackupJob>>),
+    ) -> Option<Arc<Backup>> {
         self.view = None;
-        self.backups.get_mut(id)
+        let backup = self.backups.get_mut(id)?;
+        change(Arc::make_mut(backup), &self.jobs);
+        Some(backup.clone())
+    }
+
+    /// Forgets guests that left long ago, and those that left first if there are too many.
+    pub(super) fn forget_departed(&mut self, now: Moment) -> Vec<Arc<Backup>> {
+        let left_at = |backup: &Backup| backup.gone_since.map_or(Timestamp::MIN, |at| at.fact);
+        let mut by_time: Vec<_> = self.departed.values().cloned().collect();
+        by_time.sort_by_key(|backup| left_at(backup));
+        let excess = by_time.len().saturating_sub(DEPARTED_MAX);
+        let is_old = |backup: &Backup| now.fact.duration_since(left_at(backup)) > DEPARTED_KEPT_FOR;
+        let old = by_time.iter().take_while(|backup| is_old(backup)).count();
+        by_time.truncate(excess.max(old));
+        for backup in &by_time {
+            self.departed.remove(&backup.vmid);
+        }
+        by_time
     }
 
     /// Takes a guest's backups out.
@@ -77,13 +115,45 @@ impl Slot {
         self.backups.remove(id)
     }
 
+    /// When the node's kernel started.
+    pub(super) fn booted_at(&self) -> Option<Timestamp> {
+        self.node.facts.as_ref().map(|facts| facts.booted_at)
+    }
+
+    /// Adds a job.
+    pub(super) fn add_job(&mut self, job: BackupJob) -> Arc<BackupJob> {
+        self.view = None;
+        let job = Arc::new(job);
+        self.jobs.insert(job.id.clone(), job.clone());
+        job
+    }
+
+    /// Changes a job; none if there is no such.
+    pub(super) fn change_job(
+        &mut self,
+        id: &str,
+        change: impl FnOnce(&mut BackupJob),
+    ) -> Option<Arc<BackupJob>> {
+        self.view = None;
+        let job = self.jobs.get_mut(id)?;
+        change(Arc::make_mut(job));
+        Some(job.clone())
+    }
+
+    /// Takes a job out.
+    pub(super) fn remove_job(&mut self, id: &str) -> Option<Arc<BackupJob>> {
+        self.view = None;
+        self.jobs.remove(id)
+    }
+
     /// The node and its units as they are, shared until something changes.
     pub(super) fn view(&mut self) -> Arc<NodeView> {
-        let (node, units, backups) = (&self.node, &self.units, &self.backups);
+        let (node, units, backups, jobs) = (&self.node, &self.units, &self.backups, &self.jobs);
         let make = || {
             let units = units.values().cloned().collect();
             let backups = backups.values().cloned().collect();
-            Arc::new(NodeView { node: node.clone(), units, backups })
+            let jobs = jobs.values().cloned().collect();
+            Arc::new(NodeView { node: node.clone(), units, backups, jobs })
         };
         self.view.get_or_insert_with(make).clone()
     }

@@ -11,6 +11,7 @@ use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::Serialize;
 
 use super::backup::Backup;
+use super::backup_job::BackupJob;
 use super::entity::{Entity, EntityKind};
 use super::moment::{Moment, shift};
 use super::node::Node;
@@ -27,6 +28,9 @@ pub const UNITS_PER_NODE_MAX: usize = 20_000;
 /// Guests whose backups are kept of one node; more are refused and counted.
 pub const BACKUPS_PER_NODE_MAX: usize = 10_000;
 
+/// Backup jobs that are kept of one node; more are refused and counted.
+pub const JOBS_PER_NODE_MAX: usize = 1_000;
+
 /// Where a node's field comes from: which kind of input can change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,6 +41,8 @@ pub enum Origin {
     Reading,
     /// Presence and heartbeats: the collector's own judgement of whether it hears the node.
     Silence,
+    /// A calendar: what is due is due although the node cannot be heard.
+    Due,
 }
 
 /// What an input changed.
@@ -76,10 +82,24 @@ pub enum Change {
         /// When it came to be so.
         moment: Moment,
     },
-    /// A guest's backups are another node's now.
+    /// A guest is another node's now, or is gone.
     BackupGone {
-        /// As they were.
+        /// As its backups were.
         backup: Arc<Backup>,
+        /// When.
+        moment: Moment,
+    },
+    /// A backup job is new or different, or it ran.
+    BackupJob {
+        /// As it is now.
+        job: Arc<BackupJob>,
+        /// When it came to be so.
+        moment: Moment,
+    },
+    /// A backup job is no longer there.
+    BackupJobGone {
+        /// As it was.
+        job: Arc<BackupJob>,
         /// When.
         moment: Moment,
     },
@@ -113,6 +133,8 @@ pub struct NodeView {
     pub units: Vec<Arc<Unit>>,
     /// The backups of its guests.
     pub backups: Vec<Arc<Backup>>,
+    /// Its backup jobs, by name.
+    pub jobs: Vec<Arc<BackupJob>>,
 }
 
 /// Everything that is known of a site's nodes.
@@ -125,7 +147,8 @@ pub struct Fleet {
     pub(super) nodes: HashMap<NodeName, Slot>,
     pub(super) units_count: usize,
     pub(super) backups_count: usize,
-    /// The nodes that have backups of a guest of this number.
+    pub(super) jobs_count: usize,
+    /// The nodes that have, or had, backups of a guest of this number.
     pub(super) backup_nodes: HashMap<Vmid, BTreeSet<NodeName>>,
     pub(super) counters: FleetCounters,
     /// Nodes that were first heard of since this was asked last.
@@ -143,6 +166,7 @@ impl Fleet {
             nodes: HashMap::new(),
             units_count: 0,
             backups_count: 0,
+            jobs_count: 0,
             backup_nodes: HashMap::new(),
             counters: FleetCounters::default(),
             created: Vec::new(),
@@ -223,6 +247,7 @@ impl Fleet {
             EntityKind::Node => Entity::Node,
             EntityKind::Unit => Entity::Unit(slot.units.get(id)?),
             EntityKind::Backup => Entity::Backup(slot.backups.get(id)?),
+            EntityKind::BackupJob => Entity::BackupJob(slot.jobs.get(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -234,6 +259,7 @@ impl Fleet {
             EntityKind::Node => vec![Arc::from("")],
             EntityKind::Unit => slot.units.keys().cloned().collect(),
             EntityKind::Backup => slot.backups.keys().cloned().collect(),
+            EntityKind::BackupJob => slot.jobs.keys().cloned().collect(),
         }
     }
 
@@ -250,6 +276,7 @@ impl Fleet {
             EntityKind::Node => self.nodes.len(),
             EntityKind::Unit => self.units_count,
             EntityKind::Backup => self.backups_count,
+            EntityKind::BackupJob => self.jobs_count,
         }
     }
 

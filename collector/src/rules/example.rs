@@ -4,22 +4,26 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{
-    AgentFacts, BackupFinished, CrashLoop, Exit, GuestKind, Outcome, UnitChange, UnitState,
+    AgentFacts, BackupFinished, BackupJobFinished, CrashLoop, Exit, GuestKind, Outcome, UnitChange,
+    UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Sample, Stall, Swap};
-use pvewatch_protocol::{Epoch, NodeName, Position, Sequence, StopReason, StreamId};
+use pvewatch_protocol::{
+    BackupJob as JobPlan, Epoch, Guest, NodeName, Position, Sequence, StopReason, StreamId, Vmid,
+};
 
 use super::fields::Subject;
 use crate::fleet::{
-    Backlog, Backup, Entity, EntityKind, Loss, Moment, Node, Presence, Reading, Running, Stop,
-    Unit, Version,
+    Backlog, Backup, BackupJob, Drawn, Entity, EntityKind, Loss, Moment, Node, Presence, Reading,
+    Running, Stop, Unit, Version,
 };
 
-/// A node with a unit and a guest's backups, of which every field has a value.
+/// A node with a unit, a guest's backups and a job, of which every field has a value.
 pub(super) struct Example {
     node: Node,
     unit: Unit,
     backup: Backup,
+    job: BackupJob,
 }
 
 impl Example {
@@ -29,6 +33,7 @@ impl Example {
             EntityKind::Node => Entity::Node,
             EntityKind::Unit => Entity::Unit(&self.unit),
             EntityKind::Backup => Entity::Backup(&self.backup),
+            EntityKind::BackupJob => Entity::BackupJob(&self.job),
         };
         Subject { node: &self.node, entity }
     }
@@ -63,8 +68,11 @@ impl Example {
         });
         let since = Some(silent.judged - SignedDuration::from_secs(40));
         node.backlog = Backlog { events: 2, since };
-        let backup = backup(name.clone(), position, silent);
-        Self { node, unit: unit(name, position, silent), backup }
+        let drawn = Drawn { at: silent.fact, ..Drawn::default() };
+        (node.guests_as_of, node.jobs_as_of) = (drawn, drawn);
+        let job = job(name.clone(), silent);
+        let backup = backup(name.clone(), position, &job, silent);
+        Self { node, unit: unit(name, position, silent), backup, job }
     }
 }
 
@@ -134,10 +142,51 @@ fn unit(node: NodeName, position: Position, since: Moment) -> Unit {
     Unit { node, id: Arc::from(name), state, change, version, position, since, log: None }
 }
 
+const JOB: &str = "backup-1a2b3c4d-5e6f";
+
+fn vmid() -> Vmid {
+    100.try_into().expect("a valid number")
+}
+
+/// A job whose last run failed, and whose next was missed.
+fn job(node: NodeName, at: Moment) -> BackupJob {
+    let before = |hours: i64| at.after(SignedDuration::from_hours(-hours));
+    let plan = JobPlan {
+        job: JOB.to_owned(),
+        enabled: true,
+        schedule: "21:00".to_owned(),
+        zone: "UTC0".to_owned(),
+        guests: vec![vmid()],
+        storage: Some("nas".to_owned()),
+        mode: Some("snapshot".to_owned()),
+        prune: Some("keep-daily=7".to_owned()),
+        repeat_missed: false,
+        comment: Some("nightly".to_owned()),
+        notes_runs: true,
+        last_run: Some(before(30).fact),
+        running: false,
+    };
+    let mut job = BackupJob::new(node, plan, before(300));
+    let finished = BackupJobFinished {
+        upid: "UPID:pve1:00000001:00000001:6AC05390:vzdump::root@pam:".to_owned(),
+        job: Some(JOB.to_owned()),
+        user: "root@pam".to_owned(),
+        outcome: Outcome::Failed,
+        error: Some("job errors".to_owned()),
+        started: before(30).fact,
+        storage: Some("nas".to_owned()),
+        succeeded: Vec::new(),
+        failed: vec![vmid()],
+    };
+    job.end(finished, before(29));
+    job.plan_run(None, SignedDuration::ZERO);
+    job
+}
+
 /// A guest whose last run failed, after eight that succeeded.
-fn backup(node: NodeName, position: Position, at: Moment) -> Backup {
+fn backup(node: NodeName, position: Position, job: &BackupJob, at: Moment) -> Backup {
     let version = Version { stream_ordinal: 1, sequence: 1 };
-    let vmid = 100.try_into().expect("a valid number");
+    let vmid = vmid();
     let mut backup = Backup::new(node, vmid, at, (version, position));
     for days in (0..9).rev() {
         let outcome = if days == 0 { Outcome::Failed } else { Outcome::Ok };
@@ -146,7 +195,7 @@ fn backup(node: NodeName, position: Position, at: Moment) -> Backup {
             kind: Some(GuestKind::Qemu),
             name: Some("web".to_owned()),
             upid: format!("UPID:pve1:00000001:00000001:6AC0539{days}:vzdump::root@pam:"),
-            job: Some("backup-1a2b3c4d-5e6f".to_owned()),
+            job: Some(JOB.to_owned()),
             outcome,
             error: Some("job failed with err -5 - Input/output error".to_owned()),
             root_cause: Some("backup write data failed".to_owned()),
@@ -164,5 +213,16 @@ fn backup(node: NodeName, position: Position, at: Moment) -> Backup {
     }
     let upid = "UPID:pve1:00000001:00000001:6AC0539F:vzdump::root@pam:".to_owned();
     backup.running = Some(Running { upid, since: at.fact });
+    backup.guest = Some(Guest {
+        vmid,
+        kind: GuestKind::Qemu,
+        name: Some("web".to_owned()),
+        template: true,
+        tags: vec!["nobackup".to_owned()],
+        pool: Some("prod".to_owned()),
+        excluded: vec!["scsi1".to_owned()],
+    });
+    backup.cover([job].into_iter(), at.after(SignedDuration::from_hours(-300)));
+    backup.plan_due(|_| Some(job), (at, SignedDuration::ZERO));
     backup
 }

@@ -44,6 +44,7 @@ struct Origins {
     /// Of the node's fields.
     node: BTreeSet<u8>,
     silence: bool,
+    due: bool,
     facts: bool,
 }
 
@@ -110,6 +111,11 @@ impl Expression {
     /// expression can say anything about a node that cannot be heard.
     pub fn judges_silence(&self) -> bool {
         self.origins.silence
+    }
+
+    /// Whether it reads what a calendar says.
+    pub fn reads_due(&self) -> bool {
+        self.origins.due
     }
 
     /// Whether it reads anything that only events and checkpoints tell.
@@ -186,6 +192,7 @@ impl Origins {
                 Reference::Label(_) => ("labels", Origin::Facts),
             };
             origins.silence |= origin == Origin::Silence;
+            origins.due |= origin == Origin::Due;
             origins.facts |= origin == Origin::Facts;
             let own = super::fields::fields_of(scope);
             let of_entity = match reference {

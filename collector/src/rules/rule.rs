@@ -11,8 +11,8 @@ use super::expression::Expression;
 use crate::fleet::{EntityKind, Origin};
 
 /// Labels that the collector gives itself; rules cannot set them.
-pub(super) const RESERVED_LABELS: [&str; 6] =
-    ["alertname", "severity", "site", "node", "unit", "vmid"];
+pub(super) const RESERVED_LABELS: [&str; 7] =
+    ["alertname", "severity", "site", "node", "unit", "vmid", "backup_job"];
 
 /// How grave an alert is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,6 +49,21 @@ pub enum Rests {
     OnReadings,
     /// On what happened: all of it must have come.
     OnFacts,
+    /// On what a calendar says beside what happened: all of it must have come, as far as it can.
+    OnDue,
+}
+
+impl Rests {
+    /// Whether it may speak of a node that cannot be heard. All other rules hold their breath:
+    /// silence neither makes nor ends their alerts.
+    pub fn speaks_in_silence(self) -> bool {
+        matches!(self, Self::OnSilence | Self::OnDue)
+    }
+
+    /// Whether events that are still to come could change what it says.
+    pub fn waits_for_the_past(self) -> bool {
+        matches!(self, Self::OnFacts | Self::OnDue)
+    }
 }
 
 /// A rule.
@@ -88,16 +103,12 @@ impl Rule {
             || self.value.as_ref().is_some_and(|value| value.reads_from_node(origin))
     }
 
-    /// Whether it may speak of a node that cannot be heard. All other rules hold their breath:
-    /// silence neither makes nor ends their alerts.
-    pub fn judges_silence(&self) -> bool {
-        self.when.judges_silence()
-    }
-
     /// What its condition rests on.
     pub fn rests_on(&self) -> Rests {
-        if self.judges_silence() {
+        if self.when.judges_silence() {
             Rests::OnSilence
+        } else if self.when.reads_due() {
+            Rests::OnDue
         } else if self.when.reads_facts() {
             Rests::OnFacts
         } else {

@@ -308,6 +308,7 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
         Entity::Node => None,
         Entity::Unit(unit) => Some(("unit", &unit.id)),
         Entity::Backup(backup) => Some(("vmid", &backup.id)),
+        Entity::BackupJob(job) => Some(("backup_job", &job.id)),
     };
     if let Some((name, value)) = own {
         set(name, value);

@@ -290,6 +290,9 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "EventsDelayed node warning 600",
         "BackupJobFailed backup critical 0",
         "BackupSizeAnomaly backup warning 0",
+        "GuestsNotBackedUp backup warning 600",
+        "BackupJobMissing backup warning 0",
+        "BackupRunMissed backup_job warning 0",
     ];
     assert_eq!(seen, promised);
 }

@@ -7,6 +7,7 @@ mod catalogue;
 mod late;
 mod nodes;
 mod pair;
+mod plan;
 mod properties;
 mod restarts;
 mod rule_files;

@@ -2,7 +2,7 @@
 //!
 //! `TIME NODE VERB ...` is an input, `=> TIME RULE ENTITY STATE WHY` a transition that is expected
 //! from it. Deadlines are handled when the core asks for it, as the collector does. `beats` lets a
-//! node send a sample every 10 s until it `hushes`. After each line the core is rebuilt from its
+//! node send a sample every 10 s, or as often as it says, until it `hushes`. After each line the core is rebuilt from its
 //! records and must be the same.
 
 use std::collections::BTreeMap;
@@ -134,7 +134,9 @@ impl Stage {
 
     fn beat(&mut self, due: Timestamp, node: &str) -> Vec<String> {
         let Some((next, words)) = &mut self.teller(node).beat else { return Vec::new() };
-        *next = due + SignedDuration::from_secs(10);
+        let every = words.iter().find_map(|word| word.strip_prefix("every="));
+        let seconds = every.map_or(10, |every| every.parse().unwrap());
+        *next = due + SignedDuration::from_secs(seconds);
         let words = words.clone();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.say(due, node, "sample", &words)

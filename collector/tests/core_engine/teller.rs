@@ -4,13 +4,14 @@ use jiff::Timestamp;
 use pvewatch_collector::core::Input;
 use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_protocol::event::{
-    AgentFacts, AgentStarted, AgentStopping, BackupFinished, BackupStarted, Exit, LogLine,
-    OutboxDropped, Outcome, UnitChange, UnitChanged, UnitLog, UnitRemoved, UnitState,
+    AgentFacts, AgentStarted, AgentStopping, BackupFinished, BackupJobFinished, BackupStarted,
+    Exit, GuestKind, LogLine, OutboxDropped, Outcome, UnitChange, UnitChanged, UnitLog,
+    UnitRemoved, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
-    Checkpoint, CheckpointContent, Epoch, Event, EventData, NodeName, NodePresence, Position,
-    PresenceState, Sample, Sequence, Site, StopReason, StreamId,
+    BackupJob, Checkpoint, CheckpointContent, Epoch, Event, EventData, Guest, NodeName,
+    NodePresence, Position, PresenceState, Sample, Sequence, Site, StopReason, StreamId,
 };
 use uuid::Uuid;
 
@@ -68,8 +69,14 @@ impl Teller {
                 };
                 return Input::Sample { node: name, sample, backlog, received_at: time };
             }
-            "units" => {
-                let (checkpoint, version) = self.units(node, words, &option, said_at);
+            "units" | "guests" | "jobs" => {
+                let elements = words.iter().filter(|word| !word.contains('='));
+                let content = match verb {
+                    "units" => units(words, said_at),
+                    "guests" => CheckpointContent::Guests(elements.map(guest).collect()),
+                    _ => CheckpointContent::BackupJobs(elements.map(backup_job).collect()),
+                };
+                let (checkpoint, version) = self.picture(node, content, &option, said_at);
                 let node = name;
                 return Input::Checkpoint { node, checkpoint, version, received_at: time };
             }
@@ -125,9 +132,10 @@ impl Teller {
                 vmid: words[0].parse().unwrap(),
                 kind: None,
                 upid: upid(option),
-                job: None,
+                job: option("job").map(str::to_owned),
                 storage: None,
             }),
+            "job" => EventData::BackupJobFinished(job_finished(words, option)),
             "removed" => EventData::UnitRemoved(UnitRemoved { unit: words[0].to_owned() }),
             "log" => EventData::UnitLog(UnitLog {
                 unit: words[0].to_owned(),
@@ -199,7 +207,7 @@ impl Teller {
             at: time,
             epoch: Epoch(uuid(at("0s"), number)),
             as_of,
-            interval_seconds: 10.0,
+            interval_seconds: option("every").map_or(10.0, |every| every.parse().unwrap()),
             uptime_seconds: 1000.0,
             load: Load { one: value("load1"), five: 0.5, fifteen: value("load15") },
             cpu: Cpu { count: 4, busy_ratio: option("busy").map(|busy| busy.parse().unwrap()) },
@@ -218,24 +226,69 @@ impl Teller {
         }
     }
 
-    /// `units a.service=failed b.service=active part=1/2 as_of=3`
-    fn units(
+    /// `... [part=1/2] [as_of=3]`
+    fn picture(
         &mut self,
         node: &str,
-        words: &[&str],
+        content: CheckpointContent,
         option: &Options<'_>,
         time: Timestamp,
     ) -> (Checkpoint, Version) {
         let sequence = option("as_of").map_or(self.sequence, |as_of| as_of.parse().unwrap());
         let as_of = Position { sequence: Sequence(sequence), ..self.position(node) };
         let (part, of) = option("part").unwrap_or("1/1").split_once('/').unwrap();
-        let units = words.iter().filter_map(|word| word.split_once('='));
-        let units = units.filter(|(name, _)| name.contains(".service"));
-        let units = units.map(|(name, state)| unit_state(name, state, &[], time)).collect();
-        let content = CheckpointContent::Units(units);
         let (part, of) = (part.parse().unwrap(), of.parse().unwrap());
         let version = Version { stream_ordinal: self.stream_ordinal, sequence };
         (Checkpoint { as_of, part, of, at: time, content }, version)
+    }
+}
+
+/// `units a.service=failed b.service=active`
+fn units(words: &[&str], time: Timestamp) -> CheckpointContent {
+    let units = words.iter().filter_map(|word| word.split_once('='));
+    let units = units.filter(|(name, _)| name.contains(".service"));
+    CheckpointContent::Units(
+        units.map(|(name, state)| unit_state(name, state, &[], time)).collect(),
+    )
+}
+
+/// `100[:TAG|:template]`
+fn guest(word: &&str) -> Guest {
+    let (vmid, tag) = word.split_once(':').unwrap_or((word, ""));
+    let template = tag == "template";
+    Guest {
+        vmid: vmid.parse().unwrap(),
+        kind: GuestKind::Qemu,
+        name: Some("web".to_owned()),
+        template,
+        tags: if template || tag.is_empty() { Vec::new() } else { vec![tag.to_owned()] },
+        pool: None,
+        excluded: Vec::new(),
+    }
+}
+
+/// `NAME:GUESTS:SCHEDULE[;off][;cron][;repeat][;ran@TIME]`, with `_` for a blank.
+fn backup_job(word: &&str) -> BackupJob {
+    let mut parts = word.split(';');
+    let mut fields = parts.next().unwrap().splitn(3, ':');
+    let (job, guests) = (fields.next().unwrap(), fields.next().unwrap());
+    let schedule = fields.next().unwrap().replace('_', " ");
+    let flags: Vec<&str> = parts.collect();
+    let guests = guests.split(',').filter(|guest| !guest.is_empty());
+    BackupJob {
+        job: job.to_owned(),
+        enabled: !flags.contains(&"off"),
+        schedule,
+        zone: "UTC".to_owned(),
+        guests: guests.map(|guest| guest.parse().unwrap()).collect(),
+        storage: Some("nas".to_owned()),
+        mode: None,
+        prune: None,
+        repeat_missed: flags.contains(&"repeat"),
+        comment: None,
+        notes_runs: !flags.contains(&"cron"),
+        running: false,
+        last_run: flags.iter().find_map(|flag| flag.strip_prefix("ran@")).map(at),
     }
 }
 
@@ -263,7 +316,7 @@ fn backup(words: &[&str], option: &Options<'_>) -> BackupFinished {
         kind: None,
         name: Some("web".to_owned()),
         upid: upid(option),
-        job: None,
+        job: option("job").map(str::to_owned),
         outcome,
         error: failed.then(|| "no space".to_owned()),
         root_cause: None,
@@ -279,8 +332,26 @@ fn backup(words: &[&str], option: &Options<'_>) -> BackupFinished {
     }
 }
 
+/// `job NAME OUTCOME [began=TIME]`
+fn job_finished(words: &[&str], option: &Options<'_>) -> BackupJobFinished {
+    BackupJobFinished {
+        upid: upid(option),
+        job: Some(words[0].to_owned()),
+        user: "root@pam".to_owned(),
+        outcome: serde_json::from_value(words[1].into()).unwrap(),
+        error: None,
+        started: option("began").map_or(at("0s"), at),
+        storage: None,
+        succeeded: Vec::new(),
+        failed: Vec::new(),
+    }
+}
+
+/// A task, by its number, or by when it began.
 fn upid(option: &Options<'_>) -> String {
-    format!("UPID:n:00000001:00000001:{:0>8}:vzdump::root@pam:", option("run").unwrap_or("1"))
+    let began = option("began").map(|began| format!("{:08X}", at(began).as_second()));
+    let number = began.as_deref().or(option("run")).unwrap_or("1");
+    format!("UPID:n:00000001:00000001:{number:0>8}:vzdump::root@pam:")
 }
 
 fn unit_state(name: &str, state: &str, words: &[&str], time: Timestamp) -> UnitState {

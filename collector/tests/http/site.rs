@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan};
 use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
-use pvewatch_collector::fleet::{Backup, EntityKind, FleetCounters, Node, NodeView, Unit};
+use pvewatch_collector::fleet::{
+    Backup, BackupJob, EntityKind, FleetCounters, Node, NodeView, Unit,
+};
 use pvewatch_collector::ingest::Reason;
 use pvewatch_collector::output::channel::ChannelReading;
 use pvewatch_collector::output::http::Picture;
@@ -46,6 +48,7 @@ pub struct Written {
     nodes: Vec<Node>,
     units: Vec<Arc<Unit>>,
     backups: Vec<Arc<Backup>>,
+    jobs: Vec<Arc<BackupJob>>,
     alerts: Vec<Arc<Alert>>,
 }
 
@@ -57,7 +60,8 @@ pub fn snapshot() -> Snapshot {
         let units = written.units.iter().filter(|unit| unit.node == node.name).cloned().collect();
         let of_node = |backup: &&Arc<Backup>| backup.node == node.name;
         let backups = written.backups.iter().filter(of_node).cloned().collect();
-        Arc::new(NodeView { units, backups, node: Arc::new(node) })
+        let jobs = written.jobs.iter().filter(|job| job.node == node.name).cloned().collect();
+        Arc::new(NodeView { units, backups, jobs, node: Arc::new(node) })
     };
     Snapshot {
         site: Site::default(),

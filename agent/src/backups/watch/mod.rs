@@ -6,11 +6,12 @@
 //! Absent: what a log means (`task`, `log`), and what is due.
 
 mod inotify;
+mod runs;
 mod teller;
 mod told;
 mod worker;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -21,12 +22,12 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::SourceStatus;
 use tokio::time::{Instant, sleep_until};
 
-use super::jobs::run_of_state;
 use super::task::{Context, Task};
 use super::upid::Upid;
 use crate::clock;
 use crate::source::{Closed, PictureWanted, Report, Reporter};
 use inotify::{Happening, Inotify};
+use runs::Runs;
 use teller::Teller;
 use worker::{Workers, written_at};
 
@@ -150,7 +151,7 @@ impl Source {
                 return Ok(true);
             }
         };
-        let runs = self.runs();
+        let runs = Runs::of(&self.paths.jobs);
         let mut is_in_doubt = false;
         for happening in happenings {
             match happening {
@@ -170,7 +171,7 @@ impl Source {
             Ok(logs) => logs,
             Err(error) => return self.say_inactive(&error).await,
         };
-        let runs = self.runs();
+        let runs = Runs::of(&self.paths.jobs);
         let workers = Workers::read(&self.paths.tasks, self.paths.booted_at);
         for (path, upid) in &logs {
             self.follow(path, upid, &runs).await?;
@@ -247,7 +248,7 @@ impl Source {
                 gone.push(path.clone());
             }
         }
-        let runs = self.runs();
+        let runs = Runs::of(&self.paths.jobs);
         for path in gone {
             self.finish(&path, &runs).await?;
         }
@@ -259,7 +260,7 @@ impl Source {
         if !self.followed.contains_key(path) && !self.begin(path, upid) {
             return Ok(());
         }
-        let job = runs.get(upid.as_str()).map(String::as_str);
+        let job = || runs.job_of(upid);
         let mut piece = vec![0; PIECE_BYTES];
         while let Some(followed) = self.followed.get_mut(path) {
             let length = match followed.file.read(&mut piece) {
@@ -272,7 +273,7 @@ impl Source {
                 }
             };
             followed.task.feed(&piece[..length]);
-            let news = followed.task.news(Context { zone: &self.zone, job });
+            let news = followed.task.news(Context { zone: &self.zone, job: &job });
             self.teller.tell(news).await?;
             // A long log must not keep the rest of the agent waiting.
             tokio::task::yield_now().await;
@@ -313,21 +314,10 @@ impl Source {
     async fn finish(&mut self, path: &Path, runs: &Runs) -> Result<(), Closed> {
         let Some(Followed { file, task, .. }) = self.followed.remove(path) else { return Ok(()) };
         let ended_at = written_at(&file).unwrap_or_else(clock::today);
-        let job = runs.get(task.upid().as_str()).map(String::as_str);
-        let news = task.end(ended_at, Context { zone: &self.zone, job });
+        let upid = task.upid().clone();
+        let context = Context { zone: &self.zone, job: &|| runs.job_of(&upid) };
+        let news = task.end(ended_at, context);
         self.teller.tell(news).await
-    }
-
-    /// Which job asked for which run, as far as the scheduler has noted it.
-    fn runs(&self) -> Runs {
-        let entries = fs::read_dir(&self.paths.jobs).into_iter().flatten().flatten();
-        let run = |entry: fs::DirEntry| {
-            let name = entry.file_name();
-            let job = name.to_str()?.strip_prefix("vzdump-")?.strip_suffix(".json")?;
-            let upid = run_of_state(&fs::read_to_string(entry.path()).ok()?)?;
-            Some((upid, job.to_owned()))
-        };
-        entries.filter_map(run).collect()
     }
 
     async fn say_inactive(&mut self, error: &io::Error) -> Result<(), Closed> {
@@ -350,9 +340,6 @@ impl Source {
         self.teller.say(Report::Status(status)).await
     }
 }
-
-/// Jobs by the task of their last run.
-type Runs = HashMap<String, String>;
 
 fn instant() -> Instant {
     Instant::from_std(clock::now())

@@ -3,7 +3,7 @@
 //! A line that is torn or lost costs that something is told once more, and the collector knows it
 //! by its task. Without a folder to keep it in, a new start tells everything again.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const FILE: &str = "tasks-told";
 #[derive(Debug, Default)]
 pub struct Told {
     path: Option<PathBuf>,
-    keys: HashSet<String>,
+    keys: BTreeSet<String>,
     /// Whether the file was there: an agent that never ran has told nothing.
     is_known: bool,
 }
@@ -28,8 +28,9 @@ impl Told {
         let text = read.as_deref().map(String::from_utf8_lossy);
         // What no line end is behind may be the half of it.
         let whole = text.as_deref().and_then(|text| Some(&text[..text.rfind('\n')?]));
-        let keys = whole.unwrap_or_default().lines().map(str::to_owned).collect();
-        Self { path, keys, is_known: read.is_some() }
+        let mut told = Self { path, keys: BTreeSet::new(), is_known: read.is_some() };
+        whole.unwrap_or_default().lines().for_each(|key| told.insert(key.to_owned()));
+        told
     }
 
     /// Whether an earlier start told anything.
@@ -42,8 +43,16 @@ impl Told {
         self.keys.contains(key)
     }
 
-    /// Notes that this was told; for this start alone, until [`Self::write`].
+    /// Notes that this was told; for this start alone, until [`Self::write`]. When the whole of a
+    /// task was told, its parts are of no interest any more.
     pub fn insert(&mut self, key: String) {
+        if !key.contains(' ') {
+            let parts = self.keys.range(format!("{key} ")..).take_while(|it| it.starts_with(&key));
+            let parts: Vec<String> = parts.cloned().collect();
+            for part in parts {
+                self.keys.remove(&part);
+            }
+        }
         self.keys.insert(key);
     }
 
@@ -73,5 +82,19 @@ impl Told {
         let new = path.with_extension("new");
         File::create(&new)?.write_all(lines.as_bytes())?;
         fs::rename(new, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_was_told_as_a_whole_is_one_line() {
+        let mut told = Told::default();
+        for key in ["UPID:a: 100 ok", "UPID:a: 101 failed", "UPID:b: 100 ok", "UPID:a:"] {
+            told.insert(key.to_owned());
+        }
+        assert_eq!(told.keys.iter().collect::<Vec<_>>(), ["UPID:a:", "UPID:b: 100 ok"]);
     }
 }

@@ -1,12 +1,15 @@
-//! `/api/v1/backups`: every guest that was backed up, and how.
+//! `/api/v1/backups`: every guest that is or was backed up, and how; and every job.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
 use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::{Deserialize, Serialize};
 
 use super::checked_limit;
-use crate::fleet::{Backup, Run, Running};
+use crate::fleet::{Backup, BackupJob, NO_BACKUP_TAG, NodeView, Run, Running};
 use crate::output::http::error::ApiError;
 use crate::output::http::picture::Picture;
 
@@ -15,6 +18,14 @@ pub const BACKUPS_DEFAULT: usize = 1000;
 
 /// Guests in one answer at most.
 pub const BACKUPS_MAX: usize = 10_000;
+
+/// A guest that was due for longer, and was not backed up since, is a bad one: a run that takes
+/// its time, or one that failed once, is not. The rule BackupJobMissing counts as long.
+pub const OVERDUE_AFTER: SignedDuration = SignedDuration::from_hours(48);
+
+/// A job that was due for longer and has not begun was missed. The rule BackupRunMissed counts as
+/// long.
+pub const MISSED_AFTER: SignedDuration = SignedDuration::from_mins(15);
 
 /// The parameters of `/api/v1/backups`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,8 +48,11 @@ pub struct BackupsAnswer {
     pub at: Timestamp,
     /// Guests that the question is about; more than are listed if there is a limit.
     pub total: usize,
-    /// The guests: those first whose last run did not succeed, then by number.
+    /// The guests: the bad ones first, then by number.
     pub backups: Vec<BackupAnswer>,
+    /// The jobs of these nodes, each on each node.
+    #[serde(default)]
+    pub jobs: Vec<JobAnswer>,
 }
 
 /// The backups of one guest.
@@ -70,6 +84,64 @@ pub struct BackupAnswer {
     pub usual_size_bytes: Option<u64>,
     /// The last 30 runs, the oldest first.
     pub runs: Vec<Run>,
+    /// The jobs that cover it, are on, and are due at some time; none if nothing is known of jobs.
+    #[serde(default)]
+    pub jobs: Option<Vec<String>>,
+    /// When it is due next.
+    #[serde(default)]
+    pub next_due_at: Option<Timestamp>,
+    /// Since when it is due without a run that succeeded, or one that is under way; none if it is
+    /// not.
+    #[serde(default)]
+    pub overdue_since: Option<Timestamp>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Whether it is a template.
+    #[serde(default)]
+    pub template: bool,
+    /// Disks and mount points that no backup includes.
+    #[serde(default)]
+    pub excluded: Vec<String>,
+}
+
+/// A backup job on one node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobAnswer {
+    /// Its name in `jobs.cfg`; of a line in `vzdump.cron`, its place.
+    pub job: String,
+    /// The node.
+    pub node: NodeName,
+    /// What somebody wrote of it.
+    pub comment: Option<String>,
+    /// Whether it is on, and runs on this node.
+    pub enabled: bool,
+    /// When it is due, in Proxmox' words.
+    pub schedule: String,
+    /// The zone of these times.
+    pub zone: String,
+    /// Why nobody can say when it is due; none if that is known.
+    pub problem: Option<String>,
+    /// Where its archives go.
+    pub storage: Option<String>,
+    /// The node's guests that it covers.
+    pub guests: Vec<Vmid>,
+    /// When it is due next.
+    pub next_due_at: Option<Timestamp>,
+    /// When a run was due that has not begun; none if there is none.
+    pub missed_since: Option<Timestamp>,
+    /// When its last run began.
+    pub began_at: Option<Timestamp>,
+    /// Whether it goes on.
+    pub running: bool,
+    /// When its last run ended.
+    pub finished_at: Option<Timestamp>,
+    /// How.
+    pub outcome: Option<Outcome>,
+    /// Why it failed, as vzdump says it.
+    pub error: Option<String>,
+    /// Guests of which that run made no backup.
+    pub failed: Vec<Vmid>,
 }
 
 impl BackupsAnswer {
@@ -79,34 +151,60 @@ impl BackupsAnswer {
     /// When the limit is not possible.
     pub fn of(picture: &Picture, query: &BackupsQuery) -> Result<Self, ApiError> {
         let limit = checked_limit(query.limit, BACKUPS_DEFAULT, BACKUPS_MAX)?;
-        let views = picture.snapshot.nodes.iter();
-        let mut backups: Vec<&Backup> = views
-            .filter(|view| query.node.as_ref().is_none_or(|node| view.node.name == *node))
-            .flat_map(|view| view.backups.iter().map(|backup| &**backup))
-            .filter(|backup| query.vmid.is_none_or(|vmid| backup.vmid == vmid))
-            .collect();
-        backups.sort_by_key(|backup| (!backup.is_bad(), backup.vmid, backup.node.clone()));
-        Ok(Self {
-            site: picture.snapshot.site.clone(),
-            at: picture.now,
-            total: backups.len(),
-            backups: backups.into_iter().take(limit).map(BackupAnswer::of).collect(),
-        })
+        let is_asked =
+            |view: &&Arc<NodeView>| query.node.as_ref().is_none_or(|node| view.node.name == *node);
+        let (mut backups, mut jobs) = (Vec::new(), Vec::new());
+        for view in picture.snapshot.nodes.iter().filter(is_asked) {
+            let plan = JobsOfNode::of(view, picture.now);
+            let is_asked = |backup: &&Arc<Backup>| query.vmid.is_none_or(|it| backup.vmid == it);
+            let guests = view.backups.iter().filter(is_asked);
+            backups.extend(guests.map(|backup| BackupAnswer::of(backup, &plan)));
+            let covers = |job: &&Arc<BackupJob>| {
+                query.vmid.is_none_or(|vmid| job.plan.guests.contains(&vmid))
+            };
+            jobs.extend(view.jobs.iter().filter(covers).map(|job| JobAnswer::of(job, &plan)));
+        }
+        let at = picture.now;
+        backups.sort_by_key(|backup| (!backup.is_bad(at), backup.vmid, backup.node.clone()));
+        let total = backups.len();
+        backups.truncate(limit);
+        Ok(Self { site: picture.snapshot.site.clone(), at, total, backups, jobs })
     }
 
-    /// Whether the last run of a guest did not succeed.
+    /// Whether a guest's backup is bad, or a job did not run.
     pub fn is_anything_wrong(&self) -> bool {
-        self.backups.iter().any(BackupAnswer::is_bad)
+        self.backups.iter().any(|backup| backup.is_bad(self.at))
+            || self.jobs.iter().any(|job| job.is_missed(self.at))
     }
 }
 
 impl BackupAnswer {
+    /// Whether the last run did not succeed, or none has for long since it was due.
+    pub fn is_bad(&self, now: Timestamp) -> bool {
+        self.has_failed() || self.is_overdue(now)
+    }
+
     /// Whether the last run did not succeed.
-    pub fn is_bad(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.outcome.is_some_and(|outcome| !outcome.is_success())
     }
 
-    fn of(backup: &Backup) -> Self {
+    /// Whether no run has succeeded for long since it was due.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.overdue_since.is_some_and(|due| now.duration_since(due) >= OVERDUE_AFTER)
+    }
+
+    /// Whether no job covers it, though one should.
+    pub fn is_uncovered(&self) -> bool {
+        let is_unwanted = self.template || self.tags.iter().any(|tag| tag == NO_BACKUP_TAG);
+        self.jobs.as_ref().is_some_and(Vec::is_empty) && !is_unwanted
+    }
+
+    fn of(backup: &Backup, plan: &JobsOfNode<'_>) -> Self {
+        let guest = backup.guest.as_ref();
+        let next = |id: &Arc<str>| plan.jobs.get(&**id).and_then(|(_, next)| *next);
+        let is_known = plan.view.node.has_plan() && guest.is_some();
+        let due = backup.due.map(|due| due.fact).filter(|due| *due <= plan.now);
         Self {
             vmid: backup.vmid,
             kind: backup.kind(),
@@ -121,6 +219,62 @@ impl BackupAnswer {
             restored_at: backup.restored_at,
             usual_size_bytes: backup.usual_size_bytes(),
             runs: backup.runs.clone(),
+            jobs: is_known.then(|| backup.jobs.keys().map(|id| id.to_string()).collect()),
+            next_due_at: backup.jobs.keys().filter_map(next).min(),
+            overdue_since: due.filter(|due| !plan.is_at_it(backup, *due)),
+            tags: guest.map(|guest| guest.tags.clone()).unwrap_or_default(),
+            template: guest.is_some_and(|guest| guest.template),
+            excluded: guest.map(|guest| guest.excluded.clone()).unwrap_or_default(),
         }
+    }
+}
+
+impl JobAnswer {
+    /// Whether a run that was due has not begun for long.
+    pub fn is_missed(&self, now: Timestamp) -> bool {
+        self.missed_since.is_some_and(|due| now.duration_since(due) >= MISSED_AFTER)
+    }
+
+    fn of(job: &BackupJob, plan: &JobsOfNode<'_>) -> Self {
+        let last = job.last.as_ref();
+        Self {
+            job: job.id.to_string(),
+            node: job.node.clone(),
+            comment: job.plan.comment.clone(),
+            enabled: job.plan.enabled,
+            schedule: job.plan.schedule.clone(),
+            zone: job.plan.zone.clone(),
+            problem: job.problem().filter(|_| job.plan.enabled),
+            storage: job.plan.storage.clone(),
+            guests: job.plan.guests.clone(),
+            next_due_at: plan.jobs.get(&*job.id).and_then(|(_, next)| *next),
+            missed_since: job.run_due.map(|due| due.fact).filter(|due| *due <= plan.now),
+            began_at: job.began_at,
+            running: job.running_since().is_some(),
+            finished_at: job.ended.map(|at| at.fact),
+            outcome: last.map(|last| last.outcome),
+            error: last.and_then(|last| last.error.clone()),
+            failed: last.map(|last| last.failed.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The jobs of a node, and when each is due next.
+struct JobsOfNode<'a> {
+    view: &'a NodeView,
+    now: Timestamp,
+    jobs: BTreeMap<&'a str, (&'a BackupJob, Option<Timestamp>)>,
+}
+
+impl<'a> JobsOfNode<'a> {
+    fn of(view: &'a NodeView, now: Timestamp) -> Self {
+        let entry = |job: &'a Arc<BackupJob>| (&*job.id, (&**job, job.next_after(now)));
+        Self { view, now, jobs: view.jobs.iter().map(entry).collect() }
+    }
+
+    /// Whether a run that began when the guest was due is still under way: its turn may come.
+    fn is_at_it(&self, backup: &Backup, due: Timestamp) -> bool {
+        let jobs = backup.jobs.keys().filter_map(|id| self.jobs.get(&**id));
+        jobs.into_iter().any(|(job, _)| job.running_since().is_some_and(|since| since >= due))
     }
 }

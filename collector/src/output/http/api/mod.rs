@@ -12,7 +12,7 @@ mod rules;
 mod status;
 
 pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
-pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery};
+pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
 pub use rules::RulesAnswer;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::families::Families;
 use crate::core::Snapshot;
-use crate::fleet::Backup;
+use crate::fleet::{Backup, BackupJob};
 
 /// Guests of one node that have series of their own, for each metric: the first by number. How many
 /// that leaves out is told by `pvewatch_backup_guests_unlisted`.
@@ -40,6 +40,35 @@ pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
         listed(snapshot, |backup| backup.size_bytes().map(|bytes| bytes as f64)),
     )?;
     families.gauge(
+        "pvewatch_backup_due_timestamp_seconds",
+        "When the first run of a guest's backup was due after the last that succeeded; lies ahead \
+         if none is overdue.",
+        listed(snapshot, move |backup| backup.due.map(|at| seconds(at.fact))),
+    )?;
+    families.gauge(
+        "pvewatch_backup_jobs",
+        "Jobs that cover a guest, are on, and are due at some time.",
+        listed(snapshot, |backup| backup.guest.as_ref().map(|_| backup.jobs.len() as f64)),
+    )?;
+    families.gauge(
+        "pvewatch_backup_job_last_run_timestamp_seconds",
+        "When the last run of a backup job began.",
+        jobs(snapshot, move |job| job.began_at.map(seconds)),
+    )?;
+    families.gauge(
+        "pvewatch_backup_job_due_timestamp_seconds",
+        "When the first run of a backup job was due after the last that began; lies ahead if none \
+         was missed.",
+        jobs(snapshot, move |job| job.run_due.map(|at| seconds(at.fact))),
+    )?;
+    families.gauge(
+        "pvewatch_backup_job_last_run_success",
+        "Whether the last run of a backup job succeeded, with warnings or without.",
+        jobs(snapshot, |job| {
+            job.last.as_ref().map(|last| f64::from(u8::from(last.outcome.is_success())))
+        }),
+    )?;
+    families.gauge(
         "pvewatch_backup_guests_unlisted",
         "Guests with backups that have no series of their own, because there are too many.",
         snapshot.nodes.iter().map(|view| {
@@ -59,6 +88,19 @@ fn listed(
         guests.filter_map(move |backup| {
             let labels = [("node", view.node.name.as_str()), ("vmid", &*backup.id)];
             Some((labels, read(backup)?))
+        })
+    })
+}
+
+/// One series for each job, on each node, that `read` has a value for.
+fn jobs(
+    snapshot: &Snapshot,
+    read: impl Fn(&BackupJob) -> Option<f64> + Copy,
+) -> impl Iterator<Item = ([(&str, &str); 2], f64)> {
+    snapshot.nodes.iter().flat_map(move |view| {
+        view.jobs.iter().filter_map(move |job| {
+            let labels = [("node", view.node.name.as_str()), ("backup_job", &*job.id)];
+            Some((labels, read(job)?))
         })
     })
 }

@@ -5,12 +5,12 @@
 
 use pvewatch_protocol::Vmid;
 
-use super::log::job::{option, words};
 use super::sections::{Section, items, sections, unescaped};
+use crate::backups::log::job::{option, words};
 
 /// A scheduled run over guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackupJob {
+pub struct Job {
     /// Its name; of a line in `vzdump.cron` its place.
     pub id: String,
     /// Whether it runs.
@@ -33,6 +33,8 @@ pub struct BackupJob {
     pub prune: Option<String>,
     /// What somebody wrote of it.
     pub comment: Option<String>,
+    /// Whether the scheduler notes when it ran; cron does not.
+    pub has_notes: bool,
 }
 
 /// The guests of a job.
@@ -55,20 +57,21 @@ pub enum Selection {
 }
 
 /// The backup jobs of a `jobs.cfg`; sections of other kinds are none.
-pub fn jobs(text: &str) -> Vec<BackupJob> {
+pub fn jobs(text: &str) -> Vec<Job> {
     sections(text).iter().filter(|section| section.kind == "vzdump").map(job).collect()
 }
 
-fn job(section: &Section) -> BackupJob {
+fn job(section: &Section) -> Job {
     let text = |key: &str| section.get(key).filter(|value| !value.is_empty()).map(str::to_owned);
     let is_all = section.is_on("all").unwrap_or(false);
-    BackupJob {
+    Job {
         id: section.id.clone(),
         is_enabled: section.is_on("enabled").unwrap_or(true),
         schedule: text("schedule").or_else(|| old_schedule(section)).unwrap_or_default(),
         repeats_missed: section.is_on("repeat-missed").unwrap_or(false),
         comment: text("comment").map(|comment| unescaped(&comment)),
-        ..BackupJob::of_options(is_all, guests(section.list("vmid")), text)
+        has_notes: true,
+        ..Job::of_options(is_all, guests(section.list("vmid")), text)
     }
 }
 
@@ -85,25 +88,14 @@ fn guests<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<Vmid> {
     items.into_iter().filter_map(|item| item.parse().ok()).collect()
 }
 
-/// The task of a job's last run, as the scheduler notes it for each job; none if it had nothing to
-/// do, or begins just now.
-pub fn run_of_state(state: &str) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct State {
-        upid: String,
-    }
-    let State { upid } = serde_json::from_str(state).ok()?;
-    Some(upid)
-}
-
 /// The jobs of a `vzdump.cron`:
 /// `MM HH * * <days> root [path/][#]vzdump [guests] --option value...`.
-pub fn cron_jobs(text: &str) -> Vec<BackupJob> {
+pub fn cron_jobs(text: &str) -> Vec<Job> {
     let jobs = text.lines().filter_map(cron_job).zip(1..);
-    jobs.map(|(job, place)| BackupJob { id: format!("vzdump.cron:{place}"), ..job }).collect()
+    jobs.map(|(job, place)| Job { id: format!("vzdump.cron:{place}"), ..job }).collect()
 }
 
-impl BackupJob {
+impl Job {
     /// What both files say in vzdump's own options; what only one of them has is as if unsaid.
     fn of_options(
         is_all: bool,
@@ -128,11 +120,12 @@ impl BackupJob {
             mode: option("mode").unwrap_or_else(|| "snapshot".to_owned()),
             prune: option("prune-backups"),
             comment: None,
+            has_notes: false,
         }
     }
 }
 
-fn cron_job(line: &str) -> Option<BackupJob> {
+fn cron_job(line: &str) -> Option<Job> {
     let mut rest = line.trim_start();
     let mut field = || {
         let (field, after) = rest.split_once([' ', '\t'])?;
@@ -154,10 +147,10 @@ fn cron_job(line: &str) -> Option<BackupJob> {
     let named = named.iter().skip(1).take_while(|word| !word.starts_with("--"));
     let is_all = option(rest, "all").is_some_and(|all| all == "1");
     let guests_named = guests(named.map(String::as_str));
-    Some(BackupJob {
+    Some(Job {
         is_enabled,
         schedule: format!("{}{hour}:{minute:02}", weekdays(days)?),
-        ..BackupJob::of_options(is_all, guests_named, |name| option(rest, name))
+        ..Job::of_options(is_all, guests_named, |name| option(rest, name))
     })
 }
 
@@ -192,7 +185,7 @@ mod tests {
             jobs("vzdump: a\n\tschedule 21:00\n\tvmid 100,101\n\nrealm-sync: b\n\tenabled 1\n");
         assert_eq!(
             jobs,
-            [BackupJob {
+            [Job {
                 id: "a".to_owned(),
                 is_enabled: true,
                 schedule: "21:00".to_owned(),
@@ -204,6 +197,7 @@ mod tests {
                 mode: "snapshot".to_owned(),
                 prune: None,
                 comment: None,
+                has_notes: true,
             }]
         );
     }

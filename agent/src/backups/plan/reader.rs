@@ -1,0 +1,214 @@
+//! Reads what the plan is made of, and only what has changed.
+//!
+//! `/etc/pve` is a file system of Proxmox' own that can hang: whoever calls must expect that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use pvewatch_protocol::event::GuestKind;
+use pvewatch_protocol::{BackupJob, Guest, Vmid};
+
+use super::cover::Node;
+use super::guests::guest;
+use super::jobs::{Job, cron_jobs, jobs};
+use super::pools::pools;
+use super::states::{JobState, job_of};
+use super::versions::{Listed, Versions, guests_of};
+
+/// Where the plan is.
+#[derive(Debug, Clone)]
+pub struct PlanPaths {
+    /// Proxmox' configuration, `/etc/pve`.
+    pub config: PathBuf,
+    /// The scheduler's notes, a file for each job.
+    pub states: PathBuf,
+    /// The zone of the node, a link or a file.
+    pub localtime: PathBuf,
+}
+
+/// What the node has to back up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Its guests, by number.
+    pub guests: Vec<Guest>,
+    /// The jobs, in the order of their files.
+    pub jobs: Vec<BackupJob>,
+}
+
+impl Plan {
+    /// Whether guests of another plan are not in this one.
+    pub fn lacks_guests_of(&self, other: &Self) -> bool {
+        let is_there = |vmid| self.guests.iter().any(|guest| guest.vmid == vmid);
+        other.guests.iter().any(|guest| !is_there(guest.vmid))
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// There is no such configuration.
+    #[error("{} is not there: this is no Proxmox VE node, or pve-cluster does not run", .0.display())]
+    Absent(PathBuf),
+    /// A file cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of Proxmox' own making is not what it should be.
+    #[error("{} is not as Proxmox writes it", .0.display())]
+    Strange(PathBuf),
+}
+
+/// Reads the plan again and again.
+#[derive(Debug)]
+pub struct PlanReader {
+    paths: PlanPaths,
+    read: Option<Read>,
+}
+
+/// What was read, as of some versions.
+#[derive(Debug)]
+struct Read {
+    versions: Versions,
+    node: String,
+    guests: BTreeMap<Vmid, (Listed, Guest)>,
+    pools: BTreeMap<String, Vec<Vmid>>,
+    jobs: Vec<Job>,
+}
+
+impl PlanReader {
+    /// A reader that has read nothing.
+    pub fn new(paths: PlanPaths) -> Self {
+        Self { paths, read: None }
+    }
+
+    /// The plan as it is now.
+    ///
+    /// # Errors
+    /// When Proxmox' configuration is not there or cannot be read; what was read before counts
+    /// for nothing then.
+    pub fn read(&mut self) -> Result<Plan, PlanError> {
+        let path = self.paths.config.join(".version");
+        let Some(text) = optional(&path)? else { return Err(PlanError::Absent(path)) };
+        let versions = Versions::parse(&text).ok_or(PlanError::Strange(path))?;
+        // What was read counts as such only when all of it could be.
+        let known = self.read.take();
+        let read = match known {
+            Some(known) if known.versions == versions => known,
+            known => self.read_config(versions, known)?,
+        };
+        let plan = self.plan(&read);
+        self.read = Some(read);
+        Ok(plan)
+    }
+
+    fn read_config(&self, versions: Versions, known: Option<Read>) -> Result<Read, PlanError> {
+        let config = |name: &str| self.paths.config.join(name);
+        let text = |name: &str| Ok::<_, PlanError>(optional(&config(name))?.unwrap_or_default());
+        let node = self.node()?;
+        let pools = pools(&text("user.cfg")?);
+        let path = config(".vmlist");
+        let listed = guests_of(&node, &required(&path)?).ok_or(PlanError::Strange(path))?;
+        // Another pmxcfs counts versions anew.
+        let known = known.filter(|known| known.versions.is_same_run(&versions));
+        let mut known = known.map(|known| known.guests).unwrap_or_default();
+        let mut guests = BTreeMap::new();
+        for (vmid, listed) in listed {
+            let entry = match known.remove(&vmid).filter(|(before, _)| *before == listed) {
+                Some((_, guest)) => Some(guest),
+                None => self.read_guest(&node, vmid, listed.kind)?,
+            };
+            if let Some(mut guest) = entry {
+                guest.pool = pool_of(&pools, vmid);
+                guests.insert(vmid, (listed, guest));
+            }
+        }
+        let mut jobs = jobs(&text("jobs.cfg")?);
+        jobs.extend(cron_jobs(&text("vzdump.cron")?));
+        Ok(Read { versions, node, guests, pools, jobs })
+    }
+
+    /// This node, as Proxmox names it.
+    fn node(&self) -> Result<String, PlanError> {
+        let path = self.paths.config.join("local");
+        let link = fs::read_link(&path)
+            .map_err(|source| PlanError::Unreadable { path: path.clone(), source })?;
+        let name = link.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        name.ok_or(PlanError::Strange(path))
+    }
+
+    /// A guest; none if it was removed meanwhile.
+    fn read_guest(
+        &self,
+        node: &str,
+        vmid: Vmid,
+        kind: GuestKind,
+    ) -> Result<Option<Guest>, PlanError> {
+        let folder = match kind {
+            GuestKind::Qemu => "qemu-server",
+            GuestKind::Lxc => "lxc",
+        };
+        let file = format!("nodes/{node}/{folder}/{vmid}.conf");
+        let text = optional(&self.paths.config.join(file))?;
+        Ok(text.map(|text| guest(vmid, kind, &text)))
+    }
+
+    fn plan(&self, read: &Read) -> Plan {
+        let guests: Vec<Guest> = read.guests.values().map(|(_, guest)| guest.clone()).collect();
+        let zone = zone(&self.paths.localtime);
+        let here = Node { node: &read.node, zone: &zone, guests: &guests, pools: &read.pools };
+        let states = self.states();
+        let job = |job: &Job| here.job(job.clone(), states.get(&job.id));
+        let jobs = read.jobs.iter().map(job).collect();
+        Plan { guests, jobs }
+    }
+
+    fn states(&self) -> BTreeMap<String, JobState> {
+        let entries = fs::read_dir(&self.paths.states).into_iter().flatten().flatten();
+        let state = |entry: fs::DirEntry| {
+            let name = entry.file_name();
+            let job = job_of(name.to_str()?)?;
+            Some((job.to_owned(), JobState::parse(&fs::read_to_string(entry.path()).ok()?)?))
+        };
+        entries.filter_map(state).collect()
+    }
+}
+
+fn pool_of(pools: &BTreeMap<String, Vec<Vmid>>, vmid: Vmid) -> Option<String> {
+    let pool = pools.iter().find(|(_, members)| members.contains(&vmid));
+    pool.map(|(name, _)| name.clone())
+}
+
+/// A file's text; none if there is no such file. What is no text is replaced.
+fn optional(path: &Path) -> Result<Option<String>, PlanError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PlanError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+fn required(path: &Path) -> Result<String, PlanError> {
+    optional(path)?.ok_or_else(|| PlanError::Absent(path.to_owned()))
+}
+
+/// The zone's name, by where the link leads; of a file that is no link its rule, which stands at
+/// the end of it as POSIX writes such. UTC if there is none, as for the C library.
+fn zone(localtime: &Path) -> String {
+    let target = fs::read_link(localtime).ok();
+    let target = target.as_ref().and_then(|target| target.to_str());
+    if let Some((_, name)) = target.and_then(|target| target.split_once("zoneinfo/")) {
+        return name.to_owned();
+    }
+    let rule = fs::read(localtime).ok().and_then(|bytes| {
+        let text = bytes.strip_suffix(b"\n")?;
+        let rule = text.rsplit(|byte| *byte == b'\n').next()?;
+        String::from_utf8(rule.to_vec()).ok().filter(|rule| !rule.is_empty())
+    });
+    rule.unwrap_or_else(|| "UTC".to_owned())
+}

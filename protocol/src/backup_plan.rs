@@ -1,0 +1,78 @@
+//! What a node has to back up, and when: the elements of the checkpoints `guests` and
+//! `backup_jobs`.
+//!
+//! Each node tells of its own guests alone, and of the jobs as they concern it. When a job is due
+//! next is not told: that follows from its schedule and the zone.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::event::GuestKind;
+use crate::identity::Vmid;
+
+/// A guest of the node, as its configuration says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Guest {
+    /// Its number.
+    pub vmid: Vmid,
+    /// What it is.
+    pub kind: GuestKind,
+    /// Its name; a container's host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it is a template, from which others are made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
+    /// Its tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Disks and mount points that no backup of it includes, such as `scsi1` or `mp0`, because its
+    /// configuration says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
+}
+
+/// A backup job, as it concerns the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BackupJob {
+    /// Its name in `jobs.cfg`; of a line in `vzdump.cron`, its place.
+    pub job: String,
+    /// Whether it runs on this node at all: it is on, and is not kept to another node.
+    pub enabled: bool,
+    /// When it is due, as a calendar event in Proxmox's words.
+    pub schedule: String,
+    /// The zone of these times: a name of the IANA database, or of another form that POSIX knows.
+    pub zone: String,
+    /// The node's guests that it covers, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guests: Vec<Vmid>,
+    /// Where the archives go; none if it names a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+    /// `snapshot`, `suspend` or `stop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Which archives are kept, such as `keep-daily=7`, if the job itself says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<String>,
+    /// Whether a run that was missed, because the node was off, is made up for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeat_missed: bool,
+    /// What somebody wrote of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Whether the scheduler notes when it ran; for a line in `vzdump.cron` nobody does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub notes_runs: bool,
+    /// When the scheduler of the node began its last run; none if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<Timestamp>,
+    /// Whether that run goes on, as far as the scheduler has noted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub running: bool,
+}
