@@ -17,6 +17,7 @@ on_both_releases!(
     a_worker_that_dies_leaves_no_verdict,
     a_power_loss_leaves_no_verdict,
     a_failed_backup_is_an_alert_until_one_succeeds,
+    what_is_due_is_known_and_what_does_not_come_is_told,
 );
 
 fn proxmox(site: &mut Site, suite: Suite) -> WatchedNode {
@@ -130,7 +131,7 @@ fn an_agent_that_is_killed_in_the_middle_tells_nothing_twice(suite: Suite) {
     backup(&mut site, &pve1, "100");
     // It is noted as soon as it is on the disk.
     pve1.shell(
-        "until grep -q ' 100$' /var/lib/pvewatch-agent/spool/tasks-told; do sleep 0.1; done",
+        "until grep -q ' 100 ok$' /var/lib/pvewatch-agent/spool/tasks-told; do sleep 0.1; done",
     );
     pve1.kill_agent();
     pve1.shell("touch /run/go");
@@ -208,4 +209,67 @@ fn a_failed_backup_is_an_alert_until_one_succeeds(suite: Suite) {
     pve1.start_agent();
     collector.expect_alert("resolved", &FAILED);
     expect_nothing_twice(&mut site, &pve1);
+}
+
+/// The catalogue's rules, but for people who cannot wait for two days.
+const IMPATIENT: &str = r#"
+[[rule]]
+name = "RunMissedSoon"
+scope = "backup_job"
+when = 'older(run_due_at, "5s")'
+severity = "warning"
+summary = "{{ id }} did not begin"
+
+[[rule]]
+name = "BackupMissingSoon"
+scope = "backup"
+when = 'older(due_at, "20s")'
+severity = "warning"
+summary = "{{ vmid }} was due at {{ due_at }}"
+
+[[rule]]
+name = "InNoJob"
+scope = "backup"
+when = "jobs == 0 && !template && !unwanted"
+severity = "warning"
+summary = "{{ vmid }} is in no job"
+"#;
+
+fn what_is_due_is_known_and_what_does_not_come_is_told(suite: Suite) {
+    let alert = |name, label, value| [("alertname", name), ("node", "pve1"), (label, value)];
+    let mut site = Site::with_mosquitto();
+    let collector = Collector::named_on("main", site.access(), IMPATIENT);
+    let pve1 = proxmox(&mut site, suite);
+    pve1.has_guests(&[
+        (100, "qemu", "name: web\nscsi0: local:vm-100-disk-0,size=8G\n"),
+        (101, "lxc", "hostname: dns\nrootfs: local:vm-101-disk-0,size=1G\n"),
+        (102, "qemu", "name: lab\n"),
+        (103, "qemu", "name: golden\ntemplate: 1\n"),
+        (104, "qemu", "name: scratch\ntags: a;nobackup\n"),
+    ]);
+    pve1.has_jobs("vzdump: minutely\n\tschedule *:0/1\n\tvmid 100,101\n\tstorage nas\n");
+    // The source may have found nothing before, and looks again after a minute.
+    pve1.restart_agent();
+    collector.expect_alert("firing", &alert("InNoJob", "vmid", "102"));
+
+    // Nobody begins what is due every minute.
+    collector.expect_alert("firing", &alert("RunMissedSoon", "backup_job", "minutely"));
+    collector.expect_alert("firing", &alert("BackupMissingSoon", "vmid", "100"));
+    collector.expect_alert("firing", &alert("BackupMissingSoon", "vmid", "101"));
+    pve1.runs_task(&["vzdump", "--job", "minutely", "100:qemu:web:ok", "101:lxc:dns:fail=no space"]);
+    collector.expect_alert("resolved", &alert("RunMissedSoon", "backup_job", "minutely"));
+    collector.expect_alert("resolved", &alert("BackupMissingSoon", "vmid", "100"));
+
+    // It is added to a job that is due in months; nothing is, and nothing was.
+    pve1.has_jobs(
+        "vzdump: minutely\n\tschedule *:0/1\n\tvmid 100,101\n\tenabled 0\n\n\
+         vzdump: yearly\n\tschedule 01-01 00:00\n\tall 1\n\texclude 104\n",
+    );
+    collector.expect_alert("resolved", &alert("InNoJob", "vmid", "102"));
+    let is_about = |guest: &str| {
+        let alerts = collector.alerts();
+        let labels = alerts.iter().map(|alert| &alert["labels"]);
+        labels.filter(|labels| labels["vmid"] == guest).count()
+    };
+    assert_eq!((is_about("103"), is_about("104")), (0, 0), "{:?}", collector.alerts());
 }

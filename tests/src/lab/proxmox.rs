@@ -1,6 +1,8 @@
-//! A node that behaves as a Proxmox VE node does, as far as its tasks are concerned.
+//! A node that behaves as a Proxmox VE node does, as far as its tasks and its configuration are
+//! concerned.
 //!
-//! The program that plays them (`proxmox.pl`) is written from Proxmox' own, in its language, and
+//! `/etc/pve` is a plain folder with the owners and modes of the real one, and its versions. The
+//! program that plays tasks (`proxmox.pl`) is written from Proxmox' own, in its language, and
 //! shares nothing with the agent's reader.
 
 use super::Node;
@@ -17,6 +19,52 @@ impl Node {
     pub fn plays_proxmox(&self) {
         self.write_program(PROGRAM, include_str!("proxmox.pl"));
         self.shell("install --directory --owner=www-data --group=www-data /var/log/pve/tasks");
+    }
+
+    /// Has these guests and no others: `(vmid, "qemu" or "lxc", configuration)`.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    #[track_caller]
+    pub fn has_guests(&self, guests: &[(u32, &str, &str)]) {
+        let (node, version) = (self.shell("hostname"), self.shell("date +%s%N"));
+        self.shell(&format!(
+            "rm -rf /etc/pve/nodes; mkdir -p /etc/pve/nodes/{node}/qemu-server \
+             /etc/pve/nodes/{node}/lxc; ln -sfn nodes/{node} /etc/pve/local"
+        ));
+        let mut list = Vec::new();
+        for (vmid, kind, configuration) in guests {
+            let folder = if *kind == "qemu" { "qemu-server" } else { "lxc" };
+            let path = format!("/etc/pve/nodes/{node}/{folder}/{vmid}.conf");
+            self.write_file(&path, configuration);
+            list.push(format!(
+                r#""{vmid}":{{"node":"{node}","type":"{kind}","version":{version}}}"#
+            ));
+        }
+        let list = list.join(",");
+        self.write_file("/etc/pve/.vmlist", &format!(r#"{{"version":1,"ids":{{{list}}}}}"#));
+        self.says_that_something_changed();
+    }
+
+    /// Has these backup jobs and no others, as they stand in `jobs.cfg`.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    #[track_caller]
+    pub fn has_jobs(&self, jobs: &str) {
+        self.write_file("/etc/pve/jobs.cfg", jobs);
+        self.says_that_something_changed();
+    }
+
+    /// Gives the configuration a new version, and hides it from others as Proxmox does.
+    fn says_that_something_changed(&self) {
+        let version = self.shell("date +%s%N");
+        let versions = format!(r#"{{"starttime":1,"vmlist":{version}}}"#);
+        self.write_file("/etc/pve/.version.new", &versions);
+        self.shell(
+            "cd /etc/pve; chown -R root:www-data .; chmod -R u=rwX,g=rX,o= .; \
+             mv .version.new .version",
+        );
     }
 
     /// Runs a task to its end, and gives its name.
