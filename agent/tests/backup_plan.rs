@@ -166,7 +166,11 @@ async fn a_configuration_that_is_gone_is_not_an_empty_one() {
     let aside = node.folder.path().join("aside");
     fs::rename(&config, &aside).unwrap();
     let (is_active, detail) = watching.status().await;
+    assert!(!is_active && detail.contains("no Proxmox VE node"), "{detail}");
+    fs::create_dir(&config).unwrap();
+    let (is_active, detail) = watching.status().await;
     assert!(!is_active && detail.contains("pve-cluster"), "{detail}");
+    fs::remove_dir(&config).unwrap();
     fs::rename(&aside, &config).unwrap();
     assert!(watching.status().await.0, "nothing else was told meanwhile");
 
@@ -214,9 +218,10 @@ async fn the_zone_of_a_copied_file_is_its_rule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_that_is_no_proxmox_node_says_so() {
+async fn a_host_that_is_no_proxmox_node_says_nothing() {
     let node = Node::new();
     fs::remove_dir_all(node.folder.path().join("pve")).unwrap();
-    let (is_active, detail) = node.watch().status().await;
-    assert!(!is_active && detail.contains("no Proxmox VE node"), "{detail}");
+    let mut watching = node.watch();
+    let said = timeout(Duration::from_secs(3600), watching.reports.recv()).await;
+    assert!(said.is_err(), "{said:?}");
 }

@@ -308,6 +308,15 @@ async fn a_node_without_tasks_is_said_to_be_none_of_proxmox() {
     assert!(detail.ends_with("is not there: this is no Proxmox VE node"), "{detail}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_host_without_anything_of_proxmox_says_nothing() {
+    let node = Node::new();
+    fs::remove_dir_all(node.folder.path()).unwrap();
+    let mut watching = node.watch();
+    let said = timeout(Duration::from_secs(3600), watching.reports.recv()).await;
+    assert!(said.is_err(), "{said:?}");
+}
+
 /// A process that does nothing, until it is ended.
 fn worker() -> Child {
     Command::new("sleep").arg("infinity").spawn().unwrap()

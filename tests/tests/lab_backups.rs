@@ -256,7 +256,13 @@ fn what_is_due_is_known_and_what_does_not_come_is_told(suite: Suite) {
     collector.expect_alert("firing", &alert("RunMissedSoon", "backup_job", "minutely"));
     collector.expect_alert("firing", &alert("BackupMissingSoon", "vmid", "100"));
     collector.expect_alert("firing", &alert("BackupMissingSoon", "vmid", "101"));
-    pve1.runs_task(&["vzdump", "--job", "minutely", "100:qemu:web:ok", "101:lxc:dns:fail=no space"]);
+    pve1.runs_task(&[
+        "vzdump",
+        "--job",
+        "minutely",
+        "100:qemu:web:ok",
+        "101:lxc:dns:fail=no space",
+    ]);
     collector.expect_alert("resolved", &alert("RunMissedSoon", "backup_job", "minutely"));
     collector.expect_alert("resolved", &alert("BackupMissingSoon", "vmid", "100"));
 

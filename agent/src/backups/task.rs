@@ -16,6 +16,9 @@ use pvewatch_protocol::{EventData, Vmid};
 use super::log::{GuestBackup, Reader, TaskEnd};
 use super::upid::Upid;
 
+/// Most of a log's beginning that is looked at for the archive that is restored, in bytes.
+const HEAD_BYTES_MAX: usize = 8 * 1024;
+
 /// Most of a log's end that is looked at for its last line, in bytes.
 const TAIL_BYTES_MAX: usize = 64 * 1024;
 
@@ -79,8 +82,25 @@ pub struct Task {
 #[derive(Debug)]
 enum Log {
     Backup(Box<Reader>),
-    /// The last bytes.
-    Other(Vec<u8>),
+    Other(Ends),
+}
+
+/// The two ends of a log: of a restore the first lines say what it takes, the last line of any
+/// task how it ended.
+#[derive(Debug, Default)]
+struct Ends {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Ends {
+    fn feed(&mut self, bytes: &[u8]) {
+        let room = HEAD_BYTES_MAX.saturating_sub(self.head.len());
+        self.head.extend_from_slice(&bytes[..room.min(bytes.len())]);
+        self.tail.extend_from_slice(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL_BYTES_MAX);
+        self.tail.drain(..excess);
+    }
 }
 
 impl Task {
@@ -88,7 +108,7 @@ impl Task {
     pub fn new(upid: Upid) -> Option<Self> {
         let log = match &*upid.kind {
             "vzdump" => Log::Backup(Box::default()),
-            kind if KINDS.contains(&kind) => Log::Other(Vec::new()),
+            kind if KINDS.contains(&kind) => Log::Other(Ends::default()),
             _ => return None,
         };
         Some(Self { upid, log, begun: None })
@@ -108,11 +128,7 @@ impl Task {
     pub fn feed(&mut self, bytes: &[u8]) {
         match &mut self.log {
             Log::Backup(reader) => reader.feed(bytes),
-            Log::Other(tail) => {
-                tail.extend_from_slice(bytes);
-                let excess = tail.len().saturating_sub(TAIL_BYTES_MAX);
-                tail.drain(..excess);
-            }
+            Log::Other(ends) => ends.feed(bytes),
         }
     }
 
@@ -120,7 +136,7 @@ impl Task {
     pub fn has_end(&self) -> bool {
         match &self.log {
             Log::Backup(reader) => reader.has_end(),
-            Log::Other(tail) => end_of(tail).is_some(),
+            Log::Other(ends) => end_of(&ends.tail).is_some(),
         }
     }
 
@@ -154,10 +170,10 @@ impl Task {
     /// Nobody writes the log any more: what is left to tell. `ended_at` is when it was written
     /// last.
     pub fn end(mut self, ended_at: Timestamp, context: Context<'_>) -> Vec<Tidings> {
-        let log = std::mem::replace(&mut self.log, Log::Other(Vec::new()));
+        let log = std::mem::replace(&mut self.log, Log::Other(Ends::default()));
         match log {
             Log::Backup(reader) => self.end_of_job(*reader, ended_at, context),
-            Log::Other(tail) => vec![self.end_of_task(&tail, ended_at)],
+            Log::Other(ends) => vec![self.end_of_task(&ends, ended_at)],
         }
     }
 
@@ -203,8 +219,9 @@ impl Task {
         tidings
     }
 
-    fn end_of_task(self, tail: &[u8], ended_at: Timestamp) -> Tidings {
-        let (outcome, error) = TaskEnd::verdict(end_of(tail));
+    fn end_of_task(self, ends: &Ends, ended_at: Timestamp) -> Tidings {
+        let (outcome, error) = TaskEnd::verdict(end_of(&ends.tail));
+        let is_restore = self.is_about_backups();
         let data = EventData::TaskFinished(TaskFinished {
             upid: self.upid.to_string(),
             vmid: self.upid.id.parse().ok(),
@@ -213,6 +230,7 @@ impl Task {
             started: self.upid.started,
             kind: self.upid.kind.clone(),
             user: self.upid.user.clone(),
+            restored_from: is_restore.then(|| source_of(&ends.head)).flatten(),
         });
         Tidings { key: self.upid.to_string(), time: ended_at, data }
     }
@@ -262,6 +280,24 @@ impl Task {
     }
 }
 
+/// The guest whose archive the first lines of a restore name: by the name of a file, or by a
+/// snapshot on a backup server.
+fn source_of(head: &[u8]) -> Option<Vmid> {
+    const BEFORE_THE_NUMBER: [(&str, char); 5] = [
+        ("vzdump-qemu-", '-'),
+        ("vzdump-lxc-", '-'),
+        ("vzdump-openvz-", '-'),
+        ("vm/", '/'),
+        ("ct/", '/'),
+    ];
+    let text = String::from_utf8_lossy(head);
+    let number = |(before, after): (&str, char)| {
+        let (_, rest) = text.split_once(before)?;
+        rest.split_once(after)?.0.parse().ok()
+    };
+    BEFORE_THE_NUMBER.into_iter().find_map(number)
+}
+
 fn end_of(tail: &[u8]) -> Option<TaskEnd> {
     let text = String::from_utf8_lossy(tail);
     text.lines().rev().find(|line| !line.is_empty()).and_then(TaskEnd::parse)
@@ -290,6 +326,36 @@ mod tests {
             task.feed(line);
             let news = task.news(Context { zone: &zone, job: &|| None });
             assert_eq!(news[0].time.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_restore_says_whose_backup_it_takes() {
+        for (lines, source) in [
+            (
+                "restore vma archive: zstd -q -d -c /mnt/pve/nas/dump/\
+                 vzdump-qemu-100-2026_11_02-21_00_04.vma.zst | vma extract -v -r /var/tmp/x -\n",
+                Some(100),
+            ),
+            (
+                "recovering backed-up configuration from \
+                 'nas:backup/vzdump-lxc-7-2026_11_02-21_00_04.tar.zst'\n",
+                Some(7),
+            ),
+            (
+                "restore proxmox backup image: /usr/bin/pbs-restore --repository r \
+                 vm/101/2026-11-02T20:00:04Z drive-scsi0.img.fidx /dev/x\n",
+                Some(101),
+            ),
+            (
+                "recovering backed-up configuration from 'pbs:backup/ct/102/2026-11-02T20:00Z'\n",
+                Some(102),
+            ),
+            ("progress 1%\n", None),
+            ("vm/x/2026\n", None),
+        ] {
+            let source = source.map(|number: u32| Vmid::try_from(number).unwrap());
+            assert_eq!(source_of(lines.as_bytes()), source, "{lines}");
         }
     }
 

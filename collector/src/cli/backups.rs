@@ -6,7 +6,7 @@ use pvewatch_protocol::event::Outcome;
 use super::paint::Paint;
 use super::table::{self, Cell};
 use crate::output::http::api::{BackupAnswer, BackupsAnswer, JobAnswer};
-use crate::output::http::{Tone, ago};
+use crate::output::http::{Tone, ago, tone_of};
 use crate::rules::human;
 
 /// Writes the backups for people; they come sorted.
@@ -112,12 +112,7 @@ fn result(guest: &BackupAnswer) -> Cell {
 }
 
 fn tone(outcome: Option<Outcome>) -> Tone {
-    match outcome {
-        None => Tone::Neutral,
-        Some(Outcome::Ok) => Tone::Good,
-        Some(Outcome::Warnings) => Tone::Doubtful,
-        Some(Outcome::Failed | Outcome::Interrupted | Outcome::Unknown) => Tone::Bad,
-    }
+    outcome.map_or(Tone::Neutral, tone_of)
 }
 
 fn due(guest: &BackupAnswer, now: Timestamp) -> Cell {
@@ -147,13 +142,9 @@ fn jobs(guest: &BackupAnswer, answer: &BackupsAnswer) -> Cell {
     }
     let title = |name: &String| {
         let is_it = |job: &&JobAnswer| job.job == *name && job.node == guest.node;
-        answer.jobs.iter().find(is_it).map_or_else(|| name.clone(), |job| title(job).to_owned())
+        answer.jobs.iter().find(is_it).map_or_else(|| name.clone(), |job| job.title().to_owned())
     };
     Cell::plain(names.iter().map(title).collect::<Vec<_>>().join(", "))
-}
-
-fn title(job: &JobAnswer) -> &str {
-    job.comment.as_deref().filter(|comment| !comment.is_empty()).unwrap_or(&job.job)
 }
 
 fn job_row(job: &JobAnswer, now: Timestamp) -> [Cell; 8] {
@@ -171,7 +162,7 @@ fn job_row(job: &JobAnswer, now: Timestamp) -> [Cell; 8] {
     };
     let why = job.problem.clone().or_else(|| job.error.clone());
     [
-        Cell::plain(title(job)),
+        Cell::plain(job.title()),
         Cell::plain(job.node.as_str()),
         Cell::plain(job.schedule.clone()),
         Cell::plain(job.guests.len().to_string()),

@@ -47,7 +47,10 @@ pub struct Backup {
     /// The task that is at it now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<Running>,
-    /// When it was last restored.
+    /// When it was first heard of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_since: Option<Moment>,
+    /// When it was last restored, as itself or under another number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_at: Option<Timestamp>,
     /// The guest, as its configuration says; none if no picture of its node has named it.
@@ -113,6 +116,7 @@ impl Backup {
             runs: Vec::new(),
             last_success: None,
             running: None,
+            known_since: Some(since),
             restored_at: None,
             guest: None,
             here_since: None,
@@ -211,6 +215,11 @@ impl Backup {
         let overdue = self.due.filter(is_overdue);
         let due = next.map(|next| Moment::expect(next, skew));
         self.due = due.map(|due| overdue.map_or(due, |overdue| overdue.min(due)));
+    }
+
+    /// Since when no restore has proved its backups: since the last one, or since the guest is known.
+    pub fn unproven_since(&self) -> Option<Moment> {
+        self.restored_at.map(Moment::both).or(self.known_since)
     }
 
     /// What it is.

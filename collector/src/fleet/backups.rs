@@ -112,7 +112,12 @@ impl Fleet {
         told: Told,
     ) -> Vec<Change> {
         let is_restore = matches!(&*task.kind, "qmrestore" | "vzrestore");
-        match task.vmid.filter(|_| is_restore && task.outcome.is_success()) {
+        if !is_restore || !task.outcome.is_success() {
+            return Vec::new();
+        }
+        // A drill restores under another number; it proves the backup of the guest all the same.
+        let is_here = |vmid: &Vmid| self.backup(node, &vmid.to_string()).is_some();
+        match task.restored_from.filter(is_here).or(task.vmid) {
             Some(vmid) => self.change_backup(node, vmid, told, |backup| {
                 backup.restored_at = backup.restored_at.max(Some(told.moment.fact));
             }),

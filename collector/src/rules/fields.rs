@@ -363,6 +363,9 @@ static BACKUP: &[Field] = fields! {
         |s| backup(s, |backup| time(backup.last_success));
     running: Flag, Facts, "true", "Whether a run is under way.",
         |s| backup(s, |backup| FieldValue::Flag(backup.running.is_some()));
+    unproven_since: Time, Facts, "2026-11-21 03:07:00 UTC",
+        "When the guest was restored last, or since when it is known.",
+        |s| backup(s, |backup| time(backup.unproven_since()));
     template: Flag, Facts, "true",
         "Whether the guest is a template; absent if its configuration is not known.",
         |s| configured(s, |guest| FieldValue::Flag(guest.template));

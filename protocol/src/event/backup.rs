@@ -185,4 +185,7 @@ pub struct TaskFinished {
     pub error: Option<String>,
     /// When it began, to the second.
     pub started: Timestamp,
+    /// Of a restore: the guest whose backup it took, if the log tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_from: Option<Vmid>,
 }

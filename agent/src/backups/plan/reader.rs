@@ -48,8 +48,11 @@ impl Plan {
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// There is no such configuration.
-    #[error("{} is not there: this is no Proxmox VE node, or pve-cluster does not run", .0.display())]
+    /// There is nothing of Proxmox here.
+    #[error("{} is not there: this is no Proxmox VE node", .0.display())]
+    NoProxmox(PathBuf),
+    /// The configuration is not there, though its place is.
+    #[error("{} is not there: pve-cluster does not run", .0.display())]
     Absent(PathBuf),
     /// A file cannot be read.
     #[error("{} cannot be read: {source}", path.display())]
@@ -93,6 +96,10 @@ impl PlanReader {
     /// When Proxmox' configuration is not there or cannot be read; what was read before counts
     /// for nothing then.
     pub fn read(&mut self) -> Result<Plan, PlanError> {
+        if !self.paths.config.exists() {
+            self.read = None;
+            return Err(PlanError::NoProxmox(self.paths.config.clone()));
+        }
         let path = self.paths.config.join(".version");
         let Some(text) = optional(&path)? else { return Err(PlanError::Absent(path)) };
         let versions = Versions::parse(&text).ok_or(PlanError::Strange(path))?;

@@ -19,8 +19,7 @@ use crate::source::{Closed, PictureWanted, Report, Reporter};
 /// From one look to the next. A job is told within it of when it began.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// From one look to the next where there is no such configuration: most nodes without it will
-/// never have one.
+/// From one look to the next where there is nothing of Proxmox, as there hardly ever will be.
 const LOOK_EVERY_IF_ABSENT: Duration = Duration::from_mins(1);
 
 /// How long a look may take before it counts as hanging; it is waited for all the same.
@@ -53,7 +52,7 @@ pub async fn run(
         };
         reader = reader_back;
         next_look += match &plan {
-            Err(PlanError::Absent(_)) => LOOK_EVERY_IF_ABSENT,
+            Err(PlanError::NoProxmox(_)) => LOOK_EVERY_IF_ABSENT,
             _ => LOOK_EVERY,
         };
         source.take(plan).await?;
@@ -103,6 +102,8 @@ impl Source {
     async fn take(&mut self, plan: Result<Plan, PlanError>) -> Result<(), Closed> {
         let plan = match plan {
             Ok(plan) => plan,
+            // A host that never was a Proxmox node lacks nothing.
+            Err(PlanError::NoProxmox(_)) if self.status.is_none() => return Ok(()),
             // What was told stands: a plan that cannot be read is not an empty one.
             Err(error) => return self.say(false, error.to_string()).await,
         };

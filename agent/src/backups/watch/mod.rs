@@ -321,6 +321,11 @@ impl Source {
     }
 
     async fn say_inactive(&mut self, error: &io::Error) -> Result<(), Closed> {
+        let has_logs = self.paths.tasks.parent().is_some_and(Path::exists);
+        if !has_logs && self.status.is_none() {
+            // A host that never was a Proxmox node lacks nothing.
+            return Ok(());
+        }
         let tasks = self.paths.tasks.display();
         let detail = match error.kind() {
             io::ErrorKind::NotFound => {

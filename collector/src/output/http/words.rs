@@ -2,6 +2,8 @@
 
 mod backups;
 
+pub use backups::tone_of;
+
 use jiff::Timestamp;
 use pvewatch_protocol::event::{Exit, UnitChange, UnitChanged, UnitState};
 use pvewatch_protocol::{EventData, StopReason};

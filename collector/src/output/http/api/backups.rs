@@ -230,6 +230,11 @@ impl BackupAnswer {
 }
 
 impl JobAnswer {
+    /// What somebody wrote of it, or its name.
+    pub fn title(&self) -> &str {
+        self.comment.as_deref().filter(|comment| !comment.is_empty()).unwrap_or(&self.job)
+    }
+
     /// Whether a run that was due has not begun for long.
     pub fn is_missed(&self, now: Timestamp) -> bool {
         self.missed_since.is_some_and(|due| now.duration_since(due) >= MISSED_AFTER)

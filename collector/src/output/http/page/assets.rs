@@ -1,4 +1,4 @@
-//! The page's style, script and icon, compiled in.
+//! The page's style, script, icon and guide, compiled in.
 
 use axum::http::HeaderName;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -19,6 +19,12 @@ pub const STYLE: Asset = (
 pub const SCRIPT: Asset = (
     [(CONTENT_TYPE, "text/javascript; charset=utf-8"), (CACHE_CONTROL, CACHED)],
     include_str!("files/page.js"),
+);
+
+/// How to read a failed backup, and how to restore.
+pub const RESTORE_GUIDE: Asset = (
+    [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, CACHED)],
+    include_str!("../../../../../docs/BACKUP-RESTORE.md"),
 );
 
 /// The icon.

@@ -5,6 +5,7 @@
 //! only put the newest state in place. Lists have bounds, and say how much they leave out.
 
 pub mod assets;
+mod backups;
 mod events;
 mod headline;
 mod view;

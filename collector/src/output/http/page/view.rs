@@ -9,6 +9,7 @@ use pvewatch_protocol::event::{LogLine, SourceStatus};
 use serde::Serialize;
 
 use super::Input;
+use super::backups::{self, GuestView};
 use super::events::{self, EventView};
 use super::headline::Headline;
 use crate::alerts::{Alert, Phase};
@@ -43,6 +44,7 @@ pub struct View {
     inhibited: Listed<AlertView>,
     resolved: Vec<AlertView>,
     nodes: Listed<NodeView>,
+    backups: Listed<GuestView>,
     events: Vec<EventView>,
     rules: Vec<RuleView>,
     delivery: String,
@@ -50,9 +52,17 @@ pub struct View {
 
 /// A list with a bound, and how many it leaves out.
 #[derive(Debug, Serialize)]
-struct Listed<T> {
-    shown: Vec<T>,
-    left_out: usize,
+pub struct Listed<T> {
+    /// What is on the page.
+    pub shown: Vec<T>,
+    /// How many are not.
+    pub left_out: usize,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { shown: Vec::new(), left_out: 0 }
+    }
 }
 
 /// A point in time, for people and for machines.
@@ -172,7 +182,7 @@ impl View {
             let wanted = alerts.iter().filter(|alert| {
                 alert.state() == state && alert.inhibited_by.is_some() == inhibited
             });
-            let mut listed = Listed { shown: Vec::new(), left_out: 0 };
+            let mut listed = Listed::default();
             for (place, alert) in wanted.enumerate() {
                 if place < max {
                     listed.shown.push(AlertView::of(alert, snapshot, now));
@@ -193,6 +203,7 @@ impl View {
             inhibited: of(AlertState::Firing, true, ALERTS_MAX),
             resolved: of(AlertState::Resolved, false, RESOLVED_MAX).shown,
             nodes: list_nodes(snapshot, now),
+            backups: backups::list(picture),
             events: events::tell(&input.events, now),
             rules: snapshot.rules.iter().filter_map(RuleView::of).collect(),
             delivery: sentence(delivery::summary(&DeliveryAnswer::of(picture))),

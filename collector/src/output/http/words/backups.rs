@@ -56,11 +56,20 @@ fn ended(outcome: Outcome) -> &'static str {
     }
 }
 
-fn tone(outcome: Outcome) -> Tone {
+/// How good an outcome is.
+pub fn tone_of(outcome: Outcome) -> Tone {
     match outcome {
-        Outcome::Ok => Tone::Neutral,
+        Outcome::Ok => Tone::Good,
         Outcome::Warnings => Tone::Doubtful,
         Outcome::Failed | Outcome::Interrupted | Outcome::Unknown => Tone::Bad,
+    }
+}
+
+/// As news: a success is none that anybody must look at.
+fn tone(outcome: Outcome) -> Tone {
+    match tone_of(outcome) {
+        Tone::Good => Tone::Neutral,
+        tone => tone,
     }
 }
 

@@ -1,0 +1,174 @@
+//! The backups on the page: a row a guest, with its last runs as a strip and two small plots.
+
+use jiff::Timestamp;
+use pvewatch_protocol::event::Outcome;
+use serde::Serialize;
+
+use super::view::{Listed, Moment};
+use crate::fleet::{RUNS_KEPT, Run};
+use crate::output::http::Picture;
+use crate::output::http::api::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
+use crate::output::http::words::{self, Tone};
+use crate::rules::human;
+
+/// Guests on the page; the bad ones come first.
+const GUESTS_MAX: usize = 200;
+
+/// The width of a run in the strip, and the distance from one to the next.
+const RUN_WIDTH: usize = 4;
+
+/// Width and height of a plot, and the room above and below its line.
+const PLOT: (f64, f64, f64) = (100.0, 24.0, 2.0);
+
+/// A guest and its backups.
+#[derive(Debug, Serialize)]
+pub struct GuestView {
+    vmid: String,
+    name: String,
+    node: String,
+    tone: Tone,
+    result: String,
+    why: String,
+    ended: Option<Moment>,
+    last_good: Option<Moment>,
+    restored: Option<Moment>,
+    due: String,
+    jobs: String,
+    excluded: String,
+    strip: Vec<RunView>,
+    strip_width: usize,
+    size: Option<Plot>,
+    duration: Option<Plot>,
+}
+
+/// A run in the strip.
+#[derive(Debug, Serialize)]
+struct RunView {
+    x: usize,
+    tone: Tone,
+    title: String,
+}
+
+/// A line over the last runs, and its newest value in words.
+#[derive(Debug, Serialize)]
+struct Plot {
+    path: String,
+    text: String,
+}
+
+/// The guests of the site.
+pub fn list(picture: &Picture) -> Listed<GuestView> {
+    // Without a limit nothing can be wrong with the question.
+    let answer = BackupsAnswer::of(picture, &BackupsQuery::default());
+    let Ok(answer) = answer else { return Listed::default() };
+    let shown: Vec<_> = answer.backups.iter().take(GUESTS_MAX).collect();
+    Listed {
+        left_out: answer.total - shown.len(),
+        shown: shown.into_iter().map(|guest| GuestView::of(guest, &answer)).collect(),
+    }
+}
+
+impl GuestView {
+    fn of(guest: &BackupAnswer, answer: &BackupsAnswer) -> Self {
+        let now = answer.at;
+        let moment = |at: Option<Timestamp>| at.map(|at| Moment::of(at, now));
+        let last = guest.last.as_ref();
+        let why = last.and_then(|last| last.root_cause.clone().or_else(|| last.error.clone()));
+        let excluded = match guest.excluded.len() {
+            0 => String::new(),
+            _ => format!("never includes {}", guest.excluded.join(", ")),
+        };
+        Self {
+            vmid: guest.vmid.to_string(),
+            name: guest.name.clone().unwrap_or_default(),
+            node: guest.node.to_string(),
+            tone: tone(guest, now),
+            result: result(guest),
+            why: why.filter(|_| guest.has_failed()).unwrap_or_default(),
+            ended: moment(guest.finished_at),
+            last_good: moment(guest.last_success_at.filter(|_| guest.has_failed())),
+            restored: moment(guest.restored_at),
+            due: due(guest, now),
+            jobs: jobs(guest, answer),
+            excluded,
+            strip: strip(&guest.runs),
+            strip_width: RUNS_KEPT * RUN_WIDTH,
+            size: plot(&guest.runs, |run| run.size_bytes, human::bytes),
+            duration: plot(&guest.runs, |run| run.duration_seconds, human::duration),
+        }
+    }
+}
+
+fn tone(guest: &BackupAnswer, now: Timestamp) -> Tone {
+    if guest.is_bad(now) {
+        Tone::Bad
+    } else if guest.outcome == Some(Outcome::Warnings) || guest.is_uncovered() {
+        Tone::Doubtful
+    } else if guest.last_success_at.is_some() {
+        Tone::Good
+    } else {
+        Tone::Neutral
+    }
+}
+
+fn result(guest: &BackupAnswer) -> String {
+    let word = match guest.outcome {
+        None => "no run is known",
+        Some(Outcome::Ok) => "backed up",
+        Some(Outcome::Warnings) => "backed up with warnings",
+        Some(Outcome::Failed) => "failed",
+        Some(Outcome::Interrupted) => "interrupted",
+        Some(Outcome::Unknown) => "ended without a verdict",
+    };
+    if guest.running.is_some() { format!("{word}, running now") } else { word.to_owned() }
+}
+
+fn due(guest: &BackupAnswer, now: Timestamp) -> String {
+    match (guest.overdue_since, guest.next_due_at) {
+        (Some(since), _) => format!("overdue for {}", words::lasted(since, now)),
+        (None, Some(next)) => format!("due in {}", words::lasted(now, next)),
+        (None, None) if guest.is_uncovered() => "in no backup job".to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+/// The jobs of a guest, by what somebody wrote of them, or by name.
+fn jobs(guest: &BackupAnswer, answer: &BackupsAnswer) -> String {
+    let title = |name: &String| {
+        let is_it = |job: &&JobAnswer| job.job == *name && job.node == guest.node;
+        let job = answer.jobs.iter().find(is_it);
+        job.map_or(name.as_str(), JobAnswer::title).to_owned()
+    };
+    guest.jobs.iter().flatten().map(title).collect::<Vec<_>>().join(", ")
+}
+
+/// The runs, the newest at the right.
+fn strip(runs: &[Run]) -> Vec<RunView> {
+    let free = RUNS_KEPT.saturating_sub(runs.len());
+    let view = |(place, run): (usize, &Run)| RunView {
+        x: (free + place) * RUN_WIDTH,
+        tone: words::tone_of(run.outcome),
+        title: format!("{}: {}", human::time(run.finished), run.outcome.as_str()),
+    };
+    runs.iter().enumerate().map(view).collect()
+}
+
+/// A line over the runs that have the value; none if there are not two of them.
+fn plot(
+    runs: &[Run],
+    read: impl Fn(&Run) -> Option<u64>,
+    text: impl Fn(f64) -> String,
+) -> Option<Plot> {
+    let values: Vec<f64> = runs.iter().filter_map(|run| Some(read(run)? as f64)).collect();
+    let most = values.iter().copied().fold(1.0, f64::max);
+    let (width, height, room) = PLOT;
+    let step = width / values.len().saturating_sub(1).max(1) as f64;
+    let point = |(place, value): (usize, &f64)| {
+        let command = if place == 0 { 'M' } else { 'L' };
+        let y = height - room - value / most * (height - 2.0 * room);
+        format!("{command}{:.1} {y:.1}", place as f64 * step)
+    };
+    let path: String = values.iter().enumerate().map(point).collect();
+    let newest = values.last().filter(|_| values.len() > 1)?;
+    Some(Plot { path, text: text(*newest) })
+}
