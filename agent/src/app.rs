@@ -13,6 +13,7 @@ use pvewatch_protocol::{CollectorName, NodeName, Site};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::backups::plan::reader::PlanPaths;
 use crate::backups::watch::BackupsPaths;
@@ -28,6 +29,9 @@ use crate::{backups, print};
 /// Most events in the outbox. Beyond what its bound in bytes lets in with events as they are: that
 /// one is in the configuration, and the one to be met. An event on disk takes no memory.
 const OUTBOX_EVENTS_MAX: usize = 1_000_000;
+
+/// How long the sources may take to end when the outbox is closed.
+const SOURCES_END_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the command line says, over what the file says.
 #[derive(Debug, Default)]
@@ -156,7 +160,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let identity = HostIdentity::read(&settings.paths);
     let facts = agent_facts(&identity, settings.labels, settings.sample_interval);
     let backups = backups_paths(&settings.paths, settings.spool.clone(), &identity);
-    let (sources, inputs) =
+    let (mut sources, inputs) =
         start_sources(settings.units, settings.paths.clone(), backups, settings.sample_interval);
     log::info!(
         "watching node {} of site {}, publishing to {}",
@@ -184,7 +188,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         units::stop_reason(&bus).await
     };
     runner.run(stop_reason).await;
-    drop(sources);
+    // The outbox is closed, which ends them; some note first what is kept now.
+    let ended = async { while sources.join_next().await.is_some() {} };
+    let _ = timeout(SOURCES_END_WITHIN, ended).await;
     Ok(())
 }
 

@@ -41,7 +41,10 @@ pub async fn run(period: Duration, pressure: PathBuf, readings: watch::Sender<Op
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = readings.closed() => return,
+        }
         match reader.read() {
             Ok(reading) => {
                 if readings.send(Some(reading)).is_err() {

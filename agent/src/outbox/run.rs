@@ -343,6 +343,7 @@ impl Runner {
             log::info!("{unacked} events were sent but not acked when the agent stopped");
         }
         self.sync_last().await;
+        self.answer_keepers();
         self.link.close(GOODBYE_MAX).await;
     }
 }

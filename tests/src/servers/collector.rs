@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -262,11 +263,25 @@ impl Collector {
     /// When it is not within the usual time; shows the alerts that there are.
     #[track_caller]
     pub fn expect_alert(&self, state: &str, labels: &[(&str, &str)]) -> Value {
+        self.expect_alert_within(GENEROUS, state, labels)
+    }
+
+    /// As [`Collector::expect_alert`], for what takes its time.
+    ///
+    /// # Panics
+    /// When it is not within that time; shows the alerts that there are.
+    #[track_caller]
+    pub fn expect_alert_within(
+        &self,
+        patience: Duration,
+        state: &str,
+        labels: &[(&str, &str)],
+    ) -> Value {
         let matches = |alert: &Value| {
             alert["state"] == state
                 && labels.iter().all(|(name, value)| alert["labels"][name] == *value)
         };
-        let found = crate::deadline::look_until(GENEROUS, || {
+        let found = crate::deadline::look_until(patience, || {
             self.alerts().into_iter().find(|alert| matches(alert))
         });
         found.unwrap_or_else(|| {

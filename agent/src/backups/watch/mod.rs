@@ -67,7 +67,7 @@ pub struct BackupsPaths {
 pub async fn run(
     paths: BackupsPaths,
     reporter: Reporter,
-    mut picture_wanted: PictureWanted,
+    picture_wanted: PictureWanted,
 ) -> Result<(), Closed> {
     let mut source = Source {
         teller: Teller::new(reporter, paths.state.as_deref()),
@@ -77,6 +77,12 @@ pub async fn run(
         followed: BTreeMap::new(),
         status: None,
     };
+    let ended = follow(&mut source, picture_wanted).await;
+    source.teller.note_last();
+    ended
+}
+
+async fn follow(source: &mut Source, mut picture_wanted: PictureWanted) -> Result<(), Closed> {
     let mut next_scan = instant();
     loop {
         let due = source.next_check().map_or(next_scan, |check| check.min(next_scan));

@@ -99,6 +99,15 @@ impl Teller {
         }
     }
 
+    /// Notes what is kept although nobody waits for the answer any more: the agent is stopping.
+    pub fn note_last(&mut self) {
+        if let Some(Asked { mut answer, keys }) = self.asked.take()
+            && answer.try_recv().is_ok()
+        {
+            self.note(keys);
+        }
+    }
+
     /// Forgets what was told of tasks that are not among these.
     pub fn keep_only(&mut self, tasks: &HashSet<&str>) {
         if !self.unkept.is_empty() {
