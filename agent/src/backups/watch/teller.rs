@@ -1,6 +1,6 @@
 //! Tells each thing once, and notes it when what was told is kept.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 
 use tokio::sync::oneshot;
@@ -10,16 +10,20 @@ use crate::backups::task::Tidings;
 use crate::clock;
 use crate::source::{Closed, Fact, Report, Reporter};
 
+/// Questions that may wait for their answers; what is told meanwhile is asked with the next one.
+const ASKED_MAX: usize = 16;
+
 /// The way out of what was read, past what was told already.
 pub struct Teller {
     reporter: Reporter,
     told: Told,
     /// Told, but perhaps not kept; the oldest first. Bounded by the tasks there are.
     unkept: Vec<String>,
-    asked: Option<Asked>,
+    /// Questions without an answer yet; they are answered in order.
+    asked: VecDeque<Asked>,
 }
 
-/// A question whether the first keys are kept.
+/// A question whether so many more keys are kept.
 struct Asked {
     answer: oneshot::Receiver<()>,
     keys: usize,
@@ -28,7 +32,7 @@ struct Asked {
 impl Teller {
     /// A teller that knows what earlier starts told, if that is kept in a folder.
     pub fn new(reporter: Reporter, state: Option<&Path>) -> Self {
-        Self { reporter, told: Told::open(state), unkept: Vec::new(), asked: None }
+        Self { reporter, told: Told::open(state), unkept: Vec::new(), asked: VecDeque::new() }
     }
 
     /// Whether this was told.
@@ -64,12 +68,14 @@ impl Teller {
         self.reporter.send(report).await
     }
 
-    /// Asks whether what was told is kept, unless that is asked already.
+    /// Asks whether what was told is kept, as far as that is not asked already.
     pub async fn ask_whether_kept(&mut self) -> Result<(), Closed> {
-        if self.asked.is_none() && !self.unkept.is_empty() {
+        let asked: usize = self.asked.iter().map(|asked| asked.keys).sum();
+        let keys = self.unkept.len() - asked;
+        if keys > 0 && self.asked.len() < ASKED_MAX {
             let (tell, answer) = oneshot::channel();
             self.reporter.send(Report::AreKept(tell)).await?;
-            self.asked = Some(Asked { answer, keys: self.unkept.len() });
+            self.asked.push_back(Asked { answer, keys });
         }
         Ok(())
     }
@@ -79,12 +85,12 @@ impl Teller {
     /// # Errors
     /// When nobody can answer any more: the agent is stopping.
     pub async fn answered(&mut self) -> Result<usize, Closed> {
-        let Some(Asked { answer, keys }) = &mut self.asked else {
+        let Some(Asked { answer, keys }) = self.asked.front_mut() else {
             return std::future::pending().await;
         };
         answer.await.map_err(|_| Closed)?;
         let keys = *keys;
-        self.asked = None;
+        self.asked.pop_front();
         Ok(keys)
     }
 
@@ -101,7 +107,7 @@ impl Teller {
 
     /// Notes what is kept although nobody waits for the answer any more: the agent is stopping.
     pub fn note_last(&mut self) {
-        if let Some(Asked { mut answer, keys }) = self.asked.take()
+        while let Some(Asked { mut answer, keys }) = self.asked.pop_front()
             && answer.try_recv().is_ok()
         {
             self.note(keys);

@@ -27,7 +27,8 @@ pub struct GuestView {
     name: String,
     node: String,
     tone: Tone,
-    result: String,
+    result: &'static str,
+    running: bool,
     why: String,
     ended: Option<Moment>,
     last_good: Option<Moment>,
@@ -84,6 +85,7 @@ impl GuestView {
             node: guest.node.to_string(),
             tone: tone(guest, now),
             result: result(guest),
+            running: guest.running.is_some(),
             why: why.filter(|_| guest.has_failed()).unwrap_or_default(),
             ended: moment(guest.finished_at),
             last_good: moment(guest.last_success_at.filter(|_| guest.has_failed())),
@@ -111,16 +113,15 @@ fn tone(guest: &BackupAnswer, now: Timestamp) -> Tone {
     }
 }
 
-fn result(guest: &BackupAnswer) -> String {
-    let word = match guest.outcome {
+fn result(guest: &BackupAnswer) -> &'static str {
+    match guest.outcome {
         None => "no run is known",
         Some(Outcome::Ok) => "backed up",
         Some(Outcome::Warnings) => "backed up with warnings",
         Some(Outcome::Failed) => "failed",
         Some(Outcome::Interrupted) => "interrupted",
         Some(Outcome::Unknown) => "ended without a verdict",
-    };
-    if guest.running.is_some() { format!("{word}, running now") } else { word.to_owned() }
+    }
 }
 
 fn due(guest: &BackupAnswer, now: Timestamp) -> String {
