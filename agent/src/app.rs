@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::backups::plan::reader::PlanPaths;
+use crate::backups::plan::watch::reader::PlanPaths;
 use crate::backups::watch::BackupsPaths;
 use crate::config::{Config, DEFAULT_PATH, Paths};
 use crate::host::identity::{HostIdentity, host_name};

@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use pvewatch_agent::backups::plan::reader::PlanPaths;
 use pvewatch_agent::backups::plan::watch;
+use pvewatch_agent::backups::plan::watch::reader::PlanPaths;
 use pvewatch_agent::source::{Report, Reporter};
 use pvewatch_protocol::{BackupJob, CheckpointContent, Guest};
 use tempfile::TempDir;

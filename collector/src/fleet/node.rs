@@ -14,6 +14,7 @@ use super::delivery::{Backlog, Loss};
 use super::duplicates::Duplicates;
 use super::entity::{Drawn, Version};
 use super::moment::{Moment, shift};
+use super::reading::Reading;
 use super::silence::{HEARTBEATS_MISSED_MAX, Presence, Silence, Stop, epoch_time};
 use super::skew::Skew;
 
@@ -96,29 +97,6 @@ pub struct Node {
     /// The newest complete picture of its backup jobs.
     #[serde(default)]
     pub jobs_as_of: Drawn,
-}
-
-/// A sample and when it came.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
-    /// What the node measured.
-    pub sample: Sample,
-    /// By the collector's clock.
-    pub received_at: Timestamp,
-}
-
-impl Reading {
-    /// For how long the agent's connection has lasted without an answer to any of its heartbeats;
-    /// none if one was answered, or if the agent does not measure that.
-    pub fn unanswered_for(&self) -> Option<SignedDuration> {
-        let Sample { at, epoch, agent, .. } = &self.sample;
-        let is_answered = agent.ack_round_trip_seconds.is_some();
-        // Agents that measure the round trip also say this.
-        let is_measured = agent.oldest_unacked_seconds.is_some();
-        let connected_at = Some(epoch_time(*epoch)).filter(|at| *at != Timestamp::MIN)?;
-        let lasted = at.duration_since(connected_at).max(SignedDuration::ZERO);
-        (is_measured && !is_answered).then_some(lasted)
-    }
 }
 
 /// What a presence message meant.

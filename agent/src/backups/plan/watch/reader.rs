@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use pvewatch_protocol::event::GuestKind;
 use pvewatch_protocol::{BackupJob, Guest, Vmid};
 
-use super::cover::Node;
-use super::guests::guest;
-use super::jobs::{Job, cron_jobs, jobs};
-use super::pools::pools;
-use super::states::{JobState, job_of};
-use super::versions::{Listed, Versions, guests_of};
+use crate::backups::plan::cover::Node;
+use crate::backups::plan::guests::guest;
+use crate::backups::plan::jobs::{Job, cron_jobs, jobs};
+use crate::backups::plan::pools::pools;
+use crate::backups::plan::states::{JobState, job_of};
+use crate::backups::plan::versions::{Listed, Versions, guests_of};
 
 /// Where the plan is.
 #[derive(Debug, Clone)]

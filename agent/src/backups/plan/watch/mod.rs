@@ -4,6 +4,8 @@
 //! looked at every few seconds. That is done on a thread of its own, since the file system can hang.
 //! Absent: what became of the runs (`backups::watch`).
 
+pub mod reader;
+
 use std::io;
 use std::time::Duration;
 
@@ -12,9 +14,9 @@ use pvewatch_protocol::event::SourceStatus;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use super::reader::{Plan, PlanError, PlanPaths, PlanReader};
 use crate::clock;
 use crate::source::{Closed, PictureWanted, Report, Reporter};
+use reader::{Plan, PlanError, PlanPaths, PlanReader};
 
 /// From one look to the next. A job is told within it of when it began.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
