@@ -19,6 +19,7 @@ on_both_releases!(
     a_power_loss_leaves_no_verdict,
     a_failed_backup_is_an_alert_until_one_succeeds,
     what_is_due_is_known_and_what_does_not_come_is_told,
+    a_night_on_three_nodes_of_which_one_is_off,
 );
 
 fn proxmox(site: &mut Site, suite: Suite) -> WatchedNode {
@@ -284,4 +285,80 @@ fn what_is_due_is_known_and_what_does_not_come_is_told(suite: Suite) {
         labels.filter(|labels| labels["vmid"] == guest).count()
     };
     assert_eq!((is_about("103"), is_about("104")), (0, 0), "{:?}", collector.alerts());
+}
+
+/// A night that all nodes begin at the same minute: one goes well although its agent is killed in
+/// the middle, one runs out of space, one is off and comes back later.
+fn a_night_on_three_nodes_of_which_one_is_off(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let collector = Collector::named_on("main", site.access(), IMPATIENT);
+    let mut nodes = ["pve1", "pve2", "pve3"].map(|name| {
+        let node = site.node(name, suite);
+        node.plays_proxmox();
+        node
+    });
+    // Long enough for all of them to be known, and for one to be off.
+    let time = nodes[0].shell("date -d '+100 seconds' '+%H:%M %s'");
+    let (time, asked_at) = time.split_once(' ').expect("two words");
+    let due = asked_at.parse::<u64>().expect("seconds") / 60 * 60;
+    for (node, vmid) in nodes.iter().zip([100, 200, 300]) {
+        node.has_guests(&[(vmid, "qemu", "name: web\n"), (vmid + 1, "lxc", "hostname: dns\n")]);
+        node.has_jobs(&format!("vzdump: nightly\n\tschedule {time}\n\tall 1\n\tstorage nas\n"));
+        node.restart_agent();
+    }
+    for guest in ["100", "101", "200", "201", "300", "301"] {
+        let series =
+            format!("pvewatch_backup_jobs{{node=\"pve{}\",vmid=\"{guest}\"}}", &guest[..1]);
+        collector.expect_metric(&series, "1");
+    }
+    let [pve1, pve2, pve3] = &mut nodes;
+    pve3.power_loss();
+    let seconds: u64 = pve1.shell("date +%s").parse().expect("seconds");
+    std::thread::sleep(Duration::from_secs(due.saturating_sub(seconds)));
+
+    pve1.begins_task(&[
+        "vzdump",
+        "--job",
+        "nightly",
+        "100:qemu:web:hold=/run/go",
+        "101:lxc:dns:ok",
+    ]);
+    pve2.begins_task(&[
+        "vzdump",
+        "--job",
+        "nightly",
+        "200:qemu:web:fail=no space",
+        "201:lxc:dns:ok",
+    ]);
+    let is_start = |data: &EventData| matches!(data, EventData::BackupStarted(_));
+    site.hears(pve1, "100").next("the guest's start", is_start);
+    pve1.kill_agent();
+    pve1.shell("touch /run/go");
+    site.wait_until_watching(pve1);
+    assert_eq!(run(&mut site, pve1, "nightly").succeeded.len(), 2);
+    collector.expect_alert("firing", &[("alertname", "BackupJobFailed"), ("vmid", "200")]);
+    pve3.boot();
+    for missing in [
+        [("alertname", "RunMissedSoon"), ("node", "pve3")],
+        [("alertname", "BackupMissingSoon"), ("vmid", "300")],
+        [("alertname", "BackupMissingSoon"), ("vmid", "301")],
+        [("alertname", "BackupMissingSoon"), ("vmid", "200")],
+    ] {
+        collector.expect_alert_within(Duration::from_mins(2), "firing", &missing);
+    }
+
+    // These, and that the node was lost; nothing else.
+    let mut names = BTreeMap::<String, usize>::new();
+    for alert in collector.alerts() {
+        *names
+            .entry(alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned())
+            .or_default() += 1;
+    }
+    names.remove("HostDown");
+    let expected = [("BackupJobFailed", 1), ("BackupMissingSoon", 3), ("RunMissedSoon", 1)];
+    let expected = expected.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(names, BTreeMap::from(expected), "{:#?}", collector.alerts());
+    for node in [&*pve1, pve2, pve3] {
+        expect_nothing_twice(&mut site, node);
+    }
 }

@@ -81,8 +81,10 @@ impl Fleet {
     ) -> Vec<Change> {
         let vmid = finished.vmid;
         let other = self.elsewhere(node, vmid);
+        // Of two that end at the same time the names decide, whichever comes first.
         let is_past = |other: &&Arc<Backup>| {
-            !other.has_departed() && told.moment.fact < other.known_there_at()
+            let (here, there) = ((told.moment.fact, node), (other.known_there_at(), &other.node));
+            !other.has_departed() && here < there
         };
         if let Some(other) = other.as_ref().filter(is_past) {
             // The guest has moved since, or was backed up there: this is history.

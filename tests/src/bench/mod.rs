@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod backlog;
+pub mod backups;
 pub mod bare;
 pub mod figure;
 pub mod fleet;

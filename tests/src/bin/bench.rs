@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use pvewatch_tests::bench::figure::Report;
 use pvewatch_tests::bench::middle::{Collector, Via};
 use pvewatch_tests::bench::stage::{AgentFrom, Plan};
-use pvewatch_tests::bench::{alert, backlog, fleet, footprint, ingest, latency, sizes};
+use pvewatch_tests::bench::{alert, backlog, backups, fleet, footprint, ingest, latency, sizes};
 use pvewatch_tests::lab::Suite;
 use serde_json::Value;
 
@@ -62,6 +62,7 @@ enum Benchmark {
     Sizes,
     Ingest,
     Backlog,
+    Backups,
     Fleet,
 }
 
@@ -138,6 +139,7 @@ fn measure(name: Benchmark, arguments: &Arguments) -> Vec<Report> {
             return [Via::Embedded, Via::Mosquitto].map(|via| ingest::run(collector, via)).into();
         }
         Benchmark::Backlog => backlog::run(&arguments.agent, collector),
+        Benchmark::Backups => backups::run(&arguments.agent),
         Benchmark::Fleet => fleet::run(collector, arguments.nodes),
     };
     vec![report]
