@@ -309,7 +309,7 @@ fn a_night_on_three_nodes_of_which_one_is_off(suite: Suite) {
     for guest in ["100", "101", "200", "201", "300", "301"] {
         let series =
             format!("pvewatch_backup_jobs{{node=\"pve{}\",vmid=\"{guest}\"}}", &guest[..1]);
-        collector.expect_metric(&series, "1");
+        collector.expect_metric(&series, "1.0");
     }
     let [pve1, pve2, pve3] = &mut nodes;
     pve3.power_loss();
