@@ -29,7 +29,8 @@ impl Told {
         // What no line end is behind may be the half of it.
         let whole = text.as_deref().and_then(|text| Some(&text[..text.rfind('\n')?]));
         let mut told = Self { path, keys: BTreeSet::new(), is_known: read.is_some() };
-        whole.unwrap_or_default().lines().for_each(|key| told.insert(key.to_owned()));
+        let keys = whole.unwrap_or_default().lines().filter(|key| !key.is_empty());
+        keys.for_each(|key| told.insert(key.to_owned()));
         told
     }
 
@@ -96,5 +97,19 @@ mod tests {
             told.insert(key.to_owned());
         }
         assert_eq!(told.keys.iter().collect::<Vec<_>>(), ["UPID:a:", "UPID:b: 100 ok"]);
+    }
+
+    #[test]
+    fn what_was_written_in_several_goes_is_all_there_after_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Told::open(Some(folder.path()));
+        for keys in [["UPID:a: 100 ok", "UPID:a:"], ["UPID:b: 100 ok", "UPID:b: 101 ok"]] {
+            told.write(&keys.map(str::to_owned)).unwrap();
+        }
+        let again = Told::open(Some(folder.path()));
+        for key in ["UPID:a:", "UPID:b: 100 ok", "UPID:b: 101 ok"] {
+            assert!(again.has(key), "{key}");
+        }
+        assert!(!again.has(""));
     }
 }
