@@ -41,7 +41,6 @@ pub async fn run(
 ) -> Result<(), Closed> {
     let mut source = Source { reporter, told: None, renew_at: instant(), status: None };
     let mut reader = PlanReader::new(paths);
-    let mut next_look = instant();
     loop {
         let mut look = spawn_blocking(move || {
             let plan = reader.read();
@@ -53,12 +52,12 @@ pub async fn run(
             return source.say(false, "its reader broke down".to_owned()).await;
         };
         reader = reader_back;
-        next_look += match &plan {
+        let pause = match &plan {
             Err(PlanError::NoProxmox(_)) => LOOK_EVERY_IF_ABSENT,
             _ => LOOK_EVERY,
         };
+        let next_look = instant() + pause;
         source.take(plan).await?;
-        next_look = next_look.max(instant());
         tokio::select! {
             () = sleep_until(next_look) => {}
             changed = picture_wanted.changed() => {
@@ -110,13 +109,16 @@ impl Source {
             Err(error) => return self.say(false, error.to_string()).await,
         };
         let must_renew = self.renew_at <= instant();
-        let told = self.told.take().filter(|_| !must_renew);
         if must_renew {
             self.renew_at = instant() + RENEW_EVERY;
         }
-        let guests = told.as_ref().is_none_or(|told| told.guests != plan.guests);
+        let told = self.told.take();
+        let is_other = |differs: fn(&Plan, &Plan) -> bool| {
+            must_renew || told.as_ref().is_none_or(|told| differs(told, &plan))
+        };
+        let guests = is_other(|told, plan| told.guests != plan.guests);
         let guests = guests.then(|| CheckpointContent::Guests(plan.guests.clone()));
-        let jobs = told.as_ref().is_none_or(|told| told.jobs != plan.jobs);
+        let jobs = is_other(|told, plan| told.jobs != plan.jobs);
         let jobs = jobs.then(|| CheckpointContent::BackupJobs(plan.jobs.clone()));
         // So that no guest that is covered seems to be in no job, not even for a moment: one that
         // comes comes after its jobs, one that leaves leaves before them.
