@@ -15,7 +15,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::backups::plan::watch::reader::PlanPaths;
 use crate::backups::watch::BackupsPaths;
 use crate::config::{Config, DEFAULT_PATH, Paths};
 use crate::host::identity::{HostIdentity, host_name};
@@ -249,7 +248,7 @@ fn start_sources(
     let (picture_wanted, picture_wanted_out) = watch::channel(0);
     let mut sources = JoinSet::new();
     let unit_paths = paths.units();
-    let plan_paths = plan_paths(&paths);
+    let plan_paths = paths.plan();
     let reporter = Reporter::new(reports_in);
     // The outbox closes only when the agent stops, and then its sources may end too.
     let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
@@ -274,14 +273,6 @@ fn backups_paths(paths: &Paths, state: Option<PathBuf>, identity: &HostIdentity)
         jobs: paths.job_states.clone(),
         state,
         booted_at: identity.booted_at,
-    }
-}
-
-fn plan_paths(paths: &Paths) -> PlanPaths {
-    PlanPaths {
-        config: paths.pve.clone(),
-        states: paths.job_states.clone(),
-        localtime: paths.localtime.clone(),
     }
 }
 

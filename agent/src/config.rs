@@ -14,6 +14,7 @@ use pvewatch_protocol::{CollectorName, NodeName, Site};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::backups::plan::watch::reader::PlanPaths;
 use crate::units::{UnitsConfig, UnitsPaths};
 
 /// Where the configuration lies unless `--config` says otherwise.
@@ -222,6 +223,15 @@ impl Default for Paths {
 }
 
 impl Paths {
+    /// The places that the source `backup_jobs` reads from.
+    pub fn plan(&self) -> PlanPaths {
+        PlanPaths {
+            config: self.pve.clone(),
+            states: self.job_states.clone(),
+            localtime: self.localtime.clone(),
+        }
+    }
+
     /// The places that the source `units` reads from.
     pub fn units(&self) -> UnitsPaths {
         UnitsPaths {

@@ -64,6 +64,39 @@ impl Reporter {
     }
 }
 
+/// Says how a source is doing, when that is not what it said last.
+#[derive(Debug)]
+pub struct StatusTeller {
+    source: &'static str,
+    reporter: Reporter,
+    last: Option<SourceStatus>,
+}
+
+impl StatusTeller {
+    /// For a source of this name, which has said nothing yet.
+    pub fn new(source: &'static str, reporter: Reporter) -> Self {
+        Self { source, reporter, last: None }
+    }
+
+    /// Whether anything was said.
+    pub fn has_spoken(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Says whether the source watches, and what, or why not.
+    ///
+    /// # Errors
+    /// When the agent is stopping.
+    pub async fn say(&mut self, active: bool, detail: String) -> Result<(), Closed> {
+        let status = SourceStatus { name: self.source.to_owned(), active, detail };
+        if self.last.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        self.last = Some(status.clone());
+        self.reporter.send(Report::Status(status)).await
+    }
+}
+
 /// Changes whenever the agent wants a new picture from every source.
 ///
 /// It is wanted after a doubt that only the outbox knows of: a collector with a new epoch, or

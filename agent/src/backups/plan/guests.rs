@@ -7,7 +7,7 @@
 use pvewatch_protocol::event::GuestKind;
 use pvewatch_protocol::{Guest, Vmid};
 
-use super::sections::items;
+use super::sections::{is_true, items};
 
 /// Reads a configuration.
 pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
@@ -44,12 +44,12 @@ fn is_disk(key: &str, value: &str) -> bool {
 
 fn is_disk_included(key: &str, value: &str, has_efi: bool) -> bool {
     let is_used = key != "efidisk0" || has_efi;
-    is_used && option(value, "backup").is_none_or(is_on)
+    is_used && option(value, "backup").is_none_or(is_true)
 }
 
 /// A volume, not a folder or device of the host, that asks to be included.
 fn is_mount_point_included(value: &str) -> bool {
-    !value.starts_with('/') && option(value, "backup").is_some_and(is_on)
+    !value.starts_with('/') && option(value, "backup").is_some_and(is_true)
 }
 
 fn is_numbered(key: &str, name: &str) -> bool {
@@ -60,10 +60,6 @@ fn is_numbered(key: &str, name: &str) -> bool {
 fn option<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     let options = value.split(',').filter_map(|option| option.split_once('='));
     options.rev().find(|(key, _)| *key == name).map(|(_, value)| value)
-}
-
-fn is_on(value: &str) -> bool {
-    matches!(value, "1" | "on" | "yes" | "true")
 }
 
 #[cfg(test)]

@@ -23,16 +23,19 @@ impl Section {
 
     /// A key that is on or off, as Proxmox writes booleans; a flag is on.
     pub fn is_on(&self, key: &str) -> Option<bool> {
-        match self.get(key)? {
-            "" | "1" | "on" | "yes" | "true" => Some(true),
-            _ => Some(false),
-        }
+        let value = self.get(key)?;
+        Some(value.is_empty() || is_true(value))
     }
 
     /// The items of a list; see [`items`].
     pub fn list(&self, key: &str) -> Vec<&str> {
         items(self.get(key).unwrap_or_default()).collect()
     }
+}
+
+/// Whether a value is one of those that Proxmox takes for true.
+pub fn is_true(value: &str) -> bool {
+    matches!(value, "1" | "on" | "yes" | "true")
 }
 
 /// The items of a list, which blanks, commas or semicolons part.

@@ -19,13 +19,12 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::event::SourceStatus;
 use tokio::time::{Instant, sleep_until};
 
 use super::task::{Context, Task};
 use super::upid::Upid;
 use crate::clock;
-use crate::source::{Closed, PictureWanted, Report, Reporter};
+use crate::source::{Closed, PictureWanted, Reporter, StatusTeller};
 use inotify::{Happening, Inotify};
 use runs::Runs;
 use teller::Teller;
@@ -70,12 +69,12 @@ pub async fn run(
     picture_wanted: PictureWanted,
 ) -> Result<(), Closed> {
     let mut source = Source {
+        status: StatusTeller::new("backups", reporter.clone()),
         teller: Teller::new(reporter, paths.state.as_deref()),
         paths,
         zone: TimeZone::system(),
         watch: None,
         followed: BTreeMap::new(),
-        status: None,
     };
     let ended = follow(&mut source, picture_wanted).await;
     source.teller.note_last();
@@ -143,7 +142,7 @@ struct Source {
     zone: TimeZone,
     watch: Option<Inotify>,
     followed: BTreeMap<PathBuf, Followed>,
-    status: Option<SourceStatus>,
+    status: StatusTeller,
 }
 
 impl Source {
@@ -193,7 +192,7 @@ impl Source {
         // A log that was deleted tells nothing more.
         self.followed.retain(|path, _| path.exists());
         self.teller.keep_only(&logs.iter().map(|(_, upid)| upid.as_str()).collect::<HashSet<_>>());
-        self.say(true, format!("tasks in {}", self.paths.tasks.display())).await
+        self.status.say(true, format!("tasks in {}", self.paths.tasks.display())).await
     }
 
     /// Every log of a task, the oldest first; their folders are watched from now on.
@@ -328,7 +327,7 @@ impl Source {
 
     async fn say_inactive(&mut self, error: &io::Error) -> Result<(), Closed> {
         let has_logs = self.paths.tasks.parent().is_some_and(Path::exists);
-        if !has_logs && self.status.is_none() {
+        if !has_logs && !self.status.has_spoken() {
             // A host that never was a Proxmox node lacks nothing.
             return Ok(());
         }
@@ -339,16 +338,7 @@ impl Source {
             }
             _ => format!("{tasks} cannot be watched: {error}"),
         };
-        self.say(false, detail).await
-    }
-
-    async fn say(&mut self, active: bool, detail: String) -> Result<(), Closed> {
-        let status = SourceStatus { name: "backups".to_owned(), active, detail };
-        if self.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
-        self.status = Some(status.clone());
-        self.teller.say(Report::Status(status)).await
+        self.status.say(false, detail).await
     }
 }
 

@@ -63,11 +63,6 @@ impl Teller {
         self.unkept.push(key);
     }
 
-    /// Says how the source is doing.
-    pub async fn say(&self, report: Report) -> Result<(), Closed> {
-        self.reporter.send(report).await
-    }
-
     /// Asks whether what was told is kept, as far as that is not asked already.
     pub async fn ask_whether_kept(&mut self) -> Result<(), Closed> {
         let asked: usize = self.asked.iter().map(|asked| asked.keys).sum();

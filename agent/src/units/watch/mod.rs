@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
-use pvewatch_protocol::event::{SourceStatus, UnitRemoved};
+use pvewatch_protocol::event::UnitRemoved;
 use pvewatch_protocol::{CheckpointContent, EventData};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use super::config::{UnitsConfig, UnitsPaths};
 use super::exchange::{Input, Now, Output};
 use super::glob::{Selection, UnitGlob};
 use super::tracker::{Tracker, UNITS_MAX};
-use crate::source::{Closed, Fact, PictureWanted, Report, Reporter};
+use crate::source::{Closed, Fact, PictureWanted, Report, Reporter, StatusTeller};
 use bus::{Bus, BusError};
 use journalctl::{REQUESTS_MAX, Request};
 
@@ -51,7 +51,7 @@ pub async fn run(
         requests: config.log.enabled.then_some(requests),
         log_exclude: config.log.exclude.clone(),
         trouble,
-        status: None,
+        status: StatusTeller::new("units", reporter.clone()),
         counted: None,
     };
     let mut reader = JoinSet::new();
@@ -93,7 +93,7 @@ struct Source {
     requests: Option<mpsc::Sender<Request>>,
     log_exclude: Vec<UnitGlob>,
     trouble: watch::Receiver<Option<String>>,
-    status: Option<SourceStatus>,
+    status: StatusTeller,
     /// How many units the first listing of this connection had.
     counted: Option<usize>,
 }
@@ -247,7 +247,7 @@ impl Source {
         if let Some(trouble) = &*self.trouble.borrow_and_update() {
             detail += &format!("; failures come without journal lines: {trouble}");
         }
-        self.say(true, detail).await
+        self.status.say(true, detail).await
     }
 
     async fn say_inactive(
@@ -257,16 +257,7 @@ impl Source {
     ) -> Result<(), Closed> {
         let patterns: Vec<&str> = selection.include.iter().map(UnitGlob::as_str).collect();
         let detail = format!("{} are not watched: {reason}", patterns.join(", "));
-        self.say(false, detail).await
-    }
-
-    async fn say(&mut self, active: bool, detail: String) -> Result<(), Closed> {
-        let status = SourceStatus { name: "units".to_owned(), active, detail };
-        if self.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
-        self.status = Some(status.clone());
-        self.reporter.send(Report::Status(status)).await
+        self.status.say(false, detail).await
     }
 }
 

@@ -4,18 +4,18 @@
 //! looked at every few seconds. That is done on a thread of its own, since the file system can hang.
 //! Absent: what became of the runs (`backups::watch`).
 
+pub mod notes;
 pub mod reader;
 
 use std::io;
 use std::time::Duration;
 
 use pvewatch_protocol::CheckpointContent;
-use pvewatch_protocol::event::SourceStatus;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock;
-use crate::source::{Closed, PictureWanted, Report, Reporter};
+use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller};
 use reader::{Plan, PlanError, PlanPaths, PlanReader};
 
 /// From one look to the next. A job is told within it of when it began.
@@ -39,7 +39,8 @@ pub async fn run(
     reporter: Reporter,
     mut picture_wanted: PictureWanted,
 ) -> Result<(), Closed> {
-    let mut source = Source { reporter, told: None, renew_at: instant(), status: None };
+    let status = StatusTeller::new("backup_jobs", reporter.clone());
+    let mut source = Source { reporter, told: None, renew_at: instant(), status };
     let mut reader = PlanReader::new(paths);
     loop {
         let mut look = spawn_blocking(move || {
@@ -49,7 +50,7 @@ pub async fn run(
         let looked = source.wait(&mut look, &mut picture_wanted).await?;
         let Ok((reader_back, plan)) = looked else {
             // A panic is a defect, and was logged as one; what is left of the agent goes on.
-            return source.say(false, "its reader broke down".to_owned()).await;
+            return source.status.say(false, "its reader broke down".to_owned()).await;
         };
         reader = reader_back;
         let pause = match &plan {
@@ -72,7 +73,7 @@ struct Source {
     reporter: Reporter,
     told: Option<Plan>,
     renew_at: Instant,
-    status: Option<SourceStatus>,
+    status: StatusTeller,
 }
 
 impl Source {
@@ -89,7 +90,7 @@ impl Source {
                 looked = &mut *look => return Ok(looked.map_err(io::Error::other)),
                 () = sleep_until(hangs_at), if !is_hanging => {
                     is_hanging = true;
-                    self.say(false, "Proxmox' configuration cannot be read: it hangs".to_owned())
+                    self.status.say(false, "Proxmox' configuration cannot be read: it hangs".to_owned())
                         .await?;
                 }
                 changed = picture_wanted.changed() => {
@@ -104,9 +105,9 @@ impl Source {
         let plan = match plan {
             Ok(plan) => plan,
             // A host that never was a Proxmox node lacks nothing.
-            Err(PlanError::NoProxmox(_)) if self.status.is_none() => return Ok(()),
+            Err(PlanError::NoProxmox(_)) if !self.status.has_spoken() => return Ok(()),
             // What was told stands: a plan that cannot be read is not an empty one.
-            Err(error) => return self.say(false, error.to_string()).await,
+            Err(error) => return self.status.say(false, error.to_string()).await,
         };
         let must_renew = self.renew_at <= instant();
         if must_renew {
@@ -129,16 +130,7 @@ impl Source {
         }
         let detail = format!("{} guests, {} backup jobs", plan.guests.len(), plan.jobs.len());
         self.told = Some(plan);
-        self.say(true, detail).await
-    }
-
-    async fn say(&mut self, active: bool, detail: String) -> Result<(), Closed> {
-        let status = SourceStatus { name: "backup_jobs".to_owned(), active, detail };
-        if self.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
-        self.status = Some(status.clone());
-        self.reporter.send(Report::Status(status)).await
+        self.status.say(true, detail).await
     }
 }
 

@@ -14,8 +14,8 @@ use crate::backups::plan::cover::Node;
 use crate::backups::plan::guests::guest;
 use crate::backups::plan::jobs::{Job, cron_jobs, jobs};
 use crate::backups::plan::pools::pools;
-use crate::backups::plan::states::{JobState, job_of};
 use crate::backups::plan::versions::{Listed, Versions, guests_of};
+use crate::backups::plan::watch::notes::notes;
 
 /// Where the plan is.
 #[derive(Debug, Clone)]
@@ -96,12 +96,14 @@ impl PlanReader {
     /// When Proxmox' configuration is not there or cannot be read; what was read before counts
     /// for nothing then.
     pub fn read(&mut self) -> Result<Plan, PlanError> {
-        if !self.paths.config.exists() {
-            self.read = None;
-            return Err(PlanError::NoProxmox(self.paths.config.clone()));
-        }
         let path = self.paths.config.join(".version");
-        let Some(text) = optional(&path)? else { return Err(PlanError::Absent(path)) };
+        let Some(text) = optional(&path)? else {
+            let config = &self.paths.config;
+            return Err(match config.exists() {
+                true => PlanError::Absent(path),
+                false => PlanError::NoProxmox(config.clone()),
+            });
+        };
         let versions = Versions::parse(&text).ok_or(PlanError::Strange(path))?;
         // What was read counts as such only when all of it could be.
         let known = self.read.take();
@@ -169,20 +171,10 @@ impl PlanReader {
         let guests: Vec<Guest> = read.guests.values().map(|(_, guest)| guest.clone()).collect();
         let zone = zone(&self.paths.localtime);
         let here = Node { node: &read.node, zone: &zone, guests: &guests, pools: &read.pools };
-        let states = self.states();
+        let states: BTreeMap<_, _> = notes(&self.paths.states).collect();
         let job = |job: &Job| here.job(job.clone(), states.get(&job.id));
         let jobs = read.jobs.iter().map(job).collect();
         Plan { guests, jobs }
-    }
-
-    fn states(&self) -> BTreeMap<String, JobState> {
-        let entries = fs::read_dir(&self.paths.states).into_iter().flatten().flatten();
-        let state = |entry: fs::DirEntry| {
-            let name = entry.file_name();
-            let job = job_of(name.to_str()?)?;
-            Some((job.to_owned(), JobState::parse(&fs::read_to_string(entry.path()).ok()?)?))
-        };
-        entries.filter_map(state).collect()
     }
 }
 
