@@ -84,11 +84,9 @@ fn when(at: Option<Timestamp>, now: Timestamp) -> Cell {
 }
 
 fn guest_row(guest: &BackupAnswer, answer: &BackupsAnswer) -> [Cell; 10] {
-    let last = guest.last.as_ref();
     let size = guest.runs.last().and_then(|run| run.size_bytes);
-    let storage = last.and_then(|last| last.storage.clone());
-    let why = last.filter(|_| guest.has_failed());
-    let why = why.and_then(|last| last.root_cause.clone().or_else(|| last.error.clone()));
+    let storage = guest.last.as_ref().and_then(|last| last.storage.clone());
+    let why = guest.why().map(str::to_owned);
     [
         Cell::plain(guest.vmid.to_string()),
         Cell::plain(guest.name.clone().unwrap_or_else(none)),
@@ -133,18 +131,13 @@ fn lasted(from: Timestamp, to: Timestamp) -> String {
     human::duration(to.duration_since(from).as_secs_f64())
 }
 
-/// The jobs of a guest, by what somebody wrote of them, or by name.
 fn jobs(guest: &BackupAnswer, answer: &BackupsAnswer) -> Cell {
-    let Some(names) = &guest.jobs else { return Cell::plain("-") };
-    if names.is_empty() {
-        let tone = if guest.is_uncovered() { Tone::Doubtful } else { Tone::Neutral };
-        return Cell::toned("none", tone);
+    match &guest.jobs {
+        None => Cell::plain("-"),
+        Some(names) if !names.is_empty() => Cell::plain(answer.titles_of_jobs(guest)),
+        Some(_) if guest.is_uncovered() => Cell::toned("none", Tone::Doubtful),
+        Some(_) => Cell::toned("none", Tone::Neutral),
     }
-    let title = |name: &String| {
-        let is_it = |job: &&JobAnswer| job.job == *name && job.node == guest.node;
-        answer.jobs.iter().find(is_it).map_or_else(|| name.clone(), |job| job.title().to_owned())
-    };
-    Cell::plain(names.iter().map(title).collect::<Vec<_>>().join(", "))
 }
 
 fn job_row(job: &JobAnswer, now: Timestamp) -> [Cell; 8] {

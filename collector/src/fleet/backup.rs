@@ -11,7 +11,7 @@ use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
 use pvewatch_protocol::{Guest, NodeName, Position, Vmid};
 use serde::{Deserialize, Serialize};
 
-use super::backup_job::BackupJob;
+use super::backup_job::{BackupJob, Jobs};
 use super::entity::Version;
 use super::moment::{Moment, shift};
 
@@ -22,7 +22,7 @@ pub const RUNS_KEPT: usize = 30;
 const SIZES_COMPARED: usize = 7;
 
 /// The tag that says that nobody wants a guest to be backed up.
-pub const NO_BACKUP_TAG: &str = "nobackup";
+const NO_BACKUP_TAG: &str = "nobackup";
 
 /// The backups of one guest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -186,30 +186,27 @@ impl Backup {
     }
 
     /// Takes in which jobs of its node cover it, as of `moment`. Returns whether that is news.
-    pub fn cover<'a>(&mut self, jobs: impl Iterator<Item = &'a BackupJob>, moment: Moment) -> bool {
+    pub fn cover(&mut self, jobs: &Jobs, moment: Moment) -> bool {
         let since = |job: &BackupJob| {
             let known = self.jobs.get(&job.id).copied();
             known.unwrap_or(moment).max(job.since)
         };
-        let covering = jobs.filter(|job| job.covers(self.vmid));
+        let covering = jobs.values().filter(|job| job.covers(self.vmid));
         let jobs: BTreeMap<_, _> = covering.map(|job| (job.id.clone(), since(job))).collect();
         let is_news = jobs != self.jobs;
         self.jobs = jobs;
         is_news
     }
 
-    /// Works out when it is due, as of `moment`. `job` finds the node's jobs.
+    /// Works out when it is due by the node's jobs, as of `moment`.
     ///
     /// What is overdue stays so, whatever becomes of the jobs, until a run succeeds or no job
     /// covers the guest any more.
-    pub fn plan_due<'a>(
-        &mut self,
-        job: impl Fn(&str) -> Option<&'a BackupJob>,
-        (moment, skew): (Moment, SignedDuration),
-    ) {
+    pub fn plan_due(&mut self, jobs: &Jobs, (moment, skew): (Moment, SignedDuration)) {
         let done_until = self.done_until.unwrap_or(Timestamp::MIN);
-        let next =
-            |(id, since): (&Arc<str>, &Moment)| job(id)?.next_after(since.fact.max(done_until));
+        let next = |(id, since): (&Arc<str>, &Moment)| {
+            jobs.get(id)?.next_after(since.fact.max(done_until))
+        };
         let next = self.jobs.iter().filter_map(next).min();
         let is_overdue = |due: &Moment| due.fact <= moment.fact && due.fact > done_until;
         let overdue = self.due.filter(is_overdue);
@@ -262,6 +259,11 @@ impl Backup {
     pub fn failures_in_a_row(&self) -> usize {
         self.runs.iter().rev().take_while(|run| !run.outcome.is_success()).count()
     }
+}
+
+/// Whether a guest with these tags is not to be backed up.
+pub fn is_unwanted(tags: &[String]) -> bool {
+    tags.iter().any(|tag| tag == NO_BACKUP_TAG)
 }
 
 /// When a run began, as well as it tells.

@@ -3,6 +3,7 @@
 //! A job of a cluster runs on each node by itself, for the guests of that node, so each node has
 //! its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -13,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::CalendarEvent;
 use super::moment::Moment;
+
+/// The jobs of a node, by name.
+pub type Jobs = BTreeMap<Arc<str>, Arc<BackupJob>>;
 
 /// A backup job on one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,8 +67,8 @@ impl BackupJob {
 
     /// Takes in what its node says now. Returns whether it is due at other times than before.
     pub fn learn(&mut self, plan: Plan, moment: Moment) -> bool {
-        let times = |plan: &Plan| (plan.enabled, plan.schedule.clone(), plan.zone.clone());
-        let is_other = times(&self.plan) != times(&plan);
+        let known = (self.plan.enabled, &self.plan.schedule, &self.plan.zone);
+        let is_other = known != (plan.enabled, &plan.schedule, &plan.zone);
         if is_other {
             self.since = moment;
         }

@@ -185,7 +185,7 @@ impl Fleet {
         let skew = slot.node.clock_skew();
         let changed = slot.change_backup(&vmid.to_string(), |backup, jobs| {
             change(backup);
-            backup.plan_due(|id| jobs.get(id).map(|job| &**job), (moment, skew));
+            backup.plan_due(jobs, (moment, skew));
         });
         changed.map(|backup| Change::Backup { backup, moment }).into_iter().collect()
     }

@@ -25,8 +25,8 @@ mod slot;
 mod state;
 mod unit;
 
-pub use backup::{Backup, NO_BACKUP_TAG, RUNS_KEPT, Run, Running};
-pub use backup_job::BackupJob;
+pub use backup::{Backup, RUNS_KEPT, Run, Running, is_unwanted};
+pub use backup_job::{BackupJob, Jobs};
 pub use boots::Boots;
 pub use calendar::{CalendarError, CalendarEvent};
 pub use delivery::{Backlog, Loss};

@@ -220,8 +220,8 @@ impl Fleet {
         let mut is_news = false;
         let backup = slot.change_backup(&vmid.to_string(), |backup, jobs| {
             is_news = change(backup);
-            is_news |= backup.cover(jobs.values().map(|job| &**job), moment);
-            backup.plan_due(|id| jobs.get(id).map(|job| &**job), (moment, skew));
+            is_news |= backup.cover(jobs, moment);
+            backup.plan_due(jobs, (moment, skew));
         })?;
         is_news.then_some(Change::Backup { backup, moment })
     }

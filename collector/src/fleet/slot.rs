@@ -8,7 +8,7 @@ use pvewatch_protocol::event::{UnitChange, UnitState};
 use pvewatch_protocol::{Position, Vmid};
 
 use super::backup::Backup;
-use super::backup_job::BackupJob;
+use super::backup_job::{BackupJob, Jobs};
 use super::entity::{Drawn, Version};
 use super::moment::Moment;
 use super::node::Node;
@@ -32,7 +32,7 @@ pub(super) struct Slot {
     pub(super) backups: BTreeMap<Arc<str>, Arc<Backup>>,
     /// What is remembered of guests that are not here any more: they may be back, or elsewhere.
     pub(super) departed: BTreeMap<Vmid, Arc<Backup>>,
-    pub(super) jobs: BTreeMap<Arc<str>, Arc<BackupJob>>,
+    pub(super) jobs: Jobs,
     pub(super) parts: Parts,
     pub(super) guest_parts: Parts<Drawn>,
     pub(super) job_parts: Parts<Drawn>,
@@ -60,7 +60,7 @@ impl Slot {
             units: BTreeMap::new(),
             backups: BTreeMap::new(),
             departed: BTreeMap::new(),
-            jobs: BTreeMap::new(),
+            jobs: Jobs::new(),
             parts: Parts::default(),
             guest_parts: Parts::default(),
             job_parts: Parts::default(),
@@ -86,7 +86,7 @@ impl Slot {
     pub(super) fn change_backup(
         &mut self,
         id: &str,
-        change: impl FnOnce(&mut Backup, &BTreeMap<Arc<str>, Arc<BackupJob>>),
+        change: impl FnOnce(&mut Backup, &Jobs),
     ) -> Option<Arc<Backup>> {
         self.view = None;
         let backup = self.backups.get_mut(id)?;

@@ -23,7 +23,7 @@ pub(super) struct Example {
     node: Node,
     unit: Unit,
     backup: Backup,
-    job: BackupJob,
+    job: Arc<BackupJob>,
 }
 
 impl Example {
@@ -70,7 +70,7 @@ impl Example {
         node.backlog = Backlog { events: 2, since };
         let drawn = Drawn { at: silent.fact, ..Drawn::default() };
         (node.guests_as_of, node.jobs_as_of) = (drawn, drawn);
-        let job = job(name.clone(), silent);
+        let job = Arc::new(job(name.clone(), silent));
         let backup = backup(name.clone(), position, &job, silent);
         Self { node, unit: unit(name, position, silent), backup, job }
     }
@@ -184,7 +184,7 @@ fn job(node: NodeName, at: Moment) -> BackupJob {
 }
 
 /// A guest whose last run failed, after eight that succeeded.
-fn backup(node: NodeName, position: Position, job: &BackupJob, at: Moment) -> Backup {
+fn backup(node: NodeName, position: Position, job: &Arc<BackupJob>, at: Moment) -> Backup {
     let version = Version { stream_ordinal: 1, sequence: 1 };
     let vmid = vmid();
     let mut backup = Backup::new(node, vmid, at, (version, position));
@@ -222,7 +222,8 @@ fn backup(node: NodeName, position: Position, job: &BackupJob, at: Moment) -> Ba
         pool: Some("prod".to_owned()),
         excluded: vec!["scsi1".to_owned()],
     });
-    backup.cover([job].into_iter(), at.after(SignedDuration::from_hours(-300)));
-    backup.plan_due(|_| Some(job), (at, SignedDuration::ZERO));
+    let jobs = [(job.id.clone(), job.clone())].into();
+    backup.cover(&jobs, at.after(SignedDuration::from_hours(-300)));
+    backup.plan_due(&jobs, (at, SignedDuration::ZERO));
     backup
 }

@@ -138,6 +138,13 @@ pub struct BackupFinished {
     pub warnings: Vec<String>,
 }
 
+impl BackupFinished {
+    /// The line that explains a failure best: an earlier one, or the error.
+    pub fn why(&self) -> Option<&str> {
+        self.root_cause.as_deref().or(self.error.as_deref())
+    }
+}
+
 /// `backup_job.finished`: a run of vzdump ended, over however many guests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -4,7 +4,7 @@ use pvewatch_protocol::Guest;
 use pvewatch_protocol::event::{BackupFinished, BackupJobFinished};
 
 use super::{Field, FieldType, FieldValue, Subject, count, text, time};
-use crate::fleet::{Backup, BackupJob, Moment, NO_BACKUP_TAG, Origin};
+use crate::fleet::{Backup, BackupJob, Moment, Origin, is_unwanted};
 
 fn backup<'a>(
     subject: &Subject<'a>,
@@ -62,7 +62,7 @@ pub(super) static BACKUP: &[Field] = fields! {
         |s| last_run(s, |last| text(last.error.as_deref()));
     cause: Text, Facts, "backup write data failed",
         "The line that explains the failure best: an earlier one, or the error.",
-        |s| last_run(s, |last| text(last.root_cause.as_deref().or(last.error.as_deref())));
+        |s| last_run(s, |last| text(last.why()));
     job: Text, Facts, "backup-1a2b3c4d-5e6f", "The job that asked for the last run.",
         |s| last_run(s, |last| text(last.job.as_deref()));
     storage: Text, Facts, "nas", "Where the last run went.",
@@ -96,7 +96,7 @@ pub(super) static BACKUP: &[Field] = fields! {
     unwanted: Flag, Facts, "true",
         "Whether the guest has the tag `nobackup`; absent if its configuration is not known.",
         |s| configured(s, |guest| {
-            FieldValue::Flag(guest.tags.iter().any(|tag| tag == NO_BACKUP_TAG))
+            FieldValue::Flag(is_unwanted(&guest.tags))
         });
     pool: Text, Facts, "prod", "The guest's pool.",
         |s| configured(s, |guest| text(guest.pool.as_deref()));

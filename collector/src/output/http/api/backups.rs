@@ -9,7 +9,7 @@ use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::{Deserialize, Serialize};
 
 use super::checked_limit;
-use crate::fleet::{Backup, BackupJob, NO_BACKUP_TAG, NodeView, Run, Running};
+use crate::fleet::{Backup, BackupJob, NodeView, Run, Running, is_unwanted};
 use crate::output::http::error::ApiError;
 use crate::output::http::picture::Picture;
 
@@ -153,22 +153,34 @@ impl BackupsAnswer {
         let limit = checked_limit(query.limit, BACKUPS_DEFAULT, BACKUPS_MAX)?;
         let is_asked =
             |view: &&Arc<NodeView>| query.node.as_ref().is_none_or(|node| view.node.name == *node);
-        let (mut backups, mut jobs) = (Vec::new(), Vec::new());
-        for view in picture.snapshot.nodes.iter().filter(is_asked) {
-            let plan = JobsOfNode::of(view, picture.now);
+        let at = picture.now;
+        let nodes = picture.snapshot.nodes.iter().filter(is_asked);
+        let plans: Vec<JobsOfNode<'_>> = nodes.map(|view| JobsOfNode::of(view, at)).collect();
+        let (mut guests, mut jobs) = (Vec::new(), Vec::new());
+        for plan in &plans {
             let is_asked = |backup: &&Arc<Backup>| query.vmid.is_none_or(|it| backup.vmid == it);
-            let guests = view.backups.iter().filter(is_asked);
-            backups.extend(guests.map(|backup| BackupAnswer::of(backup, &plan)));
+            guests.extend(plan.view.backups.iter().filter(is_asked).map(|backup| (backup, plan)));
             let covers = |job: &&Arc<BackupJob>| {
                 query.vmid.is_none_or(|vmid| job.plan.guests.contains(&vmid))
             };
-            jobs.extend(view.jobs.iter().filter(covers).map(|job| JobAnswer::of(job, &plan)));
+            jobs.extend(plan.view.jobs.iter().filter(covers).map(|job| JobAnswer::of(job, plan)));
         }
-        let at = picture.now;
-        backups.sort_by_key(|backup| (!backup.is_bad(at), backup.vmid, backup.node.clone()));
-        let total = backups.len();
-        backups.truncate(limit);
+        guests.sort_by_cached_key(|(backup, plan)| {
+            (!plan.is_bad(backup), backup.vmid, backup.node.clone())
+        });
+        let total = guests.len();
+        let listed = guests.into_iter().take(limit);
+        let backups = listed.map(|(backup, plan)| BackupAnswer::of(backup, plan)).collect();
         Ok(Self { site: picture.snapshot.site.clone(), at, total, backups, jobs })
+    }
+
+    /// The jobs of a guest, by what somebody wrote of them, or by name.
+    pub fn titles_of_jobs(&self, guest: &BackupAnswer) -> String {
+        let title = |name: &String| {
+            let is_it = |job: &&JobAnswer| job.job == *name && job.node == guest.node;
+            self.jobs.iter().find(is_it).map_or(name.as_str(), JobAnswer::title).to_owned()
+        };
+        guest.jobs.iter().flatten().map(title).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether a guest's backup is bad, or a job did not run.
@@ -189,22 +201,26 @@ impl BackupAnswer {
         self.outcome.is_some_and(|outcome| !outcome.is_success())
     }
 
+    /// Why the last run did not succeed; none if it did, or nobody knows.
+    pub fn why(&self) -> Option<&str> {
+        self.last.as_ref().filter(|_| self.has_failed())?.why()
+    }
+
     /// Whether no run has succeeded for long since it was due.
     pub fn is_overdue(&self, now: Timestamp) -> bool {
-        self.overdue_since.is_some_and(|due| now.duration_since(due) >= OVERDUE_AFTER)
+        is_overdue(self.overdue_since, now)
     }
 
     /// Whether no job covers it, though one should.
     pub fn is_uncovered(&self) -> bool {
-        let is_unwanted = self.template || self.tags.iter().any(|tag| tag == NO_BACKUP_TAG);
-        self.jobs.as_ref().is_some_and(Vec::is_empty) && !is_unwanted
+        let is_wanted = !self.template && !is_unwanted(&self.tags);
+        is_wanted && self.jobs.as_ref().is_some_and(Vec::is_empty)
     }
 
     fn of(backup: &Backup, plan: &JobsOfNode<'_>) -> Self {
         let guest = backup.guest.as_ref();
         let next = |id: &Arc<str>| plan.jobs.get(&**id).and_then(|(_, next)| *next);
         let is_known = plan.view.node.has_plan() && guest.is_some();
-        let due = backup.due.map(|due| due.fact).filter(|due| *due <= plan.now);
         Self {
             vmid: backup.vmid,
             kind: backup.kind(),
@@ -221,7 +237,7 @@ impl BackupAnswer {
             runs: backup.runs.clone(),
             jobs: is_known.then(|| backup.jobs.keys().map(|id| id.to_string()).collect()),
             next_due_at: backup.jobs.keys().filter_map(next).min(),
-            overdue_since: due.filter(|due| !plan.is_at_it(backup, *due)),
+            overdue_since: plan.overdue_since(backup),
             tags: guest.map(|guest| guest.tags.clone()).unwrap_or_default(),
             template: guest.is_some_and(|guest| guest.template),
             excluded: guest.map(|guest| guest.excluded.clone()).unwrap_or_default(),
@@ -277,9 +293,24 @@ impl<'a> JobsOfNode<'a> {
         Self { view, now, jobs: view.jobs.iter().map(entry).collect() }
     }
 
+    /// Whether a guest's last run did not succeed, or none has for long since it was due.
+    fn is_bad(&self, backup: &Backup) -> bool {
+        backup.is_bad() || is_overdue(self.overdue_since(backup), self.now)
+    }
+
+    /// Since when a guest is due without a run that succeeded, or one that is under way.
+    fn overdue_since(&self, backup: &Backup) -> Option<Timestamp> {
+        let due = backup.due.map(|due| due.fact).filter(|due| *due <= self.now);
+        due.filter(|due| !self.is_at_it(backup, *due))
+    }
+
     /// Whether a run that began when the guest was due is still under way: its turn may come.
     fn is_at_it(&self, backup: &Backup, due: Timestamp) -> bool {
         let jobs = backup.jobs.keys().filter_map(|id| self.jobs.get(&**id));
         jobs.into_iter().any(|(job, _)| job.running_since().is_some_and(|since| since >= due))
     }
+}
+
+fn is_overdue(since: Option<Timestamp>, now: Timestamp) -> bool {
+    since.is_some_and(|due| now.duration_since(due) >= OVERDUE_AFTER)
 }

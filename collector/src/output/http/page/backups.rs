@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::view::{Listed, Moment};
 use crate::fleet::{RUNS_KEPT, Run};
 use crate::output::http::Picture;
-use crate::output::http::api::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
+use crate::output::http::api::{BackupAnswer, BackupsAnswer, BackupsQuery};
 use crate::output::http::words::{self, Tone};
 use crate::rules::human;
 
@@ -59,13 +59,12 @@ struct Plot {
 
 /// The guests of the site.
 pub fn list(picture: &Picture) -> Listed<GuestView> {
-    // Without a limit nothing can be wrong with the question.
-    let answer = BackupsAnswer::of(picture, &BackupsQuery::default());
-    let Ok(answer) = answer else { return Listed::default() };
-    let shown: Vec<_> = answer.backups.iter().take(GUESTS_MAX).collect();
+    let query = BackupsQuery { limit: Some(GUESTS_MAX), ..BackupsQuery::default() };
+    // The limit is one that is possible.
+    let Ok(answer) = BackupsAnswer::of(picture, &query) else { return Listed::default() };
     Listed {
-        left_out: answer.total - shown.len(),
-        shown: shown.into_iter().map(|guest| GuestView::of(guest, &answer)).collect(),
+        left_out: answer.total - answer.backups.len(),
+        shown: answer.backups.iter().map(|guest| GuestView::of(guest, &answer)).collect(),
     }
 }
 
@@ -73,8 +72,6 @@ impl GuestView {
     fn of(guest: &BackupAnswer, answer: &BackupsAnswer) -> Self {
         let now = answer.at;
         let moment = |at: Option<Timestamp>| at.map(|at| Moment::of(at, now));
-        let last = guest.last.as_ref();
-        let why = last.and_then(|last| last.root_cause.clone().or_else(|| last.error.clone()));
         let excluded = match guest.excluded.len() {
             0 => String::new(),
             _ => format!("never includes {}", guest.excluded.join(", ")),
@@ -86,12 +83,12 @@ impl GuestView {
             tone: tone(guest, now),
             result: result(guest),
             running: guest.running.is_some(),
-            why: why.filter(|_| guest.has_failed()).unwrap_or_default(),
+            why: guest.why().unwrap_or_default().to_owned(),
             ended: moment(guest.finished_at),
             last_good: moment(guest.last_success_at.filter(|_| guest.has_failed())),
             restored: moment(guest.restored_at),
             due: due(guest, now),
-            jobs: jobs(guest, answer),
+            jobs: answer.titles_of_jobs(guest),
             excluded,
             strip: strip(&guest.runs),
             strip_width: RUNS_KEPT * RUN_WIDTH,
@@ -131,16 +128,6 @@ fn due(guest: &BackupAnswer, now: Timestamp) -> String {
         (None, None) if guest.is_uncovered() => "in no backup job".to_owned(),
         (None, None) => String::new(),
     }
-}
-
-/// The jobs of a guest, by what somebody wrote of them, or by name.
-fn jobs(guest: &BackupAnswer, answer: &BackupsAnswer) -> String {
-    let title = |name: &String| {
-        let is_it = |job: &&JobAnswer| job.job == *name && job.node == guest.node;
-        let job = answer.jobs.iter().find(is_it);
-        job.map_or(name.as_str(), JobAnswer::title).to_owned()
-    };
-    guest.jobs.iter().flatten().map(title).collect::<Vec<_>>().join(", ")
 }
 
 /// The runs, the newest at the right.

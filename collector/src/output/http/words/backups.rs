@@ -20,8 +20,8 @@ pub(super) fn tell_finished(finished: &BackupFinished) -> Told {
             let first = finished.warnings.first().map(String::as_str).unwrap_or_default();
             format!("was backed up with warnings{}{}", measure(finished), because(Some(first)))
         }
-        Outcome::Failed => format!("backup failed{}", because(why(finished))),
-        Outcome::Interrupted => format!("backup was interrupted{}", because(why(finished))),
+        Outcome::Failed => format!("backup failed{}", because(finished.why())),
+        Outcome::Interrupted => format!("backup was interrupted{}", because(finished.why())),
         Outcome::Unknown => "backup ended without a verdict: its worker died".to_owned(),
     };
     Told { tone: tone(finished.outcome), text: format!("{text}{name}") }
@@ -71,10 +71,6 @@ fn tone(outcome: Outcome) -> Tone {
         Tone::Good => Tone::Neutral,
         tone => tone,
     }
-}
-
-fn why(finished: &BackupFinished) -> Option<&str> {
-    finished.root_cause.as_deref().or(finished.error.as_deref())
 }
 
 fn because(why: Option<&str>) -> String {
