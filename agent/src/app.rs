@@ -248,7 +248,7 @@ fn start_sources(
     let (picture_wanted, picture_wanted_out) = watch::channel(0);
     let mut sources = JoinSet::new();
     let unit_paths = paths.units();
-    let plan_paths = paths.plan();
+    let (plan_paths, storage_paths) = (paths.plan(), paths.storages());
     let reporter = Reporter::new(reports_in);
     // The outbox closes only when the agent stops, and then its sources may end too.
     let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
@@ -258,6 +258,10 @@ fn start_sources(
     let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
     sources.spawn(async move {
         let _ = backups::plan::watch::run(plan_paths, own_reporter, wanted).await;
+    });
+    let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
+    sources.spawn(async move {
+        let _ = backups::storages::watch::run(storage_paths, own_reporter, wanted).await;
     });
     sources.spawn(async move {
         let _ = units::run(units_config, unit_paths, reporter, picture_wanted_out).await;
