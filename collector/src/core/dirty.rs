@@ -16,6 +16,7 @@ pub(super) enum Piece {
     Unit(NodeName, Arc<str>),
     Backup(NodeName, Arc<str>),
     BackupJob(NodeName, Arc<str>),
+    Storage(NodeName, Arc<str>),
     Alert(Fingerprint),
 }
 
@@ -26,6 +27,7 @@ impl Piece {
             Self::Unit(..) => RecordKind::Unit,
             Self::Backup(..) => RecordKind::Backup,
             Self::BackupJob(..) => RecordKind::BackupJob,
+            Self::Storage(..) => RecordKind::Storage,
             Self::Alert(_) => RecordKind::Alert,
         }
     }
@@ -33,9 +35,10 @@ impl Piece {
     pub(super) fn key(&self) -> String {
         match self {
             Self::Node(node) => node.to_string(),
-            Self::Unit(node, id) | Self::Backup(node, id) | Self::BackupJob(node, id) => {
-                format!("{node}/{id}")
-            }
+            Self::Unit(node, id)
+            | Self::Backup(node, id)
+            | Self::BackupJob(node, id)
+            | Self::Storage(node, id) => format!("{node}/{id}"),
             Self::Alert(fingerprint) => fingerprint.to_string(),
         }
     }

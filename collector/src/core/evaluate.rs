@@ -82,6 +82,17 @@ impl Core {
                     self.dirty.fact(Piece::BackupJob(job.node.clone(), job.id.clone()));
                     self.follow_loss(&job.node, (EntityKind::BackupJob, &job.id), moment, out);
                 }
+                Change::Storage { storage, moment } => {
+                    let (node, id) = (&storage.node, &storage.id);
+                    self.dirty.fact(Piece::Storage(node.clone(), id.clone()));
+                    let since = (moment, storage.since);
+                    self.follow_entity(node, (EntityKind::Storage, id), since, true, out);
+                }
+                Change::StorageGone { storage, moment } => {
+                    let (node, id) = (&storage.node, &storage.id);
+                    self.dirty.fact(Piece::Storage(node.clone(), id.clone()));
+                    self.follow_loss(node, (EntityKind::Storage, id), moment, out);
+                }
             }
         }
     }
