@@ -204,7 +204,7 @@ fn nas(at: Moment) -> BackupStorage {
     }
 }
 
-const ARCHIVE: &str = "vzdump-qemu-100-2026_11_20-03_04_00.vma.zst";
+const ARCHIVE: &str = "vzdump-qemu-100-2026_11_20-03_07_00.vma.zst";
 
 fn archives(at: Moment) -> GuestArchives {
     let began = at.fact - SignedDuration::from_hours(24);

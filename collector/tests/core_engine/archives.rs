@@ -120,6 +120,7 @@ fn a_storage_that_fills_up_is_told_once_and_worse_when_it_is_full() {
         2h   pve1 storages nas:96
         => 2h BackupStorageCritical pve1/nas none -> pending: condition_began
         => 2h1m BackupStorageCritical pve1/nas pending -> firing: condition_lasted, told
+        => 2h1m BackupStorageAlmostFull pve1/nas firing -> firing: inhibition_began
         3h   pve1 storages nas:0;not_mounted
         4h   pve1 storages nas:70
         => 4h BackupStorageAlmostFull pve1/nas firing -> resolved: condition_ended, told

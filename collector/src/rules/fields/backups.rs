@@ -115,14 +115,14 @@ pub(super) static BACKUP: &[Field] = fields! {
         |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.count())));
     archives_bytes: Number("bytes"), Facts, "40587440940", "What they take.",
         |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.bytes())));
-    newest_archive_at: Time, Facts, "2026-11-20 03:04:00 UTC",
+    newest_archive_at: Time, Facts, "2026-11-20 03:07:00 UTC",
         "When the run of the newest of them began.",
         |s| backup(s, |backup| time(backup.archives.newest().map(Moment::both)));
     surplus_archives: Number, Facts, "2",
         "How many of them the last run that removes old ones should have removed; absent if that \
          cannot be told.",
         |s| backup(s, |backup| count(backup.archives.surplus()));
-    archive: Text, Facts, "vzdump-qemu-100-2026_11_20-03_04_00.vma.zst",
+    archive: Text, Facts, "vzdump-qemu-100-2026_11_20-03_07_00.vma.zst",
         "The archive of the newest run that succeeded, if it is a file on a storage.",
         |s| backup(s, |backup| {
             text(backup.archives.written.as_ref().map(|written| written.name.as_str()))
