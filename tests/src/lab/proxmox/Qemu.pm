@@ -164,7 +164,7 @@ sub looks {
     my $guest = $self->{guest};
     my @given = map { [split / /] } $guest->all('looks');
     return @given if @given || $guest->has('end');
-    return map { ['progress', $_, ($_ << 30) / 20, 0] } 1 .. 20;
+    return map { ['progress', $_, int(($_ << 30) / 20), 0] } 1 .. 20;
 }
 
 # As QEMU is asked how far it is: each look is told with its rates since the one before.
