@@ -2,13 +2,28 @@
 //! concerned.
 //!
 //! `/etc/pve` is a plain folder with the owners and modes of the real one, and its versions. The
-//! program that plays tasks (`proxmox.pl`) is written from Proxmox' own, in its language, and
-//! shares nothing with the agent's reader.
+//! program that plays tasks (`proxmox/`) is written from Proxmox' own, in its language, and shares
+//! nothing with the agent's reader.
 
 use super::Node;
+use crate::deadline::{GENEROUS, eventually};
 
-/// Where the program is in a node.
+/// Where the program is in a node; its modules are in a folder of its name beside it.
 const PROGRAM: &str = "/usr/local/sbin/proxmox.pl";
+
+/// Its modules.
+const MODULES: &[(&str, &str)] = &[
+    ("Child.pm", include_str!("proxmox/Child.pm")),
+    ("Description.pm", include_str!("proxmox/Description.pm")),
+    ("Dump.pm", include_str!("proxmox/Dump.pm")),
+    ("Frame.pm", include_str!("proxmox/Frame.pm")),
+    ("Guest.pm", include_str!("proxmox/Guest.pm")),
+    ("Job.pm", include_str!("proxmox/Job.pm")),
+    ("Log.pm", include_str!("proxmox/Log.pm")),
+    ("Lxc.pm", include_str!("proxmox/Lxc.pm")),
+    ("Qemu.pm", include_str!("proxmox/Qemu.pm")),
+    ("Words.pm", include_str!("proxmox/Words.pm")),
+];
 
 impl Node {
     /// Becomes a Proxmox VE node, on which nothing has run yet.
@@ -17,7 +32,10 @@ impl Node {
     /// When the program cannot be written.
     #[track_caller]
     pub fn plays_proxmox(&self) {
-        self.write_program(PROGRAM, include_str!("proxmox.pl"));
+        self.write_program(PROGRAM, include_str!("proxmox/proxmox.pl"));
+        for (name, text) in MODULES {
+            self.write_file(&format!("/usr/local/sbin/proxmox/{name}"), text);
+        }
         self.shell("install --directory --owner=www-data --group=www-data /var/log/pve/tasks");
     }
 
@@ -86,5 +104,39 @@ impl Node {
         let unit = ["systemd-run", "--quiet", "--collect", PROGRAM];
         let command: Vec<&str> = unit.into_iter().chain(arguments.iter().copied()).collect();
         self.succeeds(&command);
+    }
+
+    /// Waits until a task of vzdump that was begun has said that, and gives its name: the newest
+    /// one, if there are several.
+    ///
+    /// # Panics
+    /// When it does not say it.
+    #[track_caller]
+    pub fn waits_for_task_to_say(&self, text: &str) -> String {
+        eventually(&format!("a task of {} to say {text:?}", self.name()), GENEROUS, || {
+            let find = "grep -rlF -e \"$0\" /var/log/pve/tasks/? | xargs -r ls -t | head -n 1";
+            let found = self.run(&["sh", "-c", find, text]).stdout;
+            found.rsplit('/').next().filter(|name| !name.is_empty()).map(str::to_owned)
+        })
+    }
+
+    /// Sends a signal to the worker of a task.
+    ///
+    /// # Panics
+    /// When that does not run.
+    #[track_caller]
+    pub fn signals_worker(&self, signal: &str, upid: &str) {
+        let pid = upid.split(':').nth(2).and_then(|pid| u32::from_str_radix(pid, 16).ok());
+        let pid = pid.unwrap_or_else(|| panic!("{upid} is no task"));
+        self.succeeds(&["kill", &format!("-{signal}"), &pid.to_string()]);
+    }
+
+    /// Lets the scheduler do what it does every minute: note which of its runs are over.
+    ///
+    /// # Panics
+    /// When the program fails.
+    #[track_caller]
+    pub fn scheduler_ticks(&self) {
+        self.succeeds(&[PROGRAM, "--tick"]);
     }
 }
