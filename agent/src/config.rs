@@ -16,6 +16,7 @@ use serde::de::IgnoredAny;
 
 use crate::backups::plan::watch::reader::PlanPaths;
 use crate::backups::storages::watch::StoragePaths;
+use crate::proxmox::ProxmoxConfig;
 use crate::units::{UnitsConfig, UnitsPaths};
 
 /// Where the configuration lies unless `--config` says otherwise.
@@ -43,6 +44,8 @@ pub struct Config {
     pub outbox: OutboxConfig,
     /// Which systemd units are watched.
     pub units: UnitsConfig,
+    /// Proxmox' own API.
+    pub proxmox: ProxmoxConfig,
     /// Where the agent reads from.
     pub paths: Paths,
 }

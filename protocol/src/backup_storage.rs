@@ -91,8 +91,9 @@ pub struct GuestArchives {
     pub vmid: Vmid,
     /// How many archives.
     pub count: u32,
-    /// What they take.
-    pub bytes: u64,
+    /// What they take; none if that cannot be told, as where archives share what they hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// The newest of them; none if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Archive>,
@@ -119,12 +120,14 @@ pub struct GuestArchives {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Archive {
-    /// The file's name.
+    /// The file's name; on a Proxmox Backup Server the snapshot, such as
+    /// `vm/100/2026-11-20T20:00:04Z`.
     pub name: String,
     /// When its run began.
     pub began: Timestamp,
     /// Its size.
-    pub bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]

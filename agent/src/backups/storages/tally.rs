@@ -84,7 +84,11 @@ impl Heap {
         }
         let time = |kept: &Kept| zone.to_timestamp(kept.began).ok();
         let newest = self.archives.last().and_then(|(kept, bytes, name)| {
-            Some(protocol::Archive { name: name.to_string(), began: time(kept)?, bytes: *bytes })
+            Some(protocol::Archive {
+                name: name.to_string(),
+                began: time(kept)?,
+                bytes: Some(*bytes),
+            })
         });
         let is_protected = |archive: &&(Kept, u64, Box<str>)| archive.0.is_protected;
         let kept: Vec<Kept> = self.archives.iter().map(|(kept, ..)| *kept).collect();
@@ -92,7 +96,7 @@ impl Heap {
         GuestArchives {
             vmid,
             count: count(self.archives.len()),
-            bytes: self.archives.iter().map(|(_, bytes, _)| bytes).sum(),
+            bytes: Some(self.archives.iter().map(|(_, bytes, _)| bytes).sum()),
             newest,
             oldest: kept.first().and_then(time),
             protected: count(self.archives.iter().filter(is_protected).count()),
@@ -181,9 +185,9 @@ mod tests {
         let runs: Vec<_> = heap.logged_runs().iter().map(|(began, _)| *began).collect();
         assert_eq!(runs, [at(3), at(2), at(1)]);
         let sum = sum(heap, Pruned::Never, &[]);
-        assert_eq!((sum.count, sum.bytes, sum.protected, sum.unfinished), (3, 6, 1, 1));
+        assert_eq!((sum.count, sum.bytes, sum.protected, sum.unfinished), (3, Some(6), 1, 1));
         let newest = sum.newest.unwrap();
-        assert_eq!((newest.name, newest.bytes), (format!("{}.vma.zst", name(3)), 3));
+        assert_eq!((newest.name, newest.bytes), (format!("{}.vma.zst", name(3)), Some(3)));
         assert_eq!(newest.began.to_string(), "2026-11-03T20:00:04Z");
         assert_eq!(sum.oldest.unwrap().to_string(), "2026-11-01T20:00:04Z");
         assert_eq!((sum.surplus, sum.prune), (None, None));

@@ -13,9 +13,11 @@ use pvewatch_protocol::{GuestArchives, StorageState, Vmid};
 use rustix::fs::statvfs;
 
 use super::places::StoragePaths;
+use super::remote;
 use crate::backups::storages::config::{Folder, Storage};
 use crate::backups::storages::mounts::Mounts;
 use crate::backups::storages::tally::{Heap, Heaps, Pruned, add, prunes};
+use crate::proxmox::Api;
 
 /// For how long nothing may have changed in a folder before its files are listed again: runs follow
 /// each other, and each changes a few files.
@@ -33,6 +35,8 @@ const LOG_END_BYTES: u64 = 16 * 1024;
 /// What is to be looked at, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
+    /// The node, as Proxmox names it.
+    pub node: String,
     /// The storage.
     pub storage: Storage,
     /// Whose archives count; everyone's if none.
@@ -73,7 +77,7 @@ pub struct List {
     /// The guests that have something there, by number.
     pub guests: Vec<GuestArchives>,
     /// When the files were listed.
-    listed_at: Timestamp,
+    pub(super) listed_at: Timestamp,
     order: Order,
     /// Which folder it was and when it had changed last; none if it changes while it is listed.
     stamp: Option<Stamp>,
@@ -88,6 +92,14 @@ struct Stamp {
     changed: (i64, i64),
 }
 
+impl List {
+    /// Archives that are no files.
+    pub(super) fn of(guests: Vec<GuestArchives>, order: &Order, now: Timestamp) -> Self {
+        let (order, pruned) = (order.clone(), BTreeMap::new());
+        Self { at: now, guests, listed_at: now, order, stamp: None, pruned }
+    }
+}
+
 impl Look {
     /// Nothing can be seen of the storage.
     pub fn blind(state: StorageState, detail: impl Into<String>) -> Self {
@@ -98,14 +110,13 @@ impl Look {
 /// Looks at a storage as of `now`; `known` is what was seen of it before.
 pub fn look(
     order: &Order,
-    paths: &StoragePaths,
+    (paths, api): (&StoragePaths, Option<&Api>),
     known: Option<List>,
     (now, zone): (Timestamp, &TimeZone),
 ) -> Look {
-    let kind = &order.storage.kind;
+    let known = known.filter(|known| known.order == *order);
     let Some(folder) = &order.storage.folder else {
-        let detail = format!("archives on storages of the type {kind} are not read");
-        return Look::blind(StorageState::NotRead, detail);
+        return remote::look(order, api, known, now);
     };
     if let Some(place) = not_mounted(folder, paths) {
         let detail = format!("nothing is mounted at {place}");
@@ -115,7 +126,7 @@ pub fn look(
         Ok(usage) => usage,
         Err(error) => return blind(&folder.root, &error),
     };
-    let list = match known.filter(|known| known.order == *order) {
+    let list = match known {
         Some(known) => renew(known, (now, zone)),
         None => list(order, BTreeMap::new(), (now, zone)),
     };

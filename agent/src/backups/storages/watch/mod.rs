@@ -2,10 +2,12 @@
 //!
 //! Every minute each storage is asked how full it is and whether its folder changed; its files are
 //! listed when it did. Each is looked at on a thread of its own: one that hangs holds up no other.
-//! Absent: archives that are no files, such as those of a Proxmox Backup Server.
+//! Archives that are no files, such as those of a Proxmox Backup Server, are asked for through
+//! Proxmox' API if there is a token for it.
 
 mod look;
 mod places;
+mod remote;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::backups::plan::watch::reader::PlanError;
 use crate::clock;
+use crate::proxmox::Api;
 use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller};
 use look::{List, Look, Order, look};
 use places::PlacesReader;
@@ -24,6 +27,9 @@ pub use places::StoragePaths;
 
 /// From one look to the next.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// From one look to the next where Proxmox has to be asked.
+const ASK_EVERY: Duration = Duration::from_mins(10);
 
 /// How long a look may take before the storage counts as hanging; it is waited for all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +55,7 @@ const USAGE_STEP: f64 = 0.01;
 /// When the outbox is closed: the agent stops.
 pub async fn run(
     paths: StoragePaths,
+    api: Option<Api>,
     reporter: Reporter,
     mut picture_wanted: PictureWanted,
 ) -> Result<(), Closed> {
@@ -61,6 +68,7 @@ pub async fn run(
         places: Places::Read(Box::new(PlacesReader::new(paths.clone()))),
         eyes: BTreeMap::new(),
         paths,
+        api,
     };
     loop {
         let next_look = instant() + LOOK_EVERY;
@@ -77,6 +85,7 @@ pub async fn run(
 
 struct Source {
     paths: StoragePaths,
+    api: Option<Api>,
     reporter: Reporter,
     status: StatusTeller,
     told: Option<Vec<BackupStorage>>,
@@ -104,6 +113,8 @@ struct Eye {
     looking: Option<JoinHandle<Look>>,
     /// Whether that was waited for in vain: once is enough.
     is_late: bool,
+    /// Before when it is not looked at again; none if it may be at any time.
+    rests_until: Option<Instant>,
 }
 
 impl Source {
@@ -165,13 +176,16 @@ impl Source {
     fn begin(&mut self, order: &Order) {
         let hanging = self.eyes.values().filter(|eye| eye.looking.is_some()).count();
         let eye = self.eyes.entry(order.storage.id.clone()).or_default();
-        if eye.looking.is_some() || hanging >= HANGING_MAX {
+        let is_resting = eye.rests_until.is_some_and(|until| until > instant());
+        if eye.looking.is_some() || is_resting || hanging >= HANGING_MAX {
             return;
         }
-        let (order, paths) = (order.clone(), self.paths.clone());
+        eye.rests_until = order.storage.folder.is_none().then(|| instant() + ASK_EVERY);
+        let (order, paths, api) = (order.clone(), self.paths.clone(), self.api.clone());
         let known: Option<List> = eye.look.take().and_then(|look| look.list);
         eye.looking = Some(spawn_blocking(move || {
-            look(&order, &paths, known, (clock::today(), &TimeZone::system()))
+            let now = (clock::today(), &TimeZone::system());
+            look(&order, (&paths, api.as_ref()), known, now)
         }));
     }
 

@@ -46,13 +46,13 @@ impl PlacesReader {
         let node_wide = node_prune(&optional(&self.paths.vzdump)?.unwrap_or_default());
         let order = |mut storage: Storage| {
             storage.prune = storage.prune.or_else(|| node_wide.clone());
-            order(storage, &plan)
+            order(storage, &node, &plan)
         };
         Ok(storages(&text, &node).into_iter().map(order).collect())
     }
 }
 
-fn order(storage: Storage, plan: &Plan) -> Order {
+fn order(storage: Storage, node: &str, plan: &Plan) -> Order {
     let mut configured: BTreeMap<Vmid, Vec<String>> = BTreeMap::new();
     let is_for_it = |id: &Option<String>| id.as_ref() == Some(&storage.id);
     for job in plan.jobs.iter().filter(|job| job.enabled && is_for_it(&job.storage)) {
@@ -66,5 +66,5 @@ fn order(storage: Storage, plan: &Plan) -> Order {
     // Of what others see too each tells of its own guests.
     let own = || plan.guests.iter().map(|guest| guest.vmid).collect::<BTreeSet<_>>();
     let only = storage.is_shared.then(own);
-    Order { storage, only, configured }
+    Order { node: node.to_owned(), storage, only, configured }
 }
