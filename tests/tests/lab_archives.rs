@@ -58,7 +58,7 @@ const DUMP: &str = "cd /mnt/pve/usb/dump";
 
 /// Backs a guest up as the job says, in a second of its own.
 fn backs_up(node: &WatchedNode) {
-    let run = "storage usb\nprune keep-last=2\nguest 100 qemu\nname web\nsize 1048576\n";
+    let run = "option storage usb\nstorage usb\nprune keep-last=2\nguest 100 qemu\nname web\nsize 1048576\n";
     node.runs_task(&["vzdump", "--job", "nightly", "--storage", "usb", "--play", run]);
     node.shell("sleep 1.1");
 }
