@@ -195,12 +195,13 @@ fn job_row(job: &JobAnswer, now: Timestamp) -> [Cell; 8] {
 fn storage_row(answer: &StorageAnswer, now: Timestamp) -> [Cell; 8] {
     let (tone, state) = storage(answer);
     let known = answer.listed_at;
+    let size = answer.archives_bytes.filter(|_| known.is_some());
     [
         Cell::plain(answer.storage.clone()),
         Cell::plain(answer.node.as_str()),
         Cell::plain(answer.kind.clone()),
         Cell::plain(known.map_or_else(none, |_| answer.archives.to_string())),
-        Cell::plain(known.map_or_else(none, |_| human::bytes(answer.archives_bytes as f64))),
+        Cell::plain(size.map_or_else(none, |bytes| human::bytes(bytes as f64))),
         when(known, now),
         Cell::plain(answer.prune.clone().unwrap_or_else(none)),
         Cell::toned(state, tone),

@@ -8,6 +8,7 @@ use pvewatch_protocol::{Fingerprint, NodeName};
 
 use super::record::Urgency;
 use super::{LAZY_INTERVAL, RecordKind};
+use crate::fleet::EntityKind;
 
 /// A piece of state that has a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,18 @@ pub(super) enum Piece {
 }
 
 impl Piece {
+    /// The record of an entity.
+    pub(super) fn of(node: &NodeName, (kind, id): (EntityKind, &Arc<str>)) -> Self {
+        let (node, id) = (node.clone(), id.clone());
+        match kind {
+            EntityKind::Node => Self::Node(node),
+            EntityKind::Unit => Self::Unit(node, id),
+            EntityKind::Backup => Self::Backup(node, id),
+            EntityKind::BackupJob => Self::BackupJob(node, id),
+            EntityKind::Storage => Self::Storage(node, id),
+        }
+    }
+
     pub(super) fn kind(&self) -> RecordKind {
         match self {
             Self::Node(_) => RecordKind::Node,

@@ -83,9 +83,9 @@ impl Archives {
         self.on.values().map(|on| u64::from(on.count)).sum()
     }
 
-    /// What they take, in bytes.
+    /// What they take, in bytes, as far as that is known.
     pub fn bytes(&self) -> u64 {
-        self.on.values().map(|on| on.bytes).sum()
+        self.on.values().filter_map(|on| on.bytes).sum()
     }
 
     /// When the run of the newest began.

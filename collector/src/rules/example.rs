@@ -211,8 +211,8 @@ fn archives(at: Moment) -> GuestArchives {
     GuestArchives {
         vmid: vmid(),
         count: 9,
-        bytes: 40_587_440_940,
-        newest: Some(Archive { name: ARCHIVE.to_owned(), began, bytes: 4_509_715_660 }),
+        bytes: Some(40_587_440_940),
+        newest: Some(Archive { name: ARCHIVE.to_owned(), began, bytes: Some(4_509_715_660) }),
         oldest: Some(at.fact - SignedDuration::from_hours(240)),
         protected: 0,
         surplus: Some(2),

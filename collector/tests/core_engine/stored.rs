@@ -45,8 +45,8 @@ fn guest(flag: &str) -> Option<GuestArchives> {
     Some(GuestArchives {
         vmid: vmid.parse().unwrap(),
         count: count.parse().unwrap(),
-        bytes: 1 << 30,
-        newest: Some(Archive { name: archive_name(vmid, began), began, bytes: 1 << 29 }),
+        bytes: Some(1 << 30),
+        newest: Some(Archive { name: archive_name(vmid, began), began, bytes: Some(1 << 29) }),
         oldest: Some(began),
         protected: 0,
         surplus: Some(surplus.parse().unwrap()),

@@ -113,7 +113,7 @@ pub(super) static BACKUP: &[Field] = fields! {
         "Archives of the guest on all storages of its node that are files; absent if that is not \
          known.",
         |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.count())));
-    archives_bytes: Number("bytes"), Facts, "40587440940", "What they take.",
+    archives_bytes: Number("bytes"), Facts, "40587440940", "What they take, as far as that is known.",
         |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.bytes())));
     newest_archive_at: Time, Facts, "2026-11-20 03:07:00 UTC",
         "When the run of the newest of them began.",

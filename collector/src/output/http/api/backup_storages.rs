@@ -38,8 +38,8 @@ pub struct StorageAnswer {
     pub listed_at: Option<Timestamp>,
     /// How many archives of the node's guests are there; if it is not shared, of all guests.
     pub archives: u64,
-    /// What they take.
-    pub archives_bytes: u64,
+    /// What they take; none if that cannot be told.
+    pub archives_bytes: Option<u64>,
 }
 
 impl StorageAnswer {

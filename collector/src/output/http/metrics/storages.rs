@@ -46,7 +46,7 @@ pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
     families.gauge(
         "pvewatch_backup_archives_bytes",
         "What a guest's archives on a storage take.",
-        archives(snapshot, |on| Some(on.bytes as f64)),
+        archives(snapshot, |on| on.bytes.map(|bytes| bytes as f64)),
     )?;
     families.gauge(
         "pvewatch_backup_newest_archive_timestamp_seconds",

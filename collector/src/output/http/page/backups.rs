@@ -105,9 +105,10 @@ impl StorageView {
         let archives = match (storage.listed_at, storage.archives) {
             (None, _) => String::new(),
             (Some(_), 1) => "1 archive".to_owned(),
-            (Some(_), count) => {
-                format!("{count} archives, {}", human::bytes(storage.archives_bytes as f64))
-            }
+            (Some(_), count) => match storage.archives_bytes {
+                Some(bytes) => format!("{count} archives, {}", human::bytes(bytes as f64)),
+                None => format!("{count} archives"),
+            },
         };
         Self {
             name: storage.storage.clone(),
