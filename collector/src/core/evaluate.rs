@@ -8,7 +8,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pvewatch_protocol::NodeName;
 
-use super::dirty::Piece;
 use super::settling::PAST_PATIENCE;
 use super::snapshot::RuleError;
 use super::timers::Timer;
