@@ -65,19 +65,18 @@ impl Node {
 
     fn send_picture(&mut self, now: Now, broker: &mut Broker) {
         let units = (0..UNITS).map(|unit| self.unit_state(unit)).collect();
+        let backups = self.pictures_of_backups(now);
         let Some(agent) = &self.agent else { return };
         let Some((connection, _)) = agent.connection else { return };
-        let checkpoint = Checkpoint {
-            as_of: agent.outbox.position(),
-            part: 1,
-            of: 1,
-            at: now.wall,
-            content: CheckpointContent::Units(units),
-        };
-        let (node, source) = (self.name.clone(), "units".to_owned());
-        let topic = Topic::Checkpoint { node, source, part: 1 }.at(&self.site);
-        let payload = codec::encode(&checkpoint).unwrap_or_default();
-        broker.publish(connection, Message::new(topic, payload, true));
+        let as_of = agent.outbox.position();
+        for content in [CheckpointContent::Units(units)].into_iter().chain(backups) {
+            let source = content.source().unwrap_or_default().to_owned();
+            let checkpoint = Checkpoint { as_of, part: 1, of: 1, at: now.wall, content };
+            let node = self.name.clone();
+            let topic = Topic::Checkpoint { node, source, part: 1 }.at(&self.site);
+            let payload = codec::encode(&checkpoint).unwrap_or_default();
+            broker.publish(connection, Message::new(topic, payload, true));
+        }
     }
 
     fn send_sample(&mut self, now: Now, broker: &mut Broker) {

@@ -41,6 +41,13 @@ when = 'active_state == "failed" && name < "unit-3"'
 for = "30s"
 severity = "critical"
 summary = "a unit is failed for long"
+
+[[rule]]
+name = "BackupFailed"
+scope = "backup"
+when = 'outcome == "failed"'
+severity = "warning"
+summary = "a backup failed"
 "#;
 
 /// Rules for all collectors.

@@ -182,6 +182,13 @@ fn believed(world: &mut World) -> Vec<String> {
                     ));
                 }
             }
+            if !world.clocks_were_set
+                && let Some(snapshot) = collector.snapshot()
+            {
+                let disk = collector.disk.borrow();
+                let misbelieved = node.misbelieved(&snapshot, &disk);
+                wrong.extend(misbelieved.iter().map(|what| format!("{}: {what}", collector.name)));
+            }
             if let Some(why) = collector.says_silent(&node.name) {
                 wrong
                     .push(format!("{}: {} is said to be silent: {why}", collector.name, node.name));
@@ -209,7 +216,8 @@ fn believed(world: &mut World) -> Vec<String> {
             wrong.push(format!("the collectors disagree: {ones:?} and {others:?}"));
         }
     }
-    let made = CHANGES_AT_REST * (nodes.len() * UNITS) as u64;
+    // Each unit, and a backup.
+    let made = CHANGES_AT_REST * (nodes.len() * (UNITS + 1)) as u64;
     if world.sent_at_rest > made + PROBES_AT_REST * nodes.len() as u64 {
         wrong.push(format!("at rest {made} events were made, {} sent", world.sent_at_rest));
     }

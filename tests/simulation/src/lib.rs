@@ -8,6 +8,7 @@
 //! sleeping.
 
 mod agent;
+mod backups;
 pub mod broker;
 pub mod channel;
 pub mod collector;

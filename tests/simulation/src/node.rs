@@ -17,6 +17,7 @@ use pvewatch_protocol::{
 };
 use uuid::Uuid;
 
+use crate::backups::{Backups, Run};
 use crate::broker::Broker;
 use crate::disk::{Disk, Image};
 
@@ -67,6 +68,7 @@ pub struct Saved {
     disk: Image,
     units: [bool; UNITS],
     changed_at: [Timestamp; UNITS],
+    backups: Backups,
 }
 
 /// Its agent does not run.
@@ -93,6 +95,10 @@ pub struct Node {
     /// Whether each unit is failed: the truth.
     pub units: [bool; UNITS],
     changed_at: [Timestamp; UNITS],
+    /// What is true of its guest's backups.
+    pub(crate) backups: Backups,
+    /// The runs that were told, but for those that went on in another stream.
+    pub(crate) backups_told: BTreeMap<(StreamId, u64), Run>,
     /// Events that were made, by place.
     pub made: BTreeSet<(StreamId, u64)>,
     /// What they told, but for those that went on in another stream.
@@ -129,6 +135,8 @@ impl Node {
             limits,
             units: [false; UNITS],
             changed_at: [Timestamp::UNIX_EPOCH; UNITS],
+            backups: Backups::default(),
+            backups_told: BTreeMap::new(),
             made: BTreeSet::new(),
             changes: BTreeMap::new(),
             committed: BTreeSet::new(),
@@ -251,7 +259,8 @@ impl Node {
         if self.is_running() {
             self.note_committed();
             let (units, changed_at) = (self.units, self.changed_at);
-            self.saved = Some(Saved { disk: self.disk.image(), units, changed_at });
+            let backups = self.backups.clone();
+            self.saved = Some(Saved { disk: self.disk.image(), units, changed_at, backups });
         }
     }
 
@@ -264,6 +273,8 @@ impl Node {
         self.disk.lose_power(rng);
         self.units = saved.units;
         self.changed_at = saved.changed_at;
+        // What came after was done by another machine, so to speak: its runs are not repeated.
+        self.backups.go_back(saved.backups);
         // What the snapshot does not have is no longer this node's to deliver.
         self.committed.clear();
         self.note_committed();
@@ -321,9 +332,13 @@ impl Node {
         }
     }
 
-    /// A unit fails or recovers, and the agent learns of it if it runs.
-    pub fn change_a_unit(&mut self, now: Now, rng: &mut Rng) {
-        self.change_unit(now, rng.usize(..UNITS));
+    /// A unit fails or recovers, or something becomes of a backup; the agent learns of it if it
+    /// runs.
+    pub fn change_something(&mut self, now: Now, rng: &mut Rng) {
+        match rng.usize(..=UNITS) {
+            UNITS => self.change_a_backup(now, rng),
+            unit => self.change_unit(now, unit),
+        }
     }
 
     /// A unit fails or recovers.
@@ -367,7 +382,7 @@ impl Node {
     }
 }
 
-fn place(outbox: &Outbox) -> (StreamId, u64) {
+pub(crate) fn place(outbox: &Outbox) -> (StreamId, u64) {
     let Position { stream, sequence: Sequence(sequence) } = outbox.position();
     (stream, sequence)
 }

@@ -29,6 +29,10 @@ impl World {
         // The next heartbeat tells of a collector that was set back while nothing else was sent.
         self.pass_minutes(1);
         self.say(|| "all see all".to_owned());
+        // No picture tells how a backup ended: another run does.
+        let now = self.now();
+        self.nodes.iter_mut().for_each(|node| node.back_up(now.by(node.wall_offset), true));
+        self.pass_minutes(1);
         self.compared_from = self.collectors.iter().map(Collector::newest_transition).collect();
         self.compared_since =
             self.nodes.iter().map(|node| self.now().by(node.wall_offset).wall).collect();
@@ -40,11 +44,13 @@ impl World {
         let sent_before = self.tally.sent;
         // What is said is compared where there are two who say it.
         let changes = if self.collectors.len() > 1 { CHANGES_AT_REST } else { 0 };
-        for _ in 0..changes {
+        for change in 0..changes {
             let now = self.now();
             for node in &mut self.nodes {
                 let now = now.by(node.wall_offset);
                 (0..UNITS).for_each(|unit| node.change_unit(now, unit));
+                node.back_up(now, change > 0);
+                node.want_picture();
             }
             self.come_to_rest();
             self.pass_minutes(4);

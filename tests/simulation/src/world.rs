@@ -179,7 +179,7 @@ impl World {
             return;
         }
         for _ in 0..self.rng.u64(1..=6) {
-            self.nodes[index].change_a_unit(now, &mut self.rng);
+            self.nodes[index].change_something(now, &mut self.rng);
             self.events += u64::from(self.nodes[index].is_running());
         }
     }

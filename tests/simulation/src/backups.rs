@@ -1,0 +1,204 @@
+//! The backups of a node's one guest: what is true of them, what is told, and what collectors make
+//! of it.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pvewatch_agent::source::Fact;
+use pvewatch_collector::core::Snapshot;
+use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
+use pvewatch_protocol::{
+    Archive, BackupStorage, CheckpointContent, EventData, Guest, GuestArchives, StorageState,
+    StreamId, Vmid,
+};
+
+use crate::durable::{Durable, Logged};
+use crate::node::{Node, Now, place};
+
+/// The storage of every node.
+const STORAGE: &str = "nas";
+
+/// What is true of a guest's backups.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Backups {
+    /// How many runs there were.
+    runs: u32,
+    /// The archives that are there, by name, and when the run of each began.
+    archives: BTreeMap<String, Timestamp>,
+}
+
+/// A run that was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    upid: String,
+    at: Timestamp,
+    /// What it made, if it succeeded.
+    archive: Option<String>,
+}
+
+impl Backups {
+    /// The archives are those of a time before; runs are never counted twice.
+    pub(crate) fn go_back(&mut self, before: Self) {
+        self.archives = before.archives;
+    }
+}
+
+impl Node {
+    fn vmid(&self) -> Vmid {
+        let number = u32::try_from(100 + self.index).unwrap_or(u32::MAX);
+        Vmid::try_from(number).unwrap_or_else(|_| unreachable!("a good number: {number}"))
+    }
+
+    /// A run ends, or an archive gets lost. Nothing does while the agent is down: it would find the
+    /// log of the run at its start.
+    pub(crate) fn change_a_backup(&mut self, now: Now, rng: &mut Rng) {
+        match rng.u8(..4) {
+            0 => drop(self.backups.archives.pop_last()),
+            number => self.back_up(now, number > 1),
+        }
+    }
+
+    /// A run ends.
+    pub(crate) fn back_up(&mut self, now: Now, succeeds: bool) {
+        let vmid = self.vmid();
+        let Some(agent) = &mut self.agent else { return };
+        self.backups.runs += 1;
+        let upid = format!("UPID:pve:{:08X}:1:1:vzdump:{vmid}:root@pam:", self.backups.runs);
+        let time = now.wall.to_zoned(TimeZone::UTC).strftime("%Y_%m_%d-%H_%M_%S");
+        // Several can end in the same second of the world's clock.
+        let name = format!("vzdump-qemu-{vmid}-{time}.{:08}.vma", self.backups.runs);
+        let archive = succeeds.then_some(name);
+        let finished = BackupFinished {
+            vmid,
+            kind: Some(GuestKind::Qemu),
+            name: None,
+            upid: upid.clone(),
+            job: None,
+            outcome: if succeeds { Outcome::Ok } else { Outcome::Failed },
+            error: None,
+            root_cause: None,
+            started: Some(now.wall),
+            duration_seconds: None,
+            size_bytes: None,
+            transferred_bytes: None,
+            reused_bytes: None,
+            archive: archive.as_ref().map(|name| format!("/mnt/pve/{STORAGE}/dump/{name}")),
+            storage: Some(STORAGE.to_owned()),
+            mode: None,
+            warnings: Vec::new(),
+        };
+        let data = EventData::BackupFinished(Box::new(finished));
+        let fact = Fact { time: now.wall, recorded_time: now.wall, data };
+        let dropped = agent.outbox.append(now.instant, fact).unwrap_or_default();
+        agent.wants_picture |= dropped > 0;
+        self.met_its_bound |= dropped > 0;
+        let place = place(&agent.outbox);
+        self.made.insert(place);
+        self.backups.archives.extend(archive.clone().map(|name| (name, now.wall)));
+        self.backups_told.insert(place, Run { upid, at: now.wall, archive });
+    }
+
+    /// What the sources draw of guests and archives.
+    pub(crate) fn pictures_of_backups(&self, now: Now) -> [CheckpointContent; 2] {
+        let guest = Guest {
+            vmid: self.vmid(),
+            kind: GuestKind::Qemu,
+            name: Some(self.guest_name()),
+            template: false,
+            tags: Vec::new(),
+            pool: None,
+            excluded: Vec::new(),
+        };
+        let archives = &self.backups.archives;
+        let newest = archives.last_key_value().map(|(name, began)| Archive {
+            name: name.clone(),
+            began: *began,
+            bytes: None,
+        });
+        let guests = newest.map(|newest| GuestArchives {
+            vmid: self.vmid(),
+            count: u32::try_from(archives.len()).unwrap_or(u32::MAX),
+            bytes: None,
+            newest: Some(newest),
+            oldest: None,
+            protected: 0,
+            surplus: None,
+            prune: None,
+            unfinished: 0,
+        });
+        let storage = BackupStorage {
+            storage: STORAGE.to_owned(),
+            kind: "nfs".to_owned(),
+            shared: false,
+            state: StorageState::Available,
+            detail: None,
+            total_bytes: None,
+            used_bytes: None,
+            available_bytes: None,
+            prune: None,
+            listed_at: Some(now.wall),
+            guests: guests.into_iter().collect(),
+        };
+        let storages = CheckpointContent::BackupStorages(vec![storage]);
+        [CheckpointContent::Guests(vec![guest]), storages]
+    }
+
+    /// Named anew by each run, so that an old picture shows.
+    fn guest_name(&self) -> String {
+        format!("guest-after-{}-runs", self.backups.runs)
+    }
+
+    /// What a collector believes and should not, in words. The last run is the one that happened
+    /// last of those that it heard of.
+    pub(crate) fn misbelieved(&self, snapshot: &Snapshot, disk: &Durable) -> Vec<String> {
+        let id = self.vmid().to_string();
+        let view = snapshot.nodes.iter().find(|view| view.node.name == self.name);
+        let backup = view.and_then(|view| view.backups.iter().find(|backup| *backup.id == *id));
+        let Some(backup) = backup else {
+            return vec![format!("guest {id} of {} is not known", self.name)];
+        };
+        let mut wrong = Vec::new();
+        let mut expect = |what: &str, believed: String, truth: String| {
+            if believed != truth {
+                wrong.push(format!(
+                    "guest {id} of {}: {what}: {believed}, in truth {truth}",
+                    self.name
+                ));
+            }
+        };
+        let name = backup.name().unwrap_or_default().to_owned();
+        expect("name", name, self.guest_name());
+        let count = u64::try_from(self.backups.archives.len()).unwrap_or(u64::MAX);
+        expect("archives", backup.archives.count().to_string(), count.to_string());
+        let Some(heard) = self.heard(disk) else { return wrong };
+        let newest = |runs: &mut dyn Iterator<Item = &Run>| {
+            runs.fold(None::<Run>, |newest, run| {
+                let is_newer = newest.as_ref().is_none_or(|newest| newest.at <= run.at);
+                if is_newer { Some(run.clone()) } else { newest }
+            })
+        };
+        let last = newest(&mut heard.iter().copied());
+        let upid = last.map(|run| run.upid).unwrap_or_default();
+        let believed = backup.last.as_ref().map(|last| last.upid.clone()).unwrap_or_default();
+        expect("last run", believed, upid);
+        let kept = newest(&mut heard.iter().copied().filter(|run| run.archive.is_some()));
+        let kept = kept.and_then(|run| run.archive);
+        let there = self.backups.archives.keys().next_back();
+        let is_gone = kept.is_some_and(|kept| there.is_none_or(|there| *there < kept));
+        let believed = backup.archives.gone_since.is_some();
+        expect("its archive is gone", believed.to_string(), is_gone.to_string());
+        wrong
+    }
+
+    /// The runs that a collector applied, in its order; none if some of them went by another name.
+    fn heard<'a>(&'a self, disk: &Durable) -> Option<Vec<&'a Run>> {
+        let is_run = |row: &&Logged| {
+            let kind = row.was.as_ref().map(|(kind, ..)| kind.as_str());
+            row.node == self.index && row.reason.is_none() && kind == Some("backup.finished")
+        };
+        let place = |row: &Logged| -> (StreamId, u64) { (row.stream, row.sequence) };
+        disk.log.iter().filter(is_run).map(|row| self.backups_told.get(&place(row))).collect()
+    }
+}
