@@ -26,9 +26,12 @@ pub struct BackupStorage {
     pub shared: bool,
     /// Whether it can be used and looked at.
     pub state: StorageState,
-    /// Why it cannot, for people.
+    /// Why it cannot, or what of it cannot, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What tells the medium from another one under the same name; none if nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Its size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
@@ -41,7 +44,7 @@ pub struct BackupStorage {
     /// Which archives are kept unless a job says otherwise, such as `keep-daily=7`; all if none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<String>,
-    /// As of when the archives are known, by the node's clock; none if they are not.
+    /// When its archives were listed, by the node's clock; none if they are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Timestamp>,
     /// The guests that have something there, by number.
@@ -107,8 +110,7 @@ pub struct GuestArchives {
     /// cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub surplus: Option<u32>,
-    /// Which archives that run keeps, such as `keep-daily=7`; none if it keeps all, or if nothing
-    /// is known of it.
+    /// Which archives that run keeps, such as `keep-daily=7`; none if nothing is known of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<String>,
     /// What runs left that did not end, and what one writes just now.

@@ -4,7 +4,9 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pvewatch_agent::proxmox::{Api, ApiUrl, ProxmoxConfig};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -24,6 +26,7 @@ pub struct PlayedApi {
     pub config: ProxmoxConfig,
     answers: Arc<Mutex<Answers>>,
     asked: Arc<Mutex<Vec<String>>>,
+    held: Arc<AtomicBool>,
 }
 
 impl PlayedApi {
@@ -54,11 +57,20 @@ impl PlayedApi {
         let url = ApiUrl { host: "127.0.0.1".to_owned(), port };
         let config = ProxmoxConfig { url, token_file: Some(token_file), ca };
         let (answers, asked) = (Arc::new(Mutex::new(answers)), Arc::default());
-        let api = Self { config, answers: Arc::clone(&answers), asked: Arc::clone(&asked) };
+        let held = Arc::new(AtomicBool::new(false));
+        let api = Self {
+            config,
+            answers: Arc::clone(&answers),
+            asked: Arc::clone(&asked),
+            held: Arc::clone(&held),
+        };
         let tls = Arc::new(tls);
         // It ends with the test.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
+                while held.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 let connection = ServerConnection::new(Arc::clone(&tls)).unwrap();
                 let stream = StreamOwned::new(connection, stream.unwrap());
                 // A client that does not trust this one breaks off.
@@ -76,6 +88,11 @@ impl PlayedApi {
     /// Answers like this from now on.
     pub fn answers(&self, answers: Answers) {
         *self.answers.lock().unwrap() = answers;
+    }
+
+    /// Answers nothing while it is held.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
     }
 
     /// How often a path was asked for.

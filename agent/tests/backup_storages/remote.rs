@@ -1,14 +1,19 @@
 //! Archives on a Proxmox Backup Server, as the API of the node tells them.
 
 use std::fs;
+use std::time::Duration;
 
 use pvewatch_protocol::{BackupStorage, StorageState};
+
+use tokio::time::advance;
 
 use super::api::{Answers, PlayedApi};
 use super::node::{Node, archives};
 
 const STATUS: &str = "/nodes/pve1/storage/pbs1/status";
-const LIST: &str = "/nodes/pve1/storage/pbs1/prunebackups?prune-backups=keep-all%3D1";
+const LIST: &str = "/nodes/pve1/storage/pbs1/prunebackups?prune-backups=keep-all%3D1&vmid=100";
+const LIST_OF_OTHER: &str =
+    "/nodes/pve1/storage/pbs1/prunebackups?prune-backups=keep-all%3D1&vmid=101";
 
 /// A node with a Proxmox Backup Server, and an API that answers like this.
 fn node_with_api(answers: Answers) -> (Node, PlayedApi) {
@@ -32,12 +37,14 @@ fn healthy() -> Answers {
                 "mark":"{mark}","type":"qemu","vmid":{vmid}}}"#
         )
     };
-    let volumes = [
-        volume(100, 2, 1_793_649_604, "keep"),
-        volume(100, 1, 1_793_563_204, "protected"),
-        volume(102, 2, 1_793_649_604, "keep"),
-    ];
-    vec![(STATUS, ok(status)), (LIST, ok(&format!("[{}]", volumes.join(","))))]
+    let volumes =
+        [volume(100, 2, 1_793_649_604, "keep"), volume(100, 1, 1_793_563_204, "protected")];
+    let none = ok("[]");
+    vec![
+        (STATUS, ok(status)),
+        (LIST, ok(&format!("[{}]", volumes.join(",")))),
+        (LIST_OF_OTHER, none),
+    ]
 }
 
 /// The storage, and that nobody can say what is there.
@@ -70,7 +77,7 @@ async fn archives_on_a_backup_server_are_told_with_a_token() {
         watching.storages().await;
     }
     assert!(api.asked("/status") <= 8, "{} times", api.asked("/status"));
-    assert_eq!(api.asked("/prunebackups"), 1, "by the clock of files no time has passed");
+    assert_eq!(api.asked("/prunebackups"), 2, "by the clock of files no time has passed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,18 +90,56 @@ async fn what_the_api_cannot_tell_is_unknown_and_why() {
     let pbs = watching.storages().await.remove(0);
     expect_unknown(&pbs, "Permission check failed (/storage/pbs1, Datastore.Audit)");
     expect_unknown(&pbs, "PVEAuditor");
-    let fails = "500 proxmox-backup-client failed: Error: error trying to connect";
+    let fails = || ("500 error pruning backups - check log", String::new());
+    let with = |list: (&'static str, String)| {
+        vec![healthy().remove(0), (LIST, list.clone()), (LIST_OF_OTHER, list)]
+    };
     for (answers, why) in [
         (vec![(STATUS, ok(r#"{"active":0,"enabled":1}"#))], "not active"),
-        (vec![healthy().remove(0), (LIST, (fails, String::new()))], "error trying to connect"),
-        (vec![healthy().remove(0), (LIST, ok("null"))], "not understood"),
+        (with(fails()), "needs the privilege Datastore.Prune"),
+        (with(ok("null")), "not understood"),
         (vec![], "not implemented"),
     ] {
         api.answers(answers);
         expect_unknown(&watching.storages().await[0], why);
     }
-    api.answers(healthy());
-    assert_eq!(watching.storages().await[0].state, StorageState::Available);
+    // What one guest's archives are is known although another's are not.
+    let mut answers = healthy();
+    answers[2].1 = fails();
+    api.answers(answers);
+    let pbs = watching.storages().await.remove(0);
+    assert_eq!((pbs.state, archives(&pbs)), (StorageState::Available, vec![(100, 2, None)]));
+    assert!(pbs.detail.unwrap().starts_with("1 of 2 guests: Proxmox' API says: error pruning"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_server_that_hangs_holds_up_no_other_storage() {
+    let (node, api) = node_with_api(healthy());
+    let pbs = fs::read_to_string(node.path("pve/storage.cfg")).unwrap();
+    node.has(&[("usb", "")]);
+    let usb = fs::read_to_string(node.path("pve/storage.cfg")).unwrap();
+    node.write("pve/storage.cfg", &format!("{pbs}\n{usb}"));
+    node.archive("usb", "qemu-100", 1, None);
+    api.hold(true);
+    let mut watching = node.watch_with(api.api());
+    let storages = loop {
+        let storages = tokio::select! {
+            storages = watching.storages() => storages,
+            // The clock stands still while anybody waits for an answer.
+            () = async { advance(Duration::from_secs(1)).await } => continue,
+        };
+        // The other may take its time, too, by a clock that runs as fast as it can.
+        if storages[1].state == StorageState::Available {
+            break storages;
+        }
+    };
+    assert_eq!(storages[0].state, StorageState::Hanging);
+    assert_eq!((storages[0].listed_at, storages[0].used_bytes), (None, None));
+    assert_eq!(archives(&storages[1]), [(100, 1, None)]);
+    api.hold(false);
+    let storages = watching.storages().await;
+    assert_eq!(storages[0].state, StorageState::Available);
+    assert_eq!(archives(&storages[0]), [(100, 2, None)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -107,6 +107,7 @@ impl Fleet {
                 node.learn(&started.facts, at, time);
                 let mut changes = self.make_up_for_runs(name, moment);
                 changes.push(node_change(name, vec![Origin::Facts, Origin::Silence], moment));
+                changes.extend(self.share_storages_anew(name, moment));
                 return changes;
             }
             _ => {
@@ -137,7 +138,12 @@ impl Fleet {
             origins.push(Origin::Silence);
         }
         let moment = Moment::judge(sample.at, received_at, node.clock_skew());
-        vec![node_change(name, origins, moment)]
+        let is_silence = origins.contains(&Origin::Silence);
+        let mut changes = vec![node_change(name, origins, moment)];
+        if is_silence {
+            changes.extend(self.share_storages_anew(name, moment));
+        }
+        changes
     }
 
     /// Notes events that are lost without their agent having said so.
@@ -167,7 +173,9 @@ impl Fleet {
         self.counters.superseded_wills += u64::from(heard == Heard::Superseded);
         if heard == Heard::Changed || judged {
             let origins = vec![Origin::Silence, Origin::Facts];
-            return vec![node_change(name, origins, moment)];
+            let mut changes = vec![node_change(name, origins, moment)];
+            changes.extend(self.share_storages_anew(name, moment));
+            return changes;
         }
         Vec::new()
     }
@@ -194,7 +202,10 @@ impl Fleet {
                 let node = slot.node_mut();
                 node.learn(facts, (version, checkpoint.as_of), checkpoint.at);
                 let moment = Moment::judge(checkpoint.at, received_at, node.clock_skew());
-                vec![node_change(name, vec![Origin::Facts, Origin::Silence], moment)]
+                let origins = vec![Origin::Facts, Origin::Silence];
+                let mut changes = vec![node_change(name, origins, moment)];
+                changes.extend(self.share_storages_anew(name, moment));
+                changes
             }
             CheckpointContent::Units(units) => {
                 self.draw_units(name, (checkpoint, units), version, received_at)
@@ -227,7 +238,9 @@ impl Fleet {
             return Vec::new();
         }
         let moment = node.silent.unwrap_or(Moment::both(now));
-        vec![node_change(name, vec![Origin::Silence], moment)]
+        let mut changes = vec![node_change(name, vec![Origin::Silence], moment)];
+        changes.extend(self.share_storages_anew(name, moment));
+        changes
     }
 
     pub(super) fn slot(&mut self, name: &NodeName, received_at: Timestamp) -> Option<&mut Slot> {

@@ -34,6 +34,9 @@ pub struct Written {
     pub name: String,
     /// When the run ended, by the node's clock.
     pub at: Timestamp,
+    /// The medium on which it was seen; none if it was not, or nothing tells one from another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 impl Archives {
@@ -45,8 +48,15 @@ impl Archives {
             storage: storage.into(),
             name: name.to_owned(),
             at,
+            place: None,
         });
         self.gone_since = None;
+    }
+
+    /// A run succeeded, the newest of all, on a node where the guest is not any more: a storage of
+    /// the same name can be another one here.
+    pub(super) fn write_elsewhere(&mut self) {
+        (self.written, self.gone_since) = (None, None);
     }
 
     /// Takes in what its node's storages hold, as of `moment`. Returns whether that is news.
@@ -54,28 +64,37 @@ impl Archives {
         let found = storages
             .iter()
             .filter_map(|(id, storage)| Some((id.clone(), storage.archives_of(vmid)?.clone())));
-        let on: BTreeMap<_, _> = found.collect();
-        let gone_since = match self.is_gone(vmid, storages) {
-            Some(true) => self.gone_since.or(Some(moment)),
-            Some(false) => None,
-            None => self.gone_since,
-        };
-        let is_news = (&on, gone_since) != (&self.on, self.gone_since);
-        (self.on, self.gone_since) = (on, gone_since);
-        is_news
+        let before = self.clone();
+        self.on = found.collect();
+        match self.is_there(vmid, storages) {
+            Some(Seen::There(place)) => {
+                self.gone_since = None;
+                if let Some(written) = self.written.as_mut().filter(|_| place.is_some()) {
+                    written.place = place;
+                }
+            }
+            Some(Seen::Gone) => self.gone_since = self.gone_since.or(Some(moment)),
+            None => {}
+        }
+        *self != before
     }
 
-    /// Whether the newest run's archive is not there; none if that cannot be told now.
+    /// Whether the newest run's archive is there; none if that cannot be told now.
     ///
-    /// A newer one is as good: somebody may have made it by hand, and removed the other.
-    fn is_gone(&self, vmid: Vmid, storages: &Storages) -> Option<bool> {
-        let Some(written) = &self.written else { return Some(false) };
-        let Some(storage) = storages.get(&written.storage) else { return Some(false) };
-        let is_told = storage.seen.listed_at.is_some_and(|listed| listed > written.at);
-        let newest = || storage.archives_of(vmid)?.newest.as_ref();
+    /// A newer one is as good: somebody may have made it by hand, and removed the other. On another
+    /// medium under the same name it is not to be expected.
+    fn is_there(&self, vmid: Vmid, storages: &Storages) -> Option<Seen> {
+        let written = self.written.as_ref()?;
+        let storage = storages.get(&written.storage).filter(|it| it.is_available())?;
+        let place = &storage.seen.place;
+        let newest = storage.archives_of(vmid).and_then(|on| on.newest.as_ref());
         // Names of one guest's archives are in the order of their times.
-        let is_gone = || newest().is_none_or(|newest| newest.name < written.name);
-        (storage.is_available() && is_told).then(is_gone)
+        if newest.is_some_and(|newest| newest.name >= written.name) {
+            return Some(Seen::There(place.clone()));
+        }
+        let is_told = storage.seen.listed_at.is_some_and(|listed| listed > written.at);
+        let is_the_same = written.place.as_ref().is_none_or(|known| place.as_ref() == Some(known));
+        (is_told && is_the_same).then_some(Seen::Gone)
     }
 
     /// How many archives there are.
@@ -98,4 +117,11 @@ impl Archives {
         let known = self.on.values().filter_map(|on| on.surplus.map(u64::from));
         known.reduce(|left, right| left + right)
     }
+}
+
+/// What was seen of an archive.
+enum Seen {
+    /// It is there, on this medium.
+    There(Option<String>),
+    Gone,
 }

@@ -135,9 +135,9 @@ impl Backup {
     }
 
     /// Takes in a run that ended at `moment`. One that ended before the last one changes only
-    /// what is remembered; one that was told before is told better now. Returns whether it is the
-    /// last one.
-    pub fn end(&mut self, finished: BackupFinished, moment: Moment) -> bool {
+    /// what is remembered; one that was told before is told better now. It was on the node that has
+    /// the guest, if it `is_here`. Returns whether it is the last one.
+    pub fn end(&mut self, finished: BackupFinished, moment: Moment, is_here: bool) -> bool {
         self.running.take_if(|running| running.upid == finished.upid);
         let run = Run {
             upid: finished.upid.clone(),
@@ -154,7 +154,10 @@ impl Backup {
         let is_success = finished.outcome.is_success();
         if is_success && self.last_success.is_none_or(|known| known.fact <= moment.fact) {
             self.last_success = Some(moment);
-            self.archives.write(&finished, moment.fact);
+            match is_here {
+                true => self.archives.write(&finished, moment.fact),
+                false => self.archives.write_elsewhere(),
+            }
         }
         if is_success {
             self.done_until = self.done_until.max(Some(began(&finished, moment)));

@@ -90,14 +90,14 @@ impl Fleet {
             // The guest has moved since, or was backed up there: this is history.
             let elsewhere = other.node.clone();
             return self.change(&elsewhere, vmid, told.moment, |backup| {
-                backup.end(finished, told.moment);
+                backup.end(finished, told.moment, false);
             });
         }
         let mut changes = self.change_backup(node, vmid, told, |backup| {
             if let Some(other) = other.as_ref().filter(|_| backup.last.is_none()) {
                 backup.inherit(other);
             }
-            backup.end(finished, told.moment);
+            backup.end(finished, told.moment, true);
         });
         if !changes.is_empty()
             && let Some(other) = other

@@ -100,6 +100,9 @@ pub struct Node {
     /// The newest complete picture of its storages for backups.
     #[serde(default)]
     pub storages_as_of: Drawn,
+    /// Whether it is known of all of these which archives are there.
+    #[serde(default)]
+    pub archives_known: bool,
 }
 
 /// What a presence message meant.
@@ -117,11 +120,6 @@ impl Node {
     /// Whether it is known what it has to back up.
     pub fn has_plan(&self) -> bool {
         self.guests_as_of > Drawn::default() && self.jobs_as_of > Drawn::default()
-    }
-
-    /// Whether it is known which archives it has.
-    pub fn has_archives(&self) -> bool {
-        self.storages_as_of > Drawn::default()
     }
 
     pub(crate) fn new(name: NodeName, first_seen: Timestamp) -> Self {
@@ -151,6 +149,7 @@ impl Node {
             guests_as_of: Drawn::default(),
             jobs_as_of: Drawn::default(),
             storages_as_of: Drawn::default(),
+            archives_known: false,
         }
     }
 

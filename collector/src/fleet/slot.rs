@@ -151,7 +151,6 @@ impl Slot {
         self.jobs.remove(id)
     }
 
-    /// The node and its units as they are, shared until something changes.
     /// Adds a storage, or changes it.
     pub(super) fn put_storage(&mut self, storage: Arc<Storage>) {
         self.view = None;
@@ -164,6 +163,7 @@ impl Slot {
         self.storages.remove(id);
     }
 
+    /// The node and what belongs to it, shared until something changes.
     pub(super) fn view(&mut self) -> Arc<NodeView> {
         let (node, units, backups) = (&self.node, &self.units, &self.backups);
         let (jobs, storages) = (&self.jobs, &self.storages);

@@ -54,8 +54,12 @@ impl Fleet {
         for seen in seen {
             changes.extend(self.put_storage(name, seen, moment));
         }
-        let guests = self.nodes.get(name).into_iter().flat_map(|slot| slot.backups.values());
-        let guests: Vec<Vmid> = guests.map(|backup| backup.vmid).collect();
+        let mut guests: Vec<Vmid> = Vec::new();
+        if let Some(slot) = self.nodes.get_mut(name) {
+            let is_known = |storage: &Arc<Storage>| storage.seen.listed_at.is_some();
+            slot.node_mut().archives_known = slot.storages.values().all(is_known);
+            guests.extend(slot.backups.values().map(|backup| backup.vmid));
+        }
         for vmid in guests {
             changes.extend(self.look_at_archives(name, vmid, moment));
         }
@@ -88,30 +92,19 @@ impl Fleet {
             self.counters.entities_refused += 1;
             return Vec::new();
         }
-        let cluster = slot.node.facts.as_ref().and_then(|facts| facts.cluster.clone());
-        let cluster = cluster.filter(|_| seen.shared);
         let mut storage = match &known {
             Some(known) => Storage::clone(known),
             None => Storage::new(name.clone(), seen.clone(), moment),
         };
         storage.learn(seen, moment);
-        storage.cluster = cluster;
+        let storage = Arc::new(storage);
+        slot.put_storage(storage.clone());
         self.storages_count += usize::from(known.is_none());
-        let mut changes = Vec::new();
-        if let Some(known) = known.as_ref().filter(|known| known.cluster != storage.cluster) {
-            changes.extend(self.unshare(known, moment));
+        let mut changes = self.share_anew(&storage, moment);
+        let is_told = changes.iter().any(|change| is_about(change, &storage));
+        if !is_told && known.as_ref() != Some(&storage) {
+            changes.push(Change::Storage { storage, moment });
         }
-        self.share(&storage);
-        storage.counted_here = self.is_counted_at(&storage);
-        let (storage, is_news) = {
-            let is_news = known.as_deref() != Some(&storage);
-            (Arc::new(storage), is_news)
-        };
-        if let Some(slot) = self.nodes.get_mut(name) {
-            slot.put_storage(storage.clone());
-        }
-        changes.extend(self.count_anew(&storage, moment));
-        changes.extend(is_news.then_some(Change::Storage { storage, moment }));
         changes
     }
 
@@ -137,6 +130,37 @@ impl Fleet {
         changes
     }
 
+    /// A node is in another cluster than was known, or cannot be heard, or can again: that may
+    /// change which node tells how full its storages are.
+    pub(super) fn share_storages_anew(&mut self, name: &NodeName, moment: Moment) -> Vec<Change> {
+        let storages = self.nodes.get(name).into_iter().flat_map(|slot| slot.storages.values());
+        let shared: Vec<_> = storages.filter(|storage| storage.seen.shared).cloned().collect();
+        shared.iter().flat_map(|storage| self.share_anew(storage, moment)).collect()
+    }
+
+    /// Files a storage of a node under its cluster as that is now.
+    fn share_anew(&mut self, storage: &Arc<Storage>, moment: Moment) -> Vec<Change> {
+        let cluster =
+            self.node(&storage.node).and_then(|node| node.facts.as_ref()?.cluster.clone());
+        let cluster = cluster.filter(|_| storage.seen.shared);
+        let mut changes = Vec::new();
+        let storage = match cluster == storage.cluster {
+            true => storage.clone(),
+            false => {
+                changes.extend(self.unshare(storage, moment));
+                let storage = Arc::new(Storage { cluster, ..Storage::clone(storage) });
+                if let Some(slot) = self.nodes.get_mut(&storage.node) {
+                    slot.put_storage(storage.clone());
+                }
+                changes.push(Change::Storage { storage: storage.clone(), moment });
+                storage
+            }
+        };
+        self.share(&storage);
+        changes.extend(self.count_anew(&storage, moment));
+        changes
+    }
+
     fn share(&mut self, storage: &Storage) {
         if let Some(shared) = shared(storage) {
             self.storage_nodes.entry(shared).or_default().insert(storage.node.clone());
@@ -154,32 +178,26 @@ impl Fleet {
         self.count_anew(storage, moment)
     }
 
-    /// Whether a node tells how full a storage is: of those that can look at it, the first by name.
-    fn is_counted_at(&self, storage: &Storage) -> bool {
-        let Some(nodes) = shared(storage).and_then(|shared| self.storage_nodes.get(&shared)) else {
-            return true;
-        };
-        let can_look = |node: &&NodeName| {
-            self.storage(node, &storage.id).is_some_and(|other| other.is_available())
-        };
-        let before = nodes.range(..&storage.node).find(can_look);
-        storage.is_available() && before.is_none()
-    }
-
-    /// A storage that others see too has changed: another node may have to tell how full it is.
+    /// Settles which node tells how full a storage is: of those that can be heard and can look at
+    /// it the first by name. If there is none, it stays as it was.
     fn count_anew(&mut self, storage: &Storage, moment: Moment) -> Vec<Change> {
-        let nodes = shared(storage).and_then(|shared| self.storage_nodes.get(&shared));
-        let others: Vec<_> =
-            nodes.into_iter().flatten().filter(|node| **node != storage.node).cloned().collect();
+        let Some(shared) = shared(storage) else { return Vec::new() };
+        let nodes: Vec<NodeName> =
+            self.storage_nodes.get(&shared).into_iter().flatten().cloned().collect();
+        let can_look = |node: &&NodeName| {
+            let is_heard = self.node(node).is_some_and(|node| node.silent.is_none());
+            is_heard && self.storage(node, &storage.id).is_some_and(|it| it.is_available())
+        };
+        let Some(first) = nodes.iter().find(can_look) else { return Vec::new() };
         let mut changes = Vec::new();
-        for node in others {
-            let Some(other) = self.storage(&node, &storage.id) else { continue };
-            let counted_here = self.is_counted_at(other);
-            if other.counted_here == counted_here {
+        for node in &nodes {
+            let Some(known) = self.storage(node, &storage.id) else { continue };
+            if known.counted_here == (node == first) {
                 continue;
             }
-            let storage = Arc::new(Storage { counted_here, ..Storage::clone(other) });
-            if let Some(slot) = self.nodes.get_mut(&node) {
+            let storage = Storage { counted_here: node == first, ..Storage::clone(known) };
+            let storage = Arc::new(storage);
+            if let Some(slot) = self.nodes.get_mut(node) {
                 slot.put_storage(storage.clone());
             }
             changes.push(Change::Storage { storage, moment });
@@ -190,4 +208,9 @@ impl Fleet {
 
 fn shared(storage: &Storage) -> Option<Shared> {
     Some((storage.cluster.clone()?, storage.id.clone()))
+}
+
+fn is_about(change: &Change, of: &Storage) -> bool {
+    let Change::Storage { storage, .. } = change else { return false };
+    (&storage.node, &storage.id) == (&of.node, &of.id)
 }

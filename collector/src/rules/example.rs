@@ -73,6 +73,7 @@ impl Example {
         node.backlog = Backlog { events: 2, since };
         let drawn = Drawn { at: silent.fact, ..Drawn::default() };
         (node.guests_as_of, node.jobs_as_of, node.storages_as_of) = (drawn, drawn, drawn);
+        node.archives_known = true;
         let job = Arc::new(job(name.clone(), silent));
         let backup = backup(name.clone(), position, &job, silent);
         let storage = Storage::new(name.clone(), nas(silent), silent);
@@ -195,6 +196,7 @@ fn nas(at: Moment) -> BackupStorage {
         shared: true,
         state: StorageState::Available,
         detail: Some("nothing is mounted at /mnt/usb".to_owned()),
+        place: None,
         total_bytes: Some(4_000_787_030_016),
         used_bytes: Some(3_320_653_234_176),
         available_bytes: Some(680_133_795_840),
@@ -247,7 +249,8 @@ fn backup(node: NodeName, position: Position, job: &Arc<BackupJob>, at: Moment) 
             mode: Some("snapshot".to_owned()),
             warnings: vec!["a warning".to_owned()],
         };
-        backup.end(finished, Moment::both(at.judged - SignedDuration::from_hours(24 * days)));
+        let ended = Moment::both(at.judged - SignedDuration::from_hours(24 * days));
+        backup.end(finished, ended, true);
     }
     let upid = "UPID:pve1:00000001:00000001:6AC0539F:vzdump::root@pam:".to_owned();
     backup.running = Some(Running { upid, since: at.fact });
@@ -265,7 +268,12 @@ fn backup(node: NodeName, position: Position, job: &Arc<BackupJob>, at: Moment) 
     backup.plan_due(&jobs, (at, SignedDuration::ZERO));
     backup.archives = Archives {
         on: [("nas".into(), archives(at))].into(),
-        written: Some(Written { storage: "nas".into(), name: ARCHIVE.to_owned(), at: at.fact }),
+        written: Some(Written {
+            storage: "nas".into(),
+            name: ARCHIVE.to_owned(),
+            at: at.fact,
+            place: None,
+        }),
         gone_since: Some(at),
     };
     backup

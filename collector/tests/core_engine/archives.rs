@@ -152,16 +152,127 @@ fn of_a_shared_storage_one_node_of_the_cluster_tells() {
         1h1s pve3 storages nas:90;shared
         => 1h0m1s BackupStorageAlmostFull pve3/nas none -> pending: condition_began
         1h2s pve1 storages nas:90;shared
-        => 1h0m2s BackupStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
         => 1h0m2s BackupStorageAlmostFull pve1/nas none -> pending: condition_began
+        => 1h0m2s BackupStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
         => 1h5m1s BackupStorageAlmostFull pve3/nas pending -> firing: condition_lasted, told
         => 1h5m2s BackupStorageAlmostFull pve1/nas pending -> firing: condition_lasted, told
         2h   pve2 storages nas:91;shared
         3h   pve1 storages nas:0;shared;not_mounted
-        => 3h BackupStorageAlmostFull pve2/nas none -> pending: condition_began
         => 3h BackupStorageAlmostFull pve1/nas firing -> resolved: condition_ended, told
+        => 3h BackupStorageAlmostFull pve2/nas none -> pending: condition_began
         => 3h5m BackupStorageAlmostFull pve2/nas pending -> firing: condition_lasted, told
         4h
+        ",
+    );
+}
+
+#[test]
+fn of_a_shared_storage_another_node_tells_when_one_cannot_be_heard() {
+    tell(
+        CATALOGUE,
+        "
+        0s   pve1 beats
+        0s   pve2 beats
+        1s   pve1 started cluster=lab
+        1s   pve2 started cluster=lab
+        2s   pve1 storages nas:50;shared
+        2s   pve2 storages nas:50;shared
+        60s  pve1 hushes
+        => 1m30s HostDown pve1 none -> pending: condition_began
+        => 3m30s HostDown pve1 pending -> firing: condition_lasted, told
+        5m   pve2 storages nas:96;shared
+        => 5m BackupStorageAlmostFull pve2/nas none -> pending: condition_began
+        => 5m BackupStorageCritical pve2/nas none -> pending: condition_began
+        => 6m BackupStorageCritical pve2/nas pending -> firing: condition_lasted, told
+        => 6m BackupStorageAlmostFull pve2/nas pending -> pending: inhibition_began
+        7m   pve2 storages nas:50;shared
+        => 7m BackupStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
+        => 7m BackupStorageCritical pve2/nas firing -> resolved: condition_ended, told
+        8m
+        ",
+    );
+}
+
+#[test]
+fn a_shared_storage_that_nobody_can_look_at_keeps_its_alert() {
+    tell(
+        CATALOGUE,
+        "
+        0s   pve1 beats every=600
+        0s   pve2 beats every=600
+        1s   pve1 started cluster=lab
+        1s   pve2 started cluster=lab
+        1h   pve1 storages nas:90;shared
+        => 1h BackupStorageAlmostFull pve1/nas none -> pending: condition_began
+        1h   pve2 storages nas:90;shared
+        => 1h5m BackupStorageAlmostFull pve1/nas pending -> firing: condition_lasted, told
+        2h   pve2 storages nas:0;shared;not_mounted
+        2h   pve1 storages nas:0;shared;not_mounted
+        3h   pve1 storages nas:91;shared
+        3h   pve2 storages nas:91;shared
+        4h
+        ",
+    );
+}
+
+#[test]
+fn nodes_whose_cluster_is_known_later_are_no_two_alerts() {
+    tell(
+        CATALOGUE,
+        "
+        0s   pve1 beats every=600
+        0s   pve2 beats every=600
+        1h   pve1 storages nas:90;shared
+        => 1h BackupStorageAlmostFull pve1/nas none -> pending: condition_began
+        1h   pve2 storages nas:90;shared
+        => 1h BackupStorageAlmostFull pve2/nas none -> pending: condition_began
+        1h1s pve1 started cluster=lab
+        1h2s pve2 started cluster=lab
+        => 1h0m2s BackupStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
+        => 1h5m BackupStorageAlmostFull pve1/nas pending -> firing: condition_lasted, told
+        2h
+        ",
+    );
+}
+
+#[test]
+fn on_another_medium_under_the_same_name_nothing_is_missed() {
+    after_a_backup(
+        "
+        18h7m  pve1 storages nas:50;medium@monday;100*1@18h
+        20h    pve1 storages nas:50;medium@tuesday;100*5@1h
+        30h    pve1 storages nas:50;medium@monday;100*1@18h
+        31h    pve1 storages nas:50;medium@monday
+        => 31h BackupArchiveGone pve1/100 none -> pending: condition_began
+        31h1s  pve1 storages nas:50;medium@monday;100*1@18h
+        => 31h0m1s BackupArchiveGone pve1/100 pending -> none: condition_did_not_last
+        40h
+        ",
+    );
+}
+
+#[test]
+fn a_backup_that_is_told_late_by_the_node_that_had_the_guest_is_not_missed_on_the_other() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=600
+        0s     pve2 beats every=600
+        1s     pve1 started cluster=lab
+        1s     pve2 started cluster=lab
+        2s     pve1 jobs nightly:100:21:00
+        2s     pve1 guests 100
+        2s     pve2 jobs nightly::21:00
+        2s     pve2 guests
+        18h1m  pve1 jobs nightly:100:21:00;ran@18h
+        18h1m  pve2 jobs nightly::21:00;ran@18h
+        19h    pve1 guests
+        19h    pve1 jobs nightly::21:00;ran@18h
+        19h    pve2 jobs nightly:100:21:00;ran@18h
+        19h    pve2 guests 100
+        19h1s  pve1 backup 100 ok run=1 made=18h at=18h5m
+        19h2s  pve2 storages nas:50
+        30h
         ",
     );
 }

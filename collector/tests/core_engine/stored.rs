@@ -12,7 +12,7 @@ pub fn archive_name(vmid: &str, began: Timestamp) -> String {
     format!("vzdump-qemu-{vmid}-{time}.vma.zst")
 }
 
-/// `NAME:PERCENT[;shared][;not_mounted][;listed@TIME][;VMID*COUNT[-SURPLUS]@TIME]...`, the last
+/// `NAME:PERCENT[;shared][;not_mounted][;medium@NAME][;listed@TIME][;VMID*COUNT[-SURPLUS]@TIME]...`, the last
 /// time that of the newest archive. What was listed was listed just now unless it says so.
 pub fn storage(word: &str, now: Timestamp) -> BackupStorage {
     let mut parts = word.split(';');
@@ -28,6 +28,7 @@ pub fn storage(word: &str, now: Timestamp) -> BackupStorage {
         shared: flags.contains(&"shared"),
         state: if is_there { StorageState::Available } else { StorageState::NotMounted },
         detail: (!is_there).then(|| "nothing is mounted at /mnt/pve/nas".to_owned()),
+        place: flags.iter().find_map(|flag| flag.strip_prefix("medium@")).map(str::to_owned),
         total_bytes: bytes(100),
         used_bytes: bytes(used),
         available_bytes: bytes(100 - used),

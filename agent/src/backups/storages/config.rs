@@ -8,6 +8,10 @@ use std::path::PathBuf;
 use super::retention::Retention;
 use crate::backups::plan::sections::{Section, is_true, sections};
 
+/// The storage that is on every node, whatever the file says, and where it is.
+const LOCAL: &str = "local";
+const LOCAL_PATH: &str = "/var/lib/vz";
+
 /// A storage for backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
@@ -37,15 +41,18 @@ pub struct Folder {
 /// The storages of a node for backups, in the order of the file.
 pub fn storages(text: &str, node: &str) -> Vec<Storage> {
     let mut sections = sections(text);
-    if !sections.iter().any(|section| section.id == "local") {
-        let local = "dir: local\n\tpath /var/lib/vz\n\tcontent backup\n";
-        sections.extend(self::sections(local));
+    if !sections.iter().any(|section| section.id == LOCAL) {
+        let local = format!("dir: {LOCAL}\n\tcontent backup\n");
+        sections.extend(self::sections(&local));
     }
     let is_used = |section: &&Section| {
         let nodes = section.list("nodes");
-        section.list("content").contains(&"backup")
+        // A backup server is there for nothing else.
+        let default = if section.kind == "pbs" { vec!["backup"] } else { Vec::new() };
+        let content = section.get("content").map_or(default, |_| section.list("content"));
+        content.contains(&"backup")
             && !section.is_on("disable").unwrap_or(false)
-            && (nodes.is_empty() || nodes.contains(&node))
+            && (nodes.is_empty() || nodes.contains(&node) || section.id == LOCAL)
     };
     sections.iter().filter(is_used).map(storage).collect()
 }
@@ -55,6 +62,7 @@ fn storage(section: &Section) -> Storage {
     let is_local = matches!(&*section.kind, "dir" | "btrfs");
     let root = section.get("path").map(PathBuf::from);
     let root = root.or_else(|| is_remote.then(|| ["/mnt/pve", &section.id].iter().collect()));
+    let root = root.or_else(|| (section.id == LOCAL).then(|| LOCAL_PATH.into()));
     let root = root.filter(|_| is_remote || is_local);
     let folder = root.map(|root| Folder {
         dump: root.join(folder_of_archives(section)),
@@ -126,7 +134,6 @@ dir: usb
 pbs: pbs1
 \tdatastore main
 \tserver 192.0.2.2
-\tcontent backup
 
 dir: off
 \tpath /mnt/off
@@ -184,6 +191,10 @@ cifs: elsewhere
         let storages = storages("", "pve1");
         assert_eq!(storages.len(), 1);
         assert_eq!((&*storages[0].id, storages[0].is_shared), ("local", false));
+        let folder = storages[0].folder.clone().unwrap();
+        assert_eq!((folder.dump, folder.mount), ("/var/lib/vz/dump".into(), None));
+        let elsewhere = "dir: local\n\tcontent backup\n\tnodes pve2\n";
+        assert_eq!(self::storages(elsewhere, "pve1"), storages);
         assert_eq!(self::storages("dir: local\n\tpath /x\n\tcontent iso\n", "pve1"), []);
     }
 

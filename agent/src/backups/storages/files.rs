@@ -25,8 +25,8 @@ pub enum DumpFile<'a> {
     Protected(Archive<'a>),
     /// What a run said, whatever became of it.
     Log(Archive<'a>),
-    /// What a run left of this guest that did not end, or is not at its end yet.
-    Unfinished(Vmid),
+    /// What a run left that did not end, or is not at its end yet.
+    Unfinished(Archive<'a>),
     /// Anything else.
     Other,
 }
@@ -61,7 +61,7 @@ pub fn dump_file(name: &str) -> DumpFile<'_> {
     }
     let is_unfinished = |ending: &str| ending.ends_with(".dat") || ending == ".tmp";
     match of_run(name, is_unfinished) {
-        Some(left) => DumpFile::Unfinished(left.vmid),
+        Some(left) => DumpFile::Unfinished(left),
         None => DumpFile::Other,
     }
 }
@@ -119,10 +119,10 @@ mod tests {
         assert_eq!(dump_file(&format!("{archive}.protected")), DumpFile::Protected(found));
         let log = "vzdump-qemu-100-2026_11_02-21_00_04.log";
         assert_eq!(dump_file(log), DumpFile::Log(Archive { name: log, ..found }));
-        let vmid = Vmid::try_from(100).unwrap();
         for left in [".vma.dat", ".tar.dat", ".tmp"] {
             let name = format!("vzdump-qemu-100-2026_11_02-21_00_04{left}");
-            assert_eq!(dump_file(&name), DumpFile::Unfinished(vmid), "{name}");
+            let left = Archive { name: &name, ..found };
+            assert_eq!(dump_file(&name), DumpFile::Unfinished(left), "{name}");
         }
     }
 

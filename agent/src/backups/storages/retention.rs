@@ -80,7 +80,8 @@ impl Retention {
             archives.iter().map(|kept| kept.is_protected.then_some(Mark::Protected)).collect();
         let mut newest_first: Vec<usize> = (0..archives.len()).collect();
         newest_first.sort_by_key(|index| std::cmp::Reverse(archives[*index].began));
-        keep_last(&newest_first, self.last, &mut marks);
+        // Two of the same second are one backup in two forms.
+        keep_periods(&newest_first, self.last, |index| archives[index].began, &mut marks);
         let periods: [(u32, Period); 5] = [
             (self.hourly, |at| (at.year(), at.day_of_year(), at.hour())),
             (self.daily, |at| (at.year(), at.day_of_year(), 0)),
@@ -96,14 +97,6 @@ impl Retention {
             keep_periods(&newest_first, count, of, &mut marks);
         }
         marks.into_iter().map(|mark| mark.unwrap_or(Mark::Remove)).collect()
-    }
-}
-
-fn keep_last(newest_first: &[usize], count: u32, marks: &mut [Option<Mark>]) {
-    let unmarked = newest_first.iter().filter(|index| marks[**index].is_none());
-    let kept: Vec<usize> = unmarked.take(count as usize).copied().collect();
-    for index in kept {
-        marks[index] = Some(Mark::Keep);
     }
 }
 
@@ -191,6 +184,14 @@ mod tests {
         let archives = [protected, kept("2026-11-02T21:00"), kept("2026-11-01T21:00")];
         let marks = Retention::parse("keep-last=1").unwrap().marks(&archives);
         assert_eq!(marks, [Mark::Protected, Mark::Keep, Mark::Remove]);
+    }
+
+    #[test]
+    fn an_archive_that_was_unpacked_beside_itself_is_one_of_two() {
+        let archives = ["2026-11-02T21:00", "2026-11-02T21:00", "2026-11-01T21:00"];
+        let marks = Retention::parse("keep-last=2").unwrap();
+        let marks = marks.marks(&archives.map(kept));
+        assert_eq!(marks, [Mark::Keep, Mark::Remove, Mark::Keep]);
     }
 
     #[test]

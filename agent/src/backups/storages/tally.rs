@@ -1,11 +1,11 @@
 //! Sums up what each guest has in a `dump` folder.
 //!
-//! Whether archives are there that should be gone is judged as of the last run that removes old
-//! ones, by what that run itself said it keeps: a retention that was changed since, an archive made
-//! by hand since, a run that is under way make no difference. Only where the logs of the runs were
-//! taken away, the configuration must do.
+//! Whether archives are there that should be gone is judged when a run has removed old ones, by
+//! what that run itself said it keeps: a retention that was changed, an archive made by hand or
+//! brought back, a mark that was taken away later make no difference. Machines and containers of
+//! the same number are judged apart, as Proxmox does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -14,8 +14,15 @@ use pvewatch_protocol::{self as protocol, GuestArchives, Vmid};
 use super::files::{Archive, DumpFile, dump_file};
 use super::retention::{Kept, Mark, Retention};
 
+/// Logs of a guest that are remembered, the newest: in one of them the last run is looked for that
+/// removed archives.
+pub const LOGS_MAX: usize = 8;
+
 /// What vzdump's log says before it removes old archives.
 const PRUNES: &str = "prune older backups with retention: ";
+
+/// A guest, and whether it is a machine or a container.
+pub type Whose = (Vmid, &'static str);
 
 /// What a guest has in the folder.
 #[derive(Debug, Default)]
@@ -26,112 +33,148 @@ pub struct Heap {
     unfinished: u32,
 }
 
-/// What the logs of a guest's runs say of which archives are kept.
+/// What a run that removed old archives left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pruned {
-    /// The run that began then kept these.
-    Run(DateTime, String),
-    /// No run that has left a log removed any.
-    Never,
-    /// There are no logs.
-    Unlogged,
+pub struct Verdict {
+    /// The newest run that had left a log by then.
+    pub as_of: DateTime,
+    /// Which archives are kept, by the last run that removed any; none if none did.
+    prune: Option<String>,
+    /// What should have gone.
+    surplus: Vec<Box<str>>,
 }
 
 /// The guests of a folder.
-pub type Heaps = BTreeMap<Vmid, Heap>;
+#[derive(Debug, Default)]
+pub struct Heaps(BTreeMap<Whose, Heap>);
 
-/// Takes in a file; its size is asked for only if it is an archive.
-pub fn add(heaps: &mut Heaps, name: &str, bytes: impl FnOnce() -> Option<u64>) {
-    match dump_file(name) {
-        DumpFile::Archive(archive) => {
-            let Some(bytes) = bytes() else { return };
-            let kept = Kept { began: archive.began, is_protected: false };
-            heap(heaps, archive).archives.push((kept, bytes, archive.name.into()));
+impl Heaps {
+    /// Takes in a file; its size is asked for only if it is an archive that counts. Others' are left
+    /// out, if `only` some guests count.
+    pub fn add(
+        &mut self,
+        name: &str,
+        only: Option<&BTreeSet<Vmid>>,
+        bytes: impl FnOnce() -> Option<u64>,
+    ) {
+        let file = dump_file(name);
+        let Some(whose) = whose(&file) else { return };
+        if only.is_some_and(|only| !only.contains(&whose.0)) {
+            return;
         }
-        DumpFile::Protected(archive) => heap(heaps, archive).protected.push(archive.began),
-        DumpFile::Log(run) => heap(heaps, run).logs.push((run.began, run.name.into())),
-        DumpFile::Unfinished(vmid) => heaps.entry(vmid).or_default().unfinished += 1,
-        DumpFile::Notes(_) | DumpFile::Other => {}
+        let heap = self.0.entry(whose).or_default();
+        match file {
+            DumpFile::Archive(Archive { began, name, .. }) => {
+                let Some(bytes) = bytes() else { return };
+                let kept = Kept { began, is_protected: false };
+                heap.archives.push((kept, bytes, name.into()));
+            }
+            DumpFile::Protected(Archive { began, .. }) => heap.protected.push(began),
+            DumpFile::Log(Archive { began, name, .. }) => heap.remember(began, name),
+            DumpFile::Unfinished(_) => heap.unfinished += 1,
+            DumpFile::Notes(_) | DumpFile::Other => {}
+        }
+    }
+
+    /// The guests of which there is anything to tell: logs alone are what failed runs left.
+    pub fn into_guests(self) -> impl Iterator<Item = (Whose, Heap)> {
+        let is_there = |heap: &Heap| !heap.archives.is_empty() || heap.unfinished > 0;
+        self.0.into_iter().filter(move |(_, heap)| is_there(heap))
     }
 }
 
-fn heap<'a>(heaps: &'a mut Heaps, archive: Archive<'_>) -> &'a mut Heap {
-    heaps.entry(archive.vmid).or_default()
+fn whose(file: &DumpFile<'_>) -> Option<Whose> {
+    match file {
+        DumpFile::Archive(it) | DumpFile::Protected(it) | DumpFile::Log(it) => {
+            Some((it.vmid, it.kind.as_str()))
+        }
+        DumpFile::Unfinished(it) => Some((it.vmid, it.kind.as_str())),
+        DumpFile::Notes(_) | DumpFile::Other => None,
+    }
 }
 
 impl Heap {
-    /// Whether there is anything to tell: logs alone are what failed runs left.
-    pub fn is_empty(&self) -> bool {
-        self.archives.is_empty() && self.unfinished == 0
+    fn remember(&mut self, began: DateTime, name: &str) {
+        let place = self.logs.partition_point(|(known, _)| *known > began);
+        self.logs.insert(place, (began, name.into()));
+        self.logs.truncate(LOGS_MAX);
     }
 
     /// When the runs began that left a log, and its name, the newest first.
-    pub fn logged_runs(&mut self) -> &[(DateTime, Box<str>)] {
-        self.logs.sort_unstable_by(|left, right| right.cmp(left));
+    pub fn logged_runs(&self) -> &[(DateTime, Box<str>)] {
         &self.logs
     }
 
-    /// The sum. `configured` is what the jobs keep here that cover the guest.
-    pub fn sum(
-        mut self,
-        vmid: Vmid,
-        (pruned, configured): (&Pruned, &[String]),
-        zone: &TimeZone,
-    ) -> GuestArchives {
+    /// Puts archives in order, and marks those that are protected.
+    pub fn settle(&mut self) {
         self.archives.sort_by_key(|(kept, ..)| kept.began);
         for (kept, ..) in &mut self.archives {
             kept.is_protected = self.protected.contains(&kept.began);
         }
+    }
+
+    /// Judges what is there by the last run that removed any, and what its log says it keeps.
+    pub fn judge(&self, as_of: DateTime, pruned: Option<(DateTime, &str)>) -> Verdict {
+        let rule = pruned.and_then(|(began, rule)| Some((began, rule, Retention::parse(rule)?)));
+        let Some((began, rule, retention)) = rule else {
+            return Verdict { as_of, prune: None, surplus: Vec::new() };
+        };
+        let then = self.archives.iter().take_while(|(kept, ..)| kept.began <= began);
+        let (kept, names): (Vec<Kept>, Vec<&str>) =
+            then.map(|(kept, _, name)| (*kept, &**name)).unzip();
+        let marks = retention.marks(&kept).into_iter().zip(names);
+        let surplus = marks.filter(|(mark, _)| *mark == Mark::Remove).map(|(_, name)| name.into());
+        Verdict { as_of, prune: Some(rule.to_owned()), surplus: surplus.collect() }
+    }
+
+    /// The sum, of archives in order.
+    pub fn sum(&self, vmid: Vmid, verdict: Option<&Verdict>, zone: &TimeZone) -> GuestArchives {
         let time = |kept: &Kept| zone.to_timestamp(kept.began).ok();
         let newest = self.archives.last().and_then(|(kept, bytes, name)| {
-            Some(protocol::Archive {
-                name: name.to_string(),
-                began: time(kept)?,
-                bytes: Some(*bytes),
-            })
+            let (name, bytes) = (name.to_string(), Some(*bytes));
+            Some(protocol::Archive { name, began: time(kept)?, bytes })
         });
-        let is_protected = |archive: &&(Kept, u64, Box<str>)| archive.0.is_protected;
-        let kept: Vec<Kept> = self.archives.iter().map(|(kept, ..)| *kept).collect();
-        let (surplus, prune) = surplus(&kept, pruned, configured);
+        let is_there = |name: &str| self.archives.iter().any(|(.., there)| **there == *name);
+        let verdict = verdict.filter(|verdict| verdict.prune.is_some());
+        let surplus = verdict.map(|it| it.surplus.iter().filter(|name| is_there(name)).count());
+        let protected = self.archives.iter().filter(|(kept, ..)| kept.is_protected).count();
         GuestArchives {
             vmid,
             count: count(self.archives.len()),
             bytes: Some(self.archives.iter().map(|(_, bytes, _)| bytes).sum()),
             newest,
-            oldest: kept.first().and_then(time),
-            protected: count(self.archives.iter().filter(is_protected).count()),
-            surplus,
-            prune,
+            oldest: self.archives.first().and_then(|(kept, ..)| time(kept)),
+            protected: count(protected),
+            surplus: surplus.map(count),
+            prune: verdict.and_then(|verdict| verdict.prune.clone()),
             unfinished: self.unfinished,
         }
     }
 }
 
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+/// What a machine and a container of the same number have, as one.
+pub fn join(one: GuestArchives, other: GuestArchives) -> GuestArchives {
+    let (older, newer) =
+        match one.newest.as_ref().map(|it| it.began) <= other.newest.as_ref().map(|it| it.began) {
+            true => (one, other),
+            false => (other, one),
+        };
+    let sum = |left: Option<u64>, right: Option<u64>| Some(left? + right?);
+    GuestArchives {
+        vmid: newer.vmid,
+        count: older.count + newer.count,
+        bytes: sum(older.bytes, newer.bytes),
+        oldest: older.oldest.into_iter().chain(newer.oldest).min(),
+        protected: older.protected + newer.protected,
+        surplus: [older.surplus, newer.surplus].into_iter().flatten().reduce(|a, b| a + b),
+        prune: newer.prune.or(older.prune),
+        unfinished: older.unfinished + newer.unfinished,
+        newest: newer.newest.or(older.newest),
+    }
 }
 
-/// How many archives should be gone, and by what.
-fn surplus(
-    archives: &[Kept],
-    pruned: &Pruned,
-    configured: &[String],
-) -> (Option<u32>, Option<String>) {
-    let (until, rules) = match pruned {
-        Pruned::Run(began, rule) => (*began, std::slice::from_ref(rule)),
-        Pruned::Never => return (None, None),
-        Pruned::Unlogged => (DateTime::MAX, configured),
-    };
-    let then: Vec<Kept> = archives.iter().filter(|kept| kept.began <= until).copied().collect();
-    let rules: Vec<_> =
-        rules.iter().filter_map(|rule| Some((rule, Retention::parse(rule)?))).collect();
-    if rules.is_empty() || rules.iter().any(|(_, rule)| rule.keeps_all()) {
-        return (None, None);
-    }
-    let marks: Vec<Vec<Mark>> = rules.iter().map(|(_, rule)| rule.marks(&then)).collect();
-    let is_surplus = |place: &usize| marks.iter().all(|marks| marks[*place] == Mark::Remove);
-    let words: Vec<&str> = rules.iter().map(|(rule, _)| rule.as_str()).collect();
-    (Some(count((0..then.len()).filter(is_surplus).count())), Some(words.join("; ")))
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// Which archives a run kept, by the end of its log; none if it removed none.
@@ -154,37 +197,37 @@ mod tests {
         format!("2026-11-{day:02}T21:00:04").parse().unwrap()
     }
 
-    /// Archives of these days, whose logs are there, and some files more.
+    fn vmid(number: u32) -> Vmid {
+        Vmid::try_from(number).unwrap()
+    }
+
+    /// Archives of guest 100 of these days, whose logs are there, and some files more.
     fn heap(days: &[u32], others: &[String]) -> Heap {
-        let mut heaps = Heaps::new();
+        let mut heaps = Heaps::default();
         for day in days {
-            add(&mut heaps, &format!("{}.vma.zst", name(*day)), || Some(u64::from(*day)));
-            add(&mut heaps, &format!("{}.log", name(*day)), || None);
+            heaps.add(&format!("{}.vma.zst", name(*day)), None, || Some(u64::from(*day)));
+            heaps.add(&format!("{}.log", name(*day)), None, || None);
         }
         for other in others {
-            add(&mut heaps, other, || None);
+            heaps.add(other, None, || None);
         }
-        heaps.remove(&vmid()).unwrap_or_default()
+        let mut heap = heaps.into_guests().next().map(|(_, heap)| heap).unwrap_or_default();
+        heap.settle();
+        heap
     }
 
-    fn vmid() -> Vmid {
-        Vmid::try_from(100).unwrap()
-    }
-
-    fn sum(heap: Heap, pruned: Pruned, configured: &[&str]) -> GuestArchives {
-        let configured: Vec<String> = configured.iter().map(|rule| (*rule).to_owned()).collect();
-        let zone = TimeZone::posix("CET-1").unwrap();
-        heap.sum(vmid(), (&pruned, &configured), &zone)
+    fn sum(heap: &Heap, verdict: Option<&Verdict>) -> GuestArchives {
+        heap.sum(vmid(100), verdict, &TimeZone::posix("CET-1").unwrap())
     }
 
     #[test]
     fn a_guests_archives_are_summed_up() {
         let protected = format!("{}.vma.zst.protected", name(2));
         let left = format!("{}.vma.dat", name(4));
-        let mut heap = heap(&[3, 1, 2], &[protected, left, "iso".to_owned()]);
+        let heap = heap(&[3, 1, 2], &[protected, left, "iso".to_owned()]);
         let runs: Vec<_> = heap.logged_runs().iter().map(|(began, _)| *began).collect();
         assert_eq!(runs, [at(3), at(2), at(1)]);
-        let sum = sum(heap, Pruned::Never, &[]);
+        let sum = sum(&heap, None);
         assert_eq!((sum.count, sum.bytes, sum.protected, sum.unfinished), (3, Some(6), 1, 1));
         let newest = sum.newest.unwrap();
         assert_eq!((newest.name, newest.bytes), (format!("{}.vma.zst", name(3)), Some(3)));
@@ -195,33 +238,69 @@ mod tests {
 
     #[test]
     fn what_the_last_run_should_have_removed_is_surplus() {
-        let kept = |days: &[u32], pruned| {
-            let sum = sum(heap(days, &[]), pruned, &["keep-last=9"]);
+        let judged = |days: &[u32], pruned| {
+            let heap = heap(days, &[]);
+            let sum = sum(&heap, Some(&heap.judge(at(9), pruned)));
             (sum.surplus, sum.prune.unwrap_or_default())
         };
-        let by = |day, rule: &str| Pruned::Run(at(day), rule.to_owned());
-        assert_eq!(kept(&[1, 2, 3], by(3, "keep-last=2")), (Some(1), "keep-last=2".to_owned()));
-        assert_eq!(kept(&[2, 3], by(3, "keep-last=2")).0, Some(0));
+        let by = |day, rule| Some((at(day), rule));
+        assert_eq!(judged(&[1, 2, 3], by(3, "keep-last=2")), (Some(1), "keep-last=2".to_owned()));
+        assert_eq!(judged(&[2, 3], by(3, "keep-last=2")).0, Some(0));
         // Made by hand since.
-        assert_eq!(kept(&[2, 3, 4, 5], by(3, "keep-last=2")).0, Some(0));
-        assert_eq!(kept(&[1, 2, 3], Pruned::Never).0, None);
+        assert_eq!(judged(&[2, 3, 4, 5], by(3, "keep-last=2")).0, Some(0));
+        assert_eq!(judged(&[1, 2, 3], None).0, None);
+        assert_eq!(judged(&[1, 2, 3], by(3, "nonsense")).0, None);
     }
 
     #[test]
-    fn without_logs_the_configuration_must_do() {
-        let kept = |rules: &[&str]| sum(heap(&[1, 2, 3], &[]), Pruned::Unlogged, rules).surplus;
-        assert_eq!(kept(&["keep-last=1"]), Some(2));
-        // What one job keeps is not surplus.
-        assert_eq!(kept(&["keep-last=1", "keep-daily=2"]), Some(1));
-        assert_eq!(kept(&["keep-last=1", "keep-all=1"]), None);
-        assert_eq!((kept(&[]), kept(&["nonsense"])), (None, None));
+    fn what_comes_back_after_the_judgement_is_not_surplus() {
+        let (before, after) = (heap(&[2, 3], &[]), heap(&[1, 2, 3], &[]));
+        let verdict = before.judge(at(3), Some((at(3), "keep-last=2")));
+        assert_eq!(sum(&after, Some(&verdict)).surplus, Some(0));
+        let verdict = after.judge(at(3), Some((at(3), "keep-last=2")));
+        assert_eq!(sum(&after, Some(&verdict)).surplus, Some(1));
+        assert_eq!(sum(&before, Some(&verdict)).surplus, Some(0), "it was removed since");
+    }
+
+    #[test]
+    fn a_machine_and_a_container_of_the_same_number_are_judged_apart() {
+        let mut heaps = Heaps::default();
+        for (kind, ending, day) in [("qemu", "vma", 1), ("qemu", "vma", 2), ("lxc", "tar", 3)] {
+            let name = format!("vzdump-{kind}-100-2026_11_{day:02}-21_00_04.{ending}");
+            heaps.add(&name, None, || Some(1));
+        }
+        let judged = heaps.into_guests().map(|(_, mut heap)| {
+            heap.settle();
+            let verdict = heap.judge(at(3), Some((at(3), "keep-last=2")));
+            sum(&heap, Some(&verdict))
+        });
+        let joined = judged.reduce(join).unwrap();
+        assert_eq!((joined.count, joined.bytes, joined.surplus), (3, Some(3), Some(0)));
+        assert!(joined.newest.unwrap().name.contains("-lxc-"));
+        assert_eq!(joined.oldest.unwrap().to_string(), "2026-11-01T20:00:04Z");
+    }
+
+    #[test]
+    fn others_do_not_count_if_only_some_do() {
+        let mut heaps = Heaps::default();
+        let only = BTreeSet::from([vmid(101)]);
+        let archive = format!("{}.vma", name(1));
+        heaps.add(&archive, Some(&only), || unreachable!("nobody asks for its size"));
+        assert_eq!(heaps.into_guests().count(), 0);
+    }
+
+    #[test]
+    fn the_newest_logs_are_remembered() {
+        let days: Vec<u32> = (1..=20).rev().collect();
+        let heap = heap(&days, &[]);
+        let runs: Vec<_> = heap.logged_runs().iter().map(|(began, _)| *began).collect();
+        assert_eq!(runs, (13..=20).rev().map(at).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_guest_without_archives_has_none() {
-        let heap = heap(&[], &[format!("{}.log", name(1)), format!("{}.tar.dat", name(2))]);
-        assert!(!heap.is_empty());
-        let sum = sum(heap, Pruned::Unlogged, &["keep-last=1"]);
+        let heap = heap(&[], &[format!("{}.log", name(1)), format!("{}.vma.dat", name(2))]);
+        let sum = sum(&heap, None);
         assert_eq!((sum.count, sum.newest, sum.oldest, sum.unfinished), (0, None, None, 1));
     }
 

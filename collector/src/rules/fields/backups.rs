@@ -110,11 +110,11 @@ pub(super) static BACKUP: &[Field] = fields! {
             count(is_known.then_some(backup.jobs.len() as u64))
         });
     archives: Number, Facts, "9",
-        "Archives of the guest on all storages of its node that are files; absent if that is not \
-         known.",
-        |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.count())));
+        "Archives of the guest on all storages of its node; absent while that is not known of all of \
+         them.",
+        |s| backup(s, |backup| count(s.node.archives_known.then(|| backup.archives.count())));
     archives_bytes: Number("bytes"), Facts, "40587440940", "What they take, as far as that is known.",
-        |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.bytes())));
+        |s| backup(s, |backup| count(s.node.archives_known.then(|| backup.archives.bytes())));
     newest_archive_at: Time, Facts, "2026-11-20 03:07:00 UTC",
         "When the run of the newest of them began.",
         |s| backup(s, |backup| time(backup.archives.newest().map(Moment::both)));
@@ -123,7 +123,7 @@ pub(super) static BACKUP: &[Field] = fields! {
          cannot be told.",
         |s| backup(s, |backup| count(backup.archives.surplus()));
     archive: Text, Facts, "vzdump-qemu-100-2026_11_20-03_07_00.vma.zst",
-        "The archive of the newest run that succeeded, if it is a file on a storage.",
+        "The archive of the newest run that succeeded, if that is a file on a storage of its node.",
         |s| backup(s, |backup| {
             text(backup.archives.written.as_ref().map(|written| written.name.as_str()))
         });

@@ -1,22 +1,23 @@
 //! Looks at one storage. Whatever is asked of it can hang: whoever calls must expect that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{GuestArchives, StorageState, Vmid};
-use rustix::fs::statvfs;
+use rustix::fs::{OFlags, statvfs};
 
 use super::places::StoragePaths;
 use super::remote;
 use crate::backups::storages::config::{Folder, Storage};
 use crate::backups::storages::mounts::Mounts;
-use crate::backups::storages::tally::{Heap, Heaps, Pruned, add, prunes};
+use crate::backups::storages::tally::{Heap, Heaps, Verdict, Whose, join, prunes};
 use crate::proxmox::Api;
 
 /// For how long nothing may have changed in a folder before its files are listed again: runs follow
@@ -24,10 +25,16 @@ use crate::proxmox::Api;
 const QUIET: SignedDuration = SignedDuration::from_mins(1);
 
 /// How old a list may be while something changes all the time.
-const LIST_AGE_MAX: SignedDuration = SignedDuration::from_mins(10);
+const AGE_MAX: SignedDuration = SignedDuration::from_mins(10);
 
-/// Logs of a guest in which the last run is looked for that removed archives.
-const LOGS_READ_MAX: usize = 8;
+/// How old a list may be while its folder says that nothing changes: not every file system tells.
+const AGE_AT_REST_MAX: SignedDuration = SignedDuration::from_hours(6);
+
+/// Archives that are listed; a folder with more is unknown.
+const ARCHIVES_MAX: usize = 50_000;
+
+/// Folders that the agent's own unit hides from it.
+const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
 /// Bytes at the end of a log in which that stands.
 const LOG_END_BYTES: u64 = 16 * 1024;
@@ -41,8 +48,6 @@ pub struct Order {
     pub storage: Storage,
     /// Whose archives count; everyone's if none.
     pub only: Option<BTreeSet<Vmid>>,
-    /// What the jobs keep here that cover a guest.
-    pub configured: BTreeMap<Vmid, Vec<String>>,
 }
 
 /// What was seen.
@@ -54,8 +59,10 @@ pub struct Look {
     pub detail: Option<String>,
     /// How full it is.
     pub usage: Option<Usage>,
+    /// What tells the medium from another one under the same name.
+    pub place: Option<String>,
     /// Its archives, if they are known.
-    pub list: Option<List>,
+    pub list: Option<Arc<List>>,
 }
 
 /// How full a file system is, in bytes.
@@ -72,17 +79,29 @@ pub struct Usage {
 /// The archives of a storage, as of a moment.
 #[derive(Debug, Clone)]
 pub struct List {
-    /// As of when this is known.
-    pub at: Timestamp,
+    /// When they were listed.
+    pub listed_at: Timestamp,
     /// The guests that have something there, by number.
     pub guests: Vec<GuestArchives>,
-    /// When the files were listed.
-    pub(super) listed_at: Timestamp,
     order: Order,
     /// Which folder it was and when it had changed last; none if it changes while it is listed.
     stamp: Option<Stamp>,
-    /// What logs say, beside the newest log there was.
-    pruned: BTreeMap<Vmid, (DateTime, Pruned)>,
+    verdicts: Verdicts,
+}
+
+/// What was judged of each guest.
+type Verdicts = BTreeMap<Whose, Verdict>;
+
+/// Why there is no list.
+enum Trouble {
+    Io(io::Error),
+    TooMuch,
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,15 +114,15 @@ struct Stamp {
 impl List {
     /// Archives that are no files.
     pub(super) fn of(guests: Vec<GuestArchives>, order: &Order, now: Timestamp) -> Self {
-        let (order, pruned) = (order.clone(), BTreeMap::new());
-        Self { at: now, guests, listed_at: now, order, stamp: None, pruned }
+        let (order, verdicts) = (order.clone(), Verdicts::new());
+        Self { listed_at: now, guests, order, stamp: None, verdicts }
     }
 }
 
 impl Look {
     /// Nothing can be seen of the storage.
     pub fn blind(state: StorageState, detail: impl Into<String>) -> Self {
-        Self { state, detail: Some(detail.into()), usage: None, list: None }
+        Self { state, detail: Some(detail.into()), usage: None, place: None, list: None }
     }
 }
 
@@ -111,7 +130,7 @@ impl Look {
 pub fn look(
     order: &Order,
     (paths, api): (&StoragePaths, Option<&Api>),
-    known: Option<List>,
+    known: Option<Arc<List>>,
     (now, zone): (Timestamp, &TimeZone),
 ) -> Look {
     let known = known.filter(|known| known.order == *order);
@@ -122,31 +141,39 @@ pub fn look(
         let detail = format!("nothing is mounted at {place}");
         return Look::blind(StorageState::NotMounted, detail);
     }
-    let usage = match usage(&folder.root) {
-        Ok(usage) => usage,
-        Err(error) => return blind(&folder.root, &error),
+    let (usage, place) = match usage(folder) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let hidden = HIDDEN.iter().any(|hidden| folder.root.starts_with(hidden));
+            let why = if hidden { ", or hidden from the agent by its unit" } else { "" };
+            let detail = format!("{} is not there{why}", folder.root.display());
+            return Look::blind(StorageState::NotMounted, detail);
+        }
+        Err(error) => return unreadable(&folder.root, &error.into()),
     };
     let list = match known {
         Some(known) => renew(known, (now, zone)),
-        None => list(order, BTreeMap::new(), (now, zone)),
+        None => list(order, &Verdicts::new(), (now, zone)),
     };
     match list {
         Ok(list) => {
-            let (state, detail) = (StorageState::Available, None);
-            Look { state, detail, usage: Some(usage), list: Some(list) }
+            let (state, place) = (StorageState::Available, Some(place));
+            Look { state, detail: None, usage: Some(usage), place, list: Some(list) }
         }
-        Err(error) => Look { usage: Some(usage), ..blind(&folder.dump, &error) },
+        Err(trouble) => Look { usage: Some(usage), ..unreadable(&folder.dump, &trouble) },
     }
 }
 
-fn blind(path: &Path, error: &io::Error) -> Look {
+fn unreadable(path: &Path, trouble: &Trouble) -> Look {
     let path = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            Look::blind(StorageState::NotMounted, format!("{path} is not there"))
+    let detail = match trouble {
+        Trouble::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            format!("{path} is not there")
         }
-        _ => Look::blind(StorageState::Unreadable, format!("{path} cannot be read: {error}")),
-    }
+        Trouble::Io(error) => format!("{path} cannot be read: {error}"),
+        Trouble::TooMuch => format!("{path} has more than {ARCHIVES_MAX} archives"),
+    };
+    Look::blind(StorageState::Unreadable, detail)
 }
 
 fn not_mounted(folder: &Folder, paths: &StoragePaths) -> Option<String> {
@@ -160,30 +187,35 @@ fn not_mounted(folder: &Folder, paths: &StoragePaths) -> Option<String> {
     missing.map(|place| place.display().to_string())
 }
 
-fn usage(root: &Path) -> io::Result<Usage> {
-    let found = statvfs(root)?;
+/// How full the storage's file system is, and which one it is: by its own id, as far as it has one.
+fn usage(folder: &Folder) -> io::Result<(Usage, String)> {
+    let found = statvfs(&folder.root)?;
     let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-    Ok(Usage {
+    let usage = Usage {
         total: bytes(found.f_blocks),
         used: bytes(found.f_blocks.saturating_sub(found.f_bfree)),
         available: bytes(found.f_bavail),
-    })
+    };
+    Ok((usage, format!("{:x} {}", found.f_fsid, folder.dump.display())))
 }
 
-/// A list is as good as new while its folder has not changed, and good enough while things go on.
-/// A folder that rests is only asked when it changed: its disk can sleep on.
-fn renew(known: List, (now, zone): (Timestamp, &TimeZone)) -> io::Result<List> {
+/// A list is good enough while its folder has not changed, and while things go on. A folder that
+/// rests is hardly ever listed again: its disk can sleep.
+fn renew(known: Arc<List>, (now, zone): (Timestamp, &TimeZone)) -> Result<Arc<List>, Trouble> {
     let Some(folder) = &known.order.storage.folder else { return Ok(known) };
     let (stamp, changed_at) = stamp(&folder.dump)?;
-    if known.stamp == Some(stamp) {
-        return Ok(List { at: now, ..known });
-    }
-    let is_quiet = now.duration_since(changed_at) >= QUIET;
     let age = now.duration_since(known.listed_at);
-    if !is_quiet && !age.is_negative() && age < LIST_AGE_MAX {
+    let age_max = if known.stamp == Some(stamp) {
+        AGE_AT_REST_MAX
+    } else if now.duration_since(changed_at) < QUIET {
+        AGE_MAX
+    } else {
+        SignedDuration::ZERO
+    };
+    if !age.is_negative() && age < age_max {
         return Ok(known);
     }
-    list(&known.order, known.pruned, (now, zone))
+    list(&known.order, &known.verdicts, (now, zone))
 }
 
 fn stamp(dump: &Path) -> io::Result<(Stamp, Timestamp)> {
@@ -195,59 +227,69 @@ fn stamp(dump: &Path) -> io::Result<(Stamp, Timestamp)> {
 
 fn list(
     order: &Order,
-    mut pruned: BTreeMap<Vmid, (DateTime, Pruned)>,
+    known: &Verdicts,
     (now, zone): (Timestamp, &TimeZone),
-) -> io::Result<List> {
+) -> Result<Arc<List>, Trouble> {
     let nowhere = || io::Error::from(io::ErrorKind::NotFound);
     let dump = &order.storage.folder.as_ref().ok_or_else(nowhere)?.dump;
     let (stamp, changed_at) = stamp(dump)?;
-    let mut heaps = Heaps::new();
+    let mut heaps = Heaps::default();
+    let mut archives = 0;
     for file in fs::read_dir(dump)? {
         let file = file?;
-        if let Some(name) = file.file_name().to_str() {
+        let Some(name) = file.file_name().to_str().map(str::to_owned) else { continue };
+        heaps.add(&name, order.only.as_ref(), || {
+            archives += 1;
             // One that was removed meanwhile is none.
-            add(&mut heaps, name, || Some(file.metadata().ok()?.len()));
+            Some(file.metadata().ok()?.len())
+        });
+        if archives > ARCHIVES_MAX {
+            return Err(Trouble::TooMuch);
         }
     }
-    heaps.retain(|vmid, heap| {
-        !heap.is_empty() && order.only.as_ref().is_none_or(|only| only.contains(vmid))
-    });
-    pruned.retain(|vmid, _| heaps.contains_key(vmid));
-    let mut guests = Vec::with_capacity(heaps.len());
-    for (vmid, mut heap) in heaps {
-        let pruned = pruned_by(dump, (vmid, &mut heap), &mut pruned);
-        let configured = order.configured.get(&vmid).map_or(&[][..], Vec::as_slice);
-        guests.push(heap.sum(vmid, (&pruned, configured), zone));
+    let mut verdicts = Verdicts::new();
+    let mut guests: Vec<GuestArchives> = Vec::new();
+    for (whose, mut heap) in heaps.into_guests() {
+        heap.settle();
+        let verdict = verdict(dump, &heap, known.get(&whose));
+        let sum = heap.sum(whose.0, verdict.as_ref(), zone);
+        verdicts.extend(verdict.map(|verdict| (whose, verdict)));
+        match guests.pop_if(|guest| guest.vmid == whose.0) {
+            Some(other) => guests.push(join(other, sum)),
+            None => guests.push(sum),
+        }
     }
     let is_settled = now.duration_since(changed_at) >= QUIET;
     let stamp = is_settled.then_some(stamp);
-    Ok(List { at: now, guests, listed_at: now, order: order.clone(), stamp, pruned })
+    Ok(Arc::new(List { listed_at: now, guests, order: order.clone(), stamp, verdicts }))
 }
 
-/// What the logs of a guest's runs say; they are read when there is a new one.
-fn pruned_by(
-    dump: &Path,
-    (vmid, heap): (Vmid, &mut Heap),
-    known: &mut BTreeMap<Vmid, (DateTime, Pruned)>,
-) -> Pruned {
+/// What the last run that removed archives left; its log is read when there is a new one.
+fn verdict(dump: &Path, heap: &Heap, known: Option<&Verdict>) -> Option<Verdict> {
     let runs = heap.logged_runs();
-    let Some((newest, _)) = runs.first() else { return Pruned::Unlogged };
-    if let Some((_, pruned)) = known.get(&vmid).filter(|(of, _)| of == newest) {
-        return pruned.clone();
+    let (newest, _) = runs.first()?;
+    if let Some(known) = known.filter(|known| known.as_of == *newest) {
+        return Some(known.clone());
     }
     let rule_of = |(began, name): &(DateTime, Box<str>)| {
         let end = end_of(&dump.join(&**name)).ok()?;
-        Some(Pruned::Run(*began, prunes(&end)?.to_owned()))
+        Some((*began, prunes(&end)?.to_owned()))
     };
-    let pruned = runs.iter().take(LOGS_READ_MAX).find_map(rule_of).unwrap_or(Pruned::Never);
-    known.insert(vmid, (*newest, pruned.clone()));
-    pruned
+    let pruned = runs.iter().find_map(rule_of);
+    let pruned = pruned.as_ref().map(|(began, rule)| (*began, rule.as_str()));
+    Some(heap.judge(*newest, pruned))
 }
 
+/// Others may write there as well: neither a link nor a pipe is followed.
 fn end_of(log: &Path) -> io::Result<String> {
-    let mut file = File::open(log)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LOG_END_BYTES)))?;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let flags = i32::try_from(flags).map_err(io::Error::other)?;
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(log)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    file.seek(SeekFrom::Start(found.len().saturating_sub(LOG_END_BYTES)))?;
     let mut end = Vec::new();
     file.take(LOG_END_BYTES).read_to_end(&mut end)?;
     Ok(String::from_utf8_lossy(&end).into_owned())

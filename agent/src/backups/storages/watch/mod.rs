@@ -21,7 +21,7 @@ use crate::backups::plan::watch::reader::PlanError;
 use crate::clock;
 use crate::proxmox::Api;
 use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller};
-use look::{List, Look, Order, look};
+use look::{Look, Order, look};
 use places::PlacesReader;
 pub use places::StoragePaths;
 
@@ -34,14 +34,21 @@ const ASK_EVERY: Duration = Duration::from_mins(10);
 /// How long a look may take before the storage counts as hanging; it is waited for all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The same where Proxmox is asked, which has to ask others for each guest.
+const PATIENCE_WITH_API: Duration = Duration::from_mins(15);
+
 /// How often everything is told although nothing changed.
 const RENEW_EVERY: Duration = Duration::from_mins(15);
 
 /// Storages that are looked at; what is beyond is left out, and the source says so.
 const STORAGES_MAX: usize = 64;
 
-/// Storages that may hang at once: a thread waits for each. What is beyond is not looked at.
-const HANGING_MAX: usize = 8;
+/// Storages that are looked at at once, a thread each.
+const LOOKS_AT_ONCE: usize = 4;
+
+/// Looks that may be unfinished from before: a thread waits for each. What is beyond is not looked
+/// at.
+const UNFINISHED_MAX: usize = 8;
 
 /// Guests in one element of a picture, which has to fit into one part of it.
 const GUESTS_PER_ELEMENT: usize = 400;
@@ -108,13 +115,18 @@ type Orders = Result<Vec<Order>, PlanError>;
 #[derive(Default)]
 struct Eye {
     /// What was seen last.
-    look: Option<Look>,
+    seen: Option<Look>,
     /// The look that is not over.
-    looking: Option<JoinHandle<Look>>,
-    /// Whether that was waited for in vain: once is enough.
-    is_late: bool,
+    looking: Option<Looking>,
     /// Before when it is not looked at again; none if it may be at any time.
     rests_until: Option<Instant>,
+}
+
+/// A look that is not over.
+struct Looking {
+    look: JoinHandle<Look>,
+    /// When it counts as hanging.
+    hangs_at: Instant,
 }
 
 impl Source {
@@ -132,12 +144,22 @@ impl Source {
         };
         let left_out = orders.len().saturating_sub(STORAGES_MAX);
         let orders = &orders[..orders.len() - left_out];
-        self.eyes.retain(|id, _| orders.iter().any(|order| order.storage.id == *id));
-        for order in orders {
-            self.begin(order);
-        }
+        // A thread that waits for a storage that is gone counts all the same.
+        let is_told = |id: &String| orders.iter().any(|order| order.storage.id == *id);
+        self.eyes.retain(|id, eye| is_told(id) || eye.looking.is_some());
         for eye in self.eyes.values_mut() {
-            eye.wait(deadline).await;
+            eye.wait(instant()).await;
+        }
+        for some in orders.chunks(LOOKS_AT_ONCE) {
+            let deadline = instant() + PATIENCE;
+            for order in some {
+                self.begin(order);
+            }
+            for order in some {
+                if let Some(eye) = self.eyes.get_mut(&order.storage.id) {
+                    eye.wait(deadline).await;
+                }
+            }
         }
         let storages: Vec<_> = orders.iter().flat_map(|order| self.elements(order)).collect();
         self.tell(storages).await?;
@@ -174,26 +196,29 @@ impl Source {
 
     /// Begins to look at a storage, unless the look before is not over.
     fn begin(&mut self, order: &Order) {
-        let hanging = self.eyes.values().filter(|eye| eye.looking.is_some()).count();
+        let unfinished = self.eyes.values().filter(|eye| eye.looking.is_some()).count();
         let eye = self.eyes.entry(order.storage.id.clone()).or_default();
         let is_resting = eye.rests_until.is_some_and(|until| until > instant());
-        if eye.looking.is_some() || is_resting || hanging >= HANGING_MAX {
+        let is_too_much = unfinished >= UNFINISHED_MAX + LOOKS_AT_ONCE;
+        if eye.looking.is_some() || is_resting || is_too_much {
             return;
         }
-        eye.rests_until = order.storage.folder.is_none().then(|| instant() + ASK_EVERY);
+        let asks_api = order.storage.folder.is_none() && self.api.is_some();
+        eye.rests_until = asks_api.then(|| instant() + ASK_EVERY);
         let (order, paths, api) = (order.clone(), self.paths.clone(), self.api.clone());
-        let known: Option<List> = eye.look.take().and_then(|look| look.list);
-        eye.looking = Some(spawn_blocking(move || {
+        let known = eye.seen.as_ref().and_then(|look| look.list.clone());
+        let look = spawn_blocking(move || {
             let now = (clock::today(), &TimeZone::system());
             look(&order, (&paths, api.as_ref()), known, now)
-        }));
+        });
+        let patience = if asks_api { PATIENCE_WITH_API } else { PATIENCE };
+        eye.looking = Some(Looking { look, hangs_at: instant() + patience });
     }
 
     /// A storage as it is told.
     fn elements(&self, order: &Order) -> Vec<BackupStorage> {
-        let hangs = Look::blind(StorageState::Hanging, "it does not answer");
-        let eye = self.eyes.get(&order.storage.id);
-        let look = eye.and_then(|eye| eye.look.as_ref()).unwrap_or(&hangs);
+        let hangs = Look::blind(StorageState::Hanging, "it has not answered yet");
+        let look = self.eyes.get(&order.storage.id).and_then(Eye::answer).unwrap_or(&hangs);
         let guests = look.list.as_ref().map_or(&[][..], |list| &list.guests);
         let element = |guests: &[GuestArchives]| BackupStorage {
             storage: order.storage.id.clone(),
@@ -201,11 +226,12 @@ impl Source {
             shared: order.storage.is_shared,
             state: look.state,
             detail: look.detail.clone(),
+            place: look.place.clone(),
             total_bytes: look.usage.map(|usage| usage.total),
             used_bytes: look.usage.map(|usage| usage.used),
             available_bytes: look.usage.map(|usage| usage.available),
             prune: order.storage.prune.clone(),
-            listed_at: look.list.as_ref().map(|list| list.at),
+            listed_at: look.list.as_ref().map(|list| list.listed_at),
             guests: guests.to_vec(),
         };
         match guests {
@@ -227,15 +253,20 @@ impl Source {
 }
 
 impl Eye {
+    /// What is known of the storage; none while it hangs.
+    fn answer(&self) -> Option<&Look> {
+        let hangs = self.looking.as_ref().is_some_and(|looking| looking.hangs_at <= instant());
+        self.seen.as_ref().filter(|_| !hangs)
+    }
+
+    /// Waits for the look that is not over, but not for one that hangs.
     async fn wait(&mut self, deadline: Instant) {
         let Some(looking) = &mut self.looking else { return };
-        let deadline = if self.is_late { instant() } else { deadline };
-        let looked = timeout_at(deadline, looking).await;
-        self.is_late = looked.is_err();
-        let Ok(looked) = looked else { return };
+        let deadline = if looking.hangs_at <= instant() { instant() } else { deadline };
+        let Ok(looked) = timeout_at(deadline, &mut looking.look).await else { return };
         self.looking = None;
         let broken = || Look::blind(StorageState::Unreadable, "its reader broke down");
-        self.look = Some(looked.unwrap_or_else(|_| broken()));
+        self.seen = Some(looked.unwrap_or_else(|_| broken()));
     }
 }
 

@@ -1,9 +1,7 @@
-//! What the node is told to look at: its storages, and what is kept on them for whom.
+//! What the node is told to look at: its storages, and whose archives count on them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-
-use pvewatch_protocol::Vmid;
 
 use super::look::Order;
 use crate::backups::plan::watch::reader::{Plan, PlanError, PlanPaths, PlanReader, optional};
@@ -40,9 +38,10 @@ impl PlacesReader {
     /// # Errors
     /// When Proxmox' configuration is not there or cannot be read.
     pub fn read(&mut self) -> Result<Vec<Order>, PlanError> {
+        // In this order: if Proxmox' file system goes away in between, that is an error.
+        let text = optional(&self.paths.plan.config.join("storage.cfg"))?.unwrap_or_default();
         let plan = self.plan.read()?;
         let node = self.plan.node()?;
-        let text = optional(&self.paths.plan.config.join("storage.cfg"))?.unwrap_or_default();
         let node_wide = node_prune(&optional(&self.paths.vzdump)?.unwrap_or_default());
         let order = |mut storage: Storage| {
             storage.prune = storage.prune.or_else(|| node_wide.clone());
@@ -53,18 +52,8 @@ impl PlacesReader {
 }
 
 fn order(storage: Storage, node: &str, plan: &Plan) -> Order {
-    let mut configured: BTreeMap<Vmid, Vec<String>> = BTreeMap::new();
-    let is_for_it = |id: &Option<String>| id.as_ref() == Some(&storage.id);
-    for job in plan.jobs.iter().filter(|job| job.enabled && is_for_it(&job.storage)) {
-        // What nobody says is kept for ever.
-        let prune = job.prune.as_ref().or(storage.prune.as_ref());
-        let prune = prune.map_or("keep-all=1", String::as_str);
-        for vmid in &job.guests {
-            configured.entry(*vmid).or_default().push(prune.to_owned());
-        }
-    }
     // Of what others see too each tells of its own guests.
     let own = || plan.guests.iter().map(|guest| guest.vmid).collect::<BTreeSet<_>>();
     let only = storage.is_shared.then(own);
-    Order { node: node.to_owned(), storage, only, configured }
+    Order { node: node.to_owned(), storage, only }
 }

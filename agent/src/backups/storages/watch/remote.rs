@@ -2,9 +2,11 @@
 //!
 //! What the API says of a storage's content leaves out all that a token may not restore, without a
 //! word: with the role PVEAuditor that is everything. What would be pruned it tells of every
-//! archive, so that is asked, with everything to be kept.
+//! archive, so that is asked, with everything to be kept; guest by guest, since Proxmox gives up on
+//! an answer after 30 s.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{Archive, GuestArchives, StorageState, Vmid};
@@ -13,8 +15,11 @@ use serde::Deserialize;
 use super::look::{List, Look, Order, Usage};
 use crate::proxmox::{Api, ApiError};
 
-/// How old a list may be: for a new one Proxmox asks the backup server guest by guest.
-const LIST_AGE_MAX: SignedDuration = SignedDuration::from_hours(1);
+/// How old a list may be: for a new one Proxmox starts a program for each guest.
+const AGE_MAX: SignedDuration = SignedDuration::from_hours(3);
+
+/// What Proxmox says when a backup server refuses to tell.
+const PRUNE_FAILS: &str = "error pruning backups";
 
 /// How a storage is, as the API says.
 #[derive(Debug, Deserialize)]
@@ -54,7 +59,7 @@ impl TryFrom<serde_json::Value> for Number {
 }
 
 /// Looks at a storage as of `now`; `known` is what was seen of it before.
-pub fn look(order: &Order, api: Option<&Api>, known: Option<List>, now: Timestamp) -> Look {
+pub fn look(order: &Order, api: Option<&Api>, known: Option<Arc<List>>, now: Timestamp) -> Look {
     let Some(api) = api else {
         let kind = &order.storage.kind;
         let detail = format!(
@@ -64,35 +69,80 @@ pub fn look(order: &Order, api: Option<&Api>, known: Option<List>, now: Timestam
     };
     match ask(order, api, known, now) {
         Ok(look) => look,
-        Err(error) => Look::blind(StorageState::Unreadable, error.to_string()),
+        Err(error) => Look::blind(StorageState::Unreadable, told(&error)),
     }
 }
 
-fn ask(order: &Order, api: &Api, known: Option<List>, now: Timestamp) -> Result<Look, ApiError> {
+fn ask(
+    order: &Order,
+    api: &Api,
+    known: Option<Arc<List>>,
+    now: Timestamp,
+) -> Result<Look, ApiError> {
     let path = format!("/nodes/{}/storage/{}", order.node, order.storage.id);
     let status: Status = api.get(&format!("{path}/status"))?;
     if status.active.0 == 0 {
         let detail = "Proxmox cannot reach it: it is not active";
         return Ok(Look::blind(StorageState::Unreadable, detail));
     }
-    let is_new = |known: &List| {
-        let age = now.duration_since(known.listed_at);
-        !age.is_negative() && age < LIST_AGE_MAX
-    };
-    let list = match known.filter(is_new) {
-        Some(known) => known,
-        None => {
-            let volumes: Vec<Volume> =
-                api.get(&format!("{path}/prunebackups?prune-backups=keep-all%3D1"))?;
-            List::of(sums(order, volumes), order, now)
-        }
+    let age = known.as_ref().map(|known| now.duration_since(known.listed_at));
+    let is_new = age.is_some_and(|age| !age.is_negative() && age < AGE_MAX);
+    let (list, detail) = match known {
+        Some(known) if is_new => (known, None),
+        known => list(order, (api, &path), known.as_deref(), now)?,
     };
     let usage = (status.total.0 > 0).then_some(Usage {
         total: status.total.0,
         used: status.used.0,
         available: status.avail.0,
     });
-    Ok(Look { state: StorageState::Available, detail: None, usage, list: Some(list) })
+    Ok(Look { state: StorageState::Available, detail, usage, place: None, list: Some(list) })
+}
+
+/// The archives of each guest, and what could not be told: of that what was known before stands.
+fn list(
+    order: &Order,
+    (api, path): (&Api, &str),
+    known: Option<&List>,
+    now: Timestamp,
+) -> Result<(Arc<List>, Option<String>), ApiError> {
+    let ask = |more: &str| {
+        api.get::<Vec<Volume>>(&format!("{path}/prunebackups?prune-backups=keep-all%3D1{more}"))
+    };
+    let Some(only) = &order.only else {
+        let guests = sums(order, ask("")?);
+        return Ok((Arc::new(List::of(guests, order, now)), None));
+    };
+    let (mut guests, mut failures) = (Vec::new(), Vec::new());
+    for vmid in only {
+        match ask(&format!("&vmid={vmid}")) {
+            Ok(volumes) => guests.extend(sums(order, volumes)),
+            Err(error) => {
+                let before = known.iter().flat_map(|known| &known.guests);
+                guests.extend(before.filter(|guest| guest.vmid == *vmid).cloned());
+                failures.push(error);
+            }
+        }
+    }
+    let failed = failures.len();
+    let Some(error) = failures.pop() else {
+        return Ok((Arc::new(List::of(guests, order, now)), None));
+    };
+    if failed == only.len() {
+        return Err(error);
+    }
+    let detail = format!("{failed} of {} guests: {}", only.len(), told(&error));
+    Ok((Arc::new(List::of(guests, order, now)), Some(detail)))
+}
+
+/// The error, and what to do if Proxmox does not say it.
+fn told(error: &ApiError) -> String {
+    match error {
+        ApiError::Failed(reason) if reason.contains(PRUNE_FAILS) => format!(
+            "{error}; on the backup server, the storage's user needs the privilege Datastore.Prune"
+        ),
+        error => error.to_string(),
+    }
 }
 
 /// The archives of each guest. Their sizes are not told: archives share most of what they hold.

@@ -44,7 +44,10 @@ pub fn storage(storage: &StorageAnswer) -> (Tone, String) {
                 _ => Tone::Good,
             };
             let (full, left) = (human::percent(ratio), human::bytes(left as f64));
-            (tone, format!("{full} full, {left} left"))
+            match &storage.detail {
+                None => (tone, format!("{full} full, {left} left")),
+                Some(detail) => (Tone::Doubtful, format!("{full} full, {left} left; {detail}")),
+            }
         }
         (StorageState::Available, ..) => (Tone::Good, "available".to_owned()),
         (StorageState::NotRead, ..) => (Tone::Neutral, why()),
