@@ -6,80 +6,77 @@
 
 use jiff::civil::DateTime;
 use pvewatch_protocol::Vmid;
-use pvewatch_protocol::event::GuestKind;
 
-/// Endings of archives, as PVE::Storage knows them, the longer first.
-const ENDINGS: &[&str] = &[
+/// What guests are in names; `openvz` are containers before PVE 4.
+const KINDS: [&str; 3] = ["qemu", "lxc", "openvz"];
+
+/// Endings of archives, as PVE::Storage knows them.
+const ENDINGS: [&str; 10] = [
     ".vma", ".vma.gz", ".vma.lzo", ".vma.zst", ".tar", ".tar.gz", ".tar.lzo", ".tar.zst",
     ".tar.bz2", ".tgz",
 ];
 
 /// What a file in a `dump` folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DumpFile<'a> {
-    /// An archive.
-    Archive(Archive<'a>),
-    /// Somebody's words on the archive of this name.
-    Notes(&'a str),
+pub enum DumpFile {
+    /// An archive, and how its name ends.
+    Archive(Run, &'static str),
     /// This archive must not be removed.
-    Protected(Archive<'a>),
+    Protected(Run),
     /// What a run said, whatever became of it.
-    Log(Archive<'a>),
+    Log(Run),
     /// What a run left that did not end, or is not at its end yet.
-    Unfinished(Archive<'a>),
-    /// Anything else.
+    Unfinished(Run),
+    /// Anything else, such as somebody's words on an archive.
     Other,
 }
 
-/// An archive, or a run that was to make one, as far as a name tells.
+/// A run, as far as a name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Archive<'a> {
-    /// The file's name.
-    pub name: &'a str,
-    /// What was backed up.
-    pub kind: GuestKind,
+pub struct Run {
+    /// What was backed up: `qemu`, `lxc` or `openvz`.
+    pub kind: &'static str,
     /// Whose it is.
     pub vmid: Vmid,
-    /// When the run began, in the node's own time.
+    /// When it began, in the node's own time.
     pub began: DateTime,
 }
 
 /// What a file is, by its name.
-pub fn dump_file(name: &str) -> DumpFile<'_> {
-    let archive = |name| of_run(name, |ending| ENDINGS.contains(&ending));
-    if let Some(of) = name.strip_suffix(".notes").filter(|of| archive(of).is_some()) {
-        return DumpFile::Notes(of);
+pub fn dump_file(name: &str) -> DumpFile {
+    let Some((run, ending)) = run(name) else { return DumpFile::Other };
+    if let Some(known) = archive_ending(ending) {
+        return DumpFile::Archive(run, known);
     }
-    if let Some(of) = name.strip_suffix(".protected").and_then(archive) {
-        return DumpFile::Protected(of);
-    }
-    if let Some(found) = archive(name) {
-        return DumpFile::Archive(found);
-    }
-    if let Some(run) = of_run(name, |ending| ending == ".log") {
-        return DumpFile::Log(run);
-    }
-    let is_unfinished = |ending: &str| ending.ends_with(".dat") || ending == ".tmp";
-    match of_run(name, is_unfinished) {
-        Some(left) => DumpFile::Unfinished(left),
-        None => DumpFile::Other,
+    let is_protected = |of: &str| archive_ending(of).is_some();
+    match ending {
+        ".log" => DumpFile::Log(run),
+        ".tmp" => DumpFile::Unfinished(run),
+        _ if ending.ends_with(".dat") => DumpFile::Unfinished(run),
+        _ if ending.strip_suffix(".protected").is_some_and(is_protected) => {
+            DumpFile::Protected(run)
+        }
+        _ => DumpFile::Other,
     }
 }
 
-fn of_run(name: &str, is_ending: impl Fn(&str) -> bool) -> Option<Archive<'_>> {
-    let rest = name.strip_prefix("vzdump-")?;
-    let (kind, rest) = rest.split_once('-')?;
-    let kind = match kind {
-        "qemu" => GuestKind::Qemu,
-        "lxc" | "openvz" => GuestKind::Lxc,
-        _ => return None,
-    };
+/// The name of a run's file with this ending.
+pub fn file_name(run: Run, ending: &str) -> String {
+    let Run { kind, vmid, began } = run;
+    format!("vzdump-{kind}-{vmid}-{}{ending}", began.strftime("%Y_%m_%d-%H_%M_%S"))
+}
+
+fn archive_ending(ending: &str) -> Option<&'static str> {
+    ENDINGS.into_iter().find(|known| *known == ending)
+}
+
+/// The run that a name begins with, and the rest.
+fn run(name: &str) -> Option<(Run, &str)> {
+    let (word, rest) = name.strip_prefix("vzdump-")?.split_once('-')?;
+    let kind = KINDS.into_iter().find(|kind| *kind == word)?;
     let (vmid, rest) = rest.split_once('-')?;
     let (time, ending) = rest.split_at_checked("2026_11_02-21_00_04".len())?;
-    if !is_ending(ending) {
-        return None;
-    }
-    Some(Archive { name, kind, vmid: vmid.parse().ok()?, began: time_of(time)? })
+    Some((Run { kind, vmid: vmid.parse().ok()?, began: time_of(time)? }, ending))
 }
 
 fn time_of(text: &str) -> Option<DateTime> {
@@ -92,37 +89,35 @@ fn time_of(text: &str) -> Option<DateTime> {
 mod tests {
     use super::*;
 
+    fn run(kind: &'static str, vmid: u32, began: &str) -> Run {
+        Run { kind, vmid: Vmid::try_from(vmid).unwrap(), began: began.parse().unwrap() }
+    }
+
     #[test]
     fn archives_tell_whose_they_are_and_of_when() {
-        for (name, kind, vmid, began) in [
-            (
-                "vzdump-qemu-100-2026_11_02-21_00_04.vma.zst",
-                GuestKind::Qemu,
-                100,
-                "2026-11-02T21:00:04",
-            ),
-            ("vzdump-lxc-7-2026_11_02-21_00_04.tar", GuestKind::Lxc, 7, "2026-11-02T21:00:04"),
-            ("vzdump-openvz-7-2011_11_02-21_00_04.tgz", GuestKind::Lxc, 7, "2011-11-02T21:00:04"),
+        let at = "2026-11-02T21:00:04";
+        for (name, of, ending) in [
+            ("vzdump-qemu-100-2026_11_02-21_00_04.vma.zst", run("qemu", 100, at), ".vma.zst"),
+            ("vzdump-lxc-700-2026_11_02-21_00_04.tar", run("lxc", 700, at), ".tar"),
+            ("vzdump-openvz-700-2026_11_02-21_00_04.tgz", run("openvz", 700, at), ".tgz"),
         ] {
-            let vmid = Vmid::try_from(vmid).unwrap();
-            let began = began.parse().unwrap();
-            let archive = Archive { name, kind, vmid, began };
-            assert_eq!(dump_file(name), DumpFile::Archive(archive));
+            assert_eq!(dump_file(name), DumpFile::Archive(of, ending));
+            assert_eq!(file_name(of, ending), name);
         }
     }
 
     #[test]
     fn what_lies_beside_them() {
-        let archive = "vzdump-qemu-100-2026_11_02-21_00_04.vma.zst";
-        assert_eq!(dump_file(&format!("{archive}.notes")), DumpFile::Notes(archive));
-        let DumpFile::Archive(found) = dump_file(archive) else { panic!("{archive}") };
-        assert_eq!(dump_file(&format!("{archive}.protected")), DumpFile::Protected(found));
-        let log = "vzdump-qemu-100-2026_11_02-21_00_04.log";
-        assert_eq!(dump_file(log), DumpFile::Log(Archive { name: log, ..found }));
-        for left in [".vma.dat", ".tar.dat", ".tmp"] {
-            let name = format!("vzdump-qemu-100-2026_11_02-21_00_04{left}");
-            let left = Archive { name: &name, ..found };
-            assert_eq!(dump_file(&name), DumpFile::Unfinished(left), "{name}");
+        let of = run("qemu", 100, "2026-11-02T21:00:04");
+        for (ending, expected) in [
+            (".log", DumpFile::Log(of)),
+            (".vma.zst.protected", DumpFile::Protected(of)),
+            (".vma.zst.notes", DumpFile::Other),
+            (".vma.dat", DumpFile::Unfinished(of)),
+            (".tar.dat", DumpFile::Unfinished(of)),
+            (".tmp", DumpFile::Unfinished(of)),
+        ] {
+            assert_eq!(dump_file(&file_name(of, ending)), expected, "{ending}");
         }
     }
 
@@ -133,6 +128,8 @@ mod tests {
             "vzdump-qemu-0-2026_11_02-21_00_04.vma",
             "vzdump-kvm-100-2026_11_02-21_00_04.vma",
             "vzdump-qemu-100-2026_11_02.vma",
+            "vzdump-qemu-100-2026_11_02-21_00_04.iso.protected",
+            "vzdump-qemu-100-2026_11_02-21_00_04",
             "copy-of-vzdump-qemu-100-2026_11_02-21_00_04.vma",
             "notes",
             "",

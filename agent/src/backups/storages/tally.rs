@@ -11,7 +11,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use pvewatch_protocol::{self as protocol, GuestArchives, Vmid};
 
-use super::files::{Archive, DumpFile, dump_file};
+use super::files::{DumpFile, Run, dump_file, file_name};
 use super::retention::{Kept, Mark, Retention};
 
 /// Logs of a guest that are remembered, the newest: in one of them the last run is looked for that
@@ -21,16 +21,25 @@ pub const LOGS_MAX: usize = 8;
 /// What vzdump's log says before it removes old archives.
 const PRUNES: &str = "prune older backups with retention: ";
 
-/// A guest, and whether it is a machine or a container.
+/// A guest, and what it is in names.
 pub type Whose = (Vmid, &'static str);
 
-/// What a guest has in the folder.
+/// What a guest has in the folder. There can be tens of thousands of archives, so that little is
+/// kept of each.
 #[derive(Debug, Default)]
 pub struct Heap {
-    archives: Vec<(Kept, u64, Box<str>)>,
+    archives: Vec<Entry>,
     protected: Vec<DateTime>,
-    logs: Vec<(DateTime, Box<str>)>,
+    logs: Vec<DateTime>,
     unfinished: u32,
+}
+
+/// An archive.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    kept: Kept,
+    bytes: u64,
+    ending: &'static str,
 }
 
 /// What a run that removed old archives left.
@@ -40,8 +49,8 @@ pub struct Verdict {
     pub as_of: DateTime,
     /// Which archives are kept, by the last run that removed any; none if none did.
     prune: Option<String>,
-    /// What should have gone.
-    surplus: Vec<Box<str>>,
+    /// What should have gone: when it began, and what it is.
+    surplus: Vec<(DateTime, &'static str)>,
 }
 
 /// The guests of a folder.
@@ -64,15 +73,15 @@ impl Heaps {
         }
         let heap = self.0.entry(whose).or_default();
         match file {
-            DumpFile::Archive(Archive { began, name, .. }) => {
+            DumpFile::Archive(run, ending) => {
                 let Some(bytes) = bytes() else { return };
-                let kept = Kept { began, is_protected: false };
-                heap.archives.push((kept, bytes, name.into()));
+                let kept = Kept { began: run.began, is_protected: false };
+                heap.archives.push(Entry { kept, bytes, ending });
             }
-            DumpFile::Protected(Archive { began, .. }) => heap.protected.push(began),
-            DumpFile::Log(Archive { began, name, .. }) => heap.remember(began, name),
+            DumpFile::Protected(run) => heap.protected.push(run.began),
+            DumpFile::Log(run) => heap.remember(run.began),
             DumpFile::Unfinished(_) => heap.unfinished += 1,
-            DumpFile::Notes(_) | DumpFile::Other => {}
+            DumpFile::Other => {}
         }
     }
 
@@ -83,33 +92,33 @@ impl Heaps {
     }
 }
 
-fn whose(file: &DumpFile<'_>) -> Option<Whose> {
+fn whose(file: &DumpFile) -> Option<Whose> {
     match file {
-        DumpFile::Archive(it) | DumpFile::Protected(it) | DumpFile::Log(it) => {
-            Some((it.vmid, it.kind.as_str()))
-        }
-        DumpFile::Unfinished(it) => Some((it.vmid, it.kind.as_str())),
-        DumpFile::Notes(_) | DumpFile::Other => None,
+        DumpFile::Archive(run, _)
+        | DumpFile::Protected(run)
+        | DumpFile::Log(run)
+        | DumpFile::Unfinished(run) => Some((run.vmid, run.kind)),
+        DumpFile::Other => None,
     }
 }
 
 impl Heap {
-    fn remember(&mut self, began: DateTime, name: &str) {
-        let place = self.logs.partition_point(|(known, _)| *known > began);
-        self.logs.insert(place, (began, name.into()));
+    fn remember(&mut self, began: DateTime) {
+        let place = self.logs.partition_point(|known| *known > began);
+        self.logs.insert(place, began);
         self.logs.truncate(LOGS_MAX);
     }
 
-    /// When the runs began that left a log, and its name, the newest first.
-    pub fn logged_runs(&self) -> &[(DateTime, Box<str>)] {
+    /// When the runs began that left a log, the newest first.
+    pub fn logged_runs(&self) -> &[DateTime] {
         &self.logs
     }
 
     /// Puts archives in order, and marks those that are protected.
     pub fn settle(&mut self) {
-        self.archives.sort_by_key(|(kept, ..)| kept.began);
-        for (kept, ..) in &mut self.archives {
-            kept.is_protected = self.protected.contains(&kept.began);
+        self.archives.sort_by_key(|entry| (entry.kept.began, entry.ending));
+        for entry in &mut self.archives {
+            entry.kept.is_protected = self.protected.contains(&entry.kept.began);
         }
     }
 
@@ -119,31 +128,38 @@ impl Heap {
         let Some((began, rule, retention)) = rule else {
             return Verdict { as_of, prune: None, surplus: Vec::new() };
         };
-        let then = self.archives.iter().take_while(|(kept, ..)| kept.began <= began);
-        let (kept, names): (Vec<Kept>, Vec<&str>) =
-            then.map(|(kept, _, name)| (*kept, &**name)).unzip();
-        let marks = retention.marks(&kept).into_iter().zip(names);
-        let surplus = marks.filter(|(mark, _)| *mark == Mark::Remove).map(|(_, name)| name.into());
-        Verdict { as_of, prune: Some(rule.to_owned()), surplus: surplus.collect() }
+        let end = self.archives.partition_point(|entry| entry.kept.began <= began);
+        let then = &self.archives[..end];
+        let kept: Vec<Kept> = then.iter().map(|entry| entry.kept).collect();
+        let marks = retention.marks(&kept).into_iter().zip(then);
+        let surplus = marks.filter(|(mark, _)| *mark == Mark::Remove);
+        let surplus = surplus.map(|(_, entry)| (entry.kept.began, entry.ending)).collect();
+        Verdict { as_of, prune: Some(rule.to_owned()), surplus }
     }
 
     /// The sum, of archives in order.
-    pub fn sum(&self, vmid: Vmid, verdict: Option<&Verdict>, zone: &TimeZone) -> GuestArchives {
+    pub fn sum(
+        &self,
+        (vmid, kind): Whose,
+        verdict: Option<&Verdict>,
+        zone: &TimeZone,
+    ) -> GuestArchives {
         let time = |kept: &Kept| zone.to_timestamp(kept.began).ok();
-        let newest = self.archives.last().and_then(|(kept, bytes, name)| {
-            let (name, bytes) = (name.to_string(), Some(*bytes));
-            Some(protocol::Archive { name, began: time(kept)?, bytes })
+        let newest = self.archives.last().and_then(|Entry { kept, bytes, ending }| {
+            let name = file_name(Run { kind, vmid, began: kept.began }, ending);
+            Some(protocol::Archive { name, began: time(kept)?, bytes: Some(*bytes) })
         });
-        let is_there = |name: &str| self.archives.iter().any(|(.., there)| **there == *name);
+        let entries = || self.archives.iter().map(|entry| (entry.kept.began, entry.ending));
+        let is_there = |wanted: &&(DateTime, &str)| entries().any(|entry| entry == **wanted);
         let verdict = verdict.filter(|verdict| verdict.prune.is_some());
-        let surplus = verdict.map(|it| it.surplus.iter().filter(|name| is_there(name)).count());
-        let protected = self.archives.iter().filter(|(kept, ..)| kept.is_protected).count();
+        let surplus = verdict.map(|verdict| verdict.surplus.iter().filter(is_there).count());
+        let protected = self.archives.iter().filter(|entry| entry.kept.is_protected).count();
         GuestArchives {
             vmid,
             count: count(self.archives.len()),
-            bytes: Some(self.archives.iter().map(|(_, bytes, _)| bytes).sum()),
+            bytes: Some(self.archives.iter().map(|entry| entry.bytes).sum()),
             newest,
-            oldest: self.archives.first().and_then(|(kept, ..)| time(kept)),
+            oldest: self.archives.first().and_then(|entry| time(&entry.kept)),
             protected: count(protected),
             surplus: surplus.map(count),
             prune: verdict.and_then(|verdict| verdict.prune.clone()),
@@ -217,7 +233,7 @@ mod tests {
     }
 
     fn sum(heap: &Heap, verdict: Option<&Verdict>) -> GuestArchives {
-        heap.sum(vmid(100), verdict, &TimeZone::posix("CET-1").unwrap())
+        heap.sum((vmid(100), "qemu"), verdict, &TimeZone::posix("CET-1").unwrap())
     }
 
     #[test]
@@ -225,8 +241,7 @@ mod tests {
         let protected = format!("{}.vma.zst.protected", name(2));
         let left = format!("{}.vma.dat", name(4));
         let heap = heap(&[3, 1, 2], &[protected, left, "iso".to_owned()]);
-        let runs: Vec<_> = heap.logged_runs().iter().map(|(began, _)| *began).collect();
-        assert_eq!(runs, [at(3), at(2), at(1)]);
+        assert_eq!(heap.logged_runs(), [at(3), at(2), at(1)]);
         let sum = sum(&heap, None);
         assert_eq!((sum.count, sum.bytes, sum.protected, sum.unfinished), (3, Some(6), 1, 1));
         let newest = sum.newest.unwrap();
@@ -269,10 +284,10 @@ mod tests {
             let name = format!("vzdump-{kind}-100-2026_11_{day:02}-21_00_04.{ending}");
             heaps.add(&name, None, || Some(1));
         }
-        let judged = heaps.into_guests().map(|(_, mut heap)| {
+        let judged = heaps.into_guests().map(|(whose, mut heap)| {
             heap.settle();
             let verdict = heap.judge(at(3), Some((at(3), "keep-last=2")));
-            sum(&heap, Some(&verdict))
+            heap.sum(whose, Some(&verdict), &TimeZone::posix("CET-1").unwrap())
         });
         let joined = judged.reduce(join).unwrap();
         assert_eq!((joined.count, joined.bytes, joined.surplus), (3, Some(3), Some(0)));
@@ -293,8 +308,7 @@ mod tests {
     fn the_newest_logs_are_remembered() {
         let days: Vec<u32> = (1..=20).rev().collect();
         let heap = heap(&days, &[]);
-        let runs: Vec<_> = heap.logged_runs().iter().map(|(began, _)| *began).collect();
-        assert_eq!(runs, (13..=20).rev().map(at).collect::<Vec<_>>());
+        assert_eq!(heap.logged_runs(), (13..=20).rev().map(at).collect::<Vec<_>>());
     }
 
     #[test]

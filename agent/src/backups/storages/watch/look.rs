@@ -16,6 +16,7 @@ use rustix::fs::{OFlags, statvfs};
 use super::places::StoragePaths;
 use super::remote;
 use crate::backups::storages::config::{Folder, Storage};
+use crate::backups::storages::files::{Run, file_name};
 use crate::backups::storages::mounts::Mounts;
 use crate::backups::storages::tally::{Heap, Heaps, Verdict, Whose, join, prunes};
 use crate::proxmox::Api;
@@ -251,8 +252,8 @@ fn list(
     let mut guests: Vec<GuestArchives> = Vec::new();
     for (whose, mut heap) in heaps.into_guests() {
         heap.settle();
-        let verdict = verdict(dump, &heap, known.get(&whose));
-        let sum = heap.sum(whose.0, verdict.as_ref(), zone);
+        let verdict = verdict(dump, (whose, &heap), known.get(&whose));
+        let sum = heap.sum(whose, verdict.as_ref(), zone);
         verdicts.extend(verdict.map(|verdict| (whose, verdict)));
         match guests.pop_if(|guest| guest.vmid == whose.0) {
             Some(other) => guests.push(join(other, sum)),
@@ -265,19 +266,24 @@ fn list(
 }
 
 /// What the last run that removed archives left; its log is read when there is a new one.
-fn verdict(dump: &Path, heap: &Heap, known: Option<&Verdict>) -> Option<Verdict> {
+fn verdict(
+    dump: &Path,
+    ((vmid, kind), heap): (Whose, &Heap),
+    known: Option<&Verdict>,
+) -> Option<Verdict> {
     let runs = heap.logged_runs();
-    let (newest, _) = runs.first()?;
-    if let Some(known) = known.filter(|known| known.as_of == *newest) {
+    let newest = *runs.first()?;
+    if let Some(known) = known.filter(|known| known.as_of == newest) {
         return Some(known.clone());
     }
-    let rule_of = |(began, name): &(DateTime, Box<str>)| {
-        let end = end_of(&dump.join(&**name)).ok()?;
+    let rule_of = |began: &DateTime| {
+        let log = file_name(Run { kind, vmid, began: *began }, ".log");
+        let end = end_of(&dump.join(log)).ok()?;
         Some((*began, prunes(&end)?.to_owned()))
     };
     let pruned = runs.iter().find_map(rule_of);
     let pruned = pruned.as_ref().map(|(began, rule)| (*began, rule.as_str()));
-    Some(heap.judge(*newest, pruned))
+    Some(heap.judge(newest, pruned))
 }
 
 /// Others may write there as well: neither a link nor a pipe is followed.

@@ -10,6 +10,7 @@ mod places;
 mod remote;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -21,7 +22,7 @@ use crate::backups::plan::watch::reader::PlanError;
 use crate::clock;
 use crate::proxmox::Api;
 use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller};
-use look::{Look, Order, look};
+use look::{List, Look, Order, look};
 use places::PlacesReader;
 pub use places::StoragePaths;
 
@@ -95,7 +96,7 @@ struct Source {
     api: Option<Api>,
     reporter: Reporter,
     status: StatusTeller,
-    told: Option<Vec<BackupStorage>>,
+    told: Option<Vec<Told>>,
     renew_at: Instant,
     places: Places,
     /// The storages, by name.
@@ -161,7 +162,7 @@ impl Source {
                 }
             }
         }
-        let storages: Vec<_> = orders.iter().flat_map(|order| self.elements(order)).collect();
+        let storages = orders.iter().map(|order| self.describe(order)).collect();
         self.tell(storages).await?;
         let detail = match left_out {
             0 => format!("storages for backups: {}", orders.len()),
@@ -216,11 +217,10 @@ impl Source {
     }
 
     /// A storage as it is told.
-    fn elements(&self, order: &Order) -> Vec<BackupStorage> {
+    fn describe(&self, order: &Order) -> Told {
         let hangs = Look::blind(StorageState::Hanging, "it has not answered yet");
         let look = self.eyes.get(&order.storage.id).and_then(Eye::answer).unwrap_or(&hangs);
-        let guests = look.list.as_ref().map_or(&[][..], |list| &list.guests);
-        let element = |guests: &[GuestArchives]| BackupStorage {
+        let storage = BackupStorage {
             storage: order.storage.id.clone(),
             kind: order.storage.kind.clone(),
             shared: order.storage.is_shared,
@@ -232,23 +232,43 @@ impl Source {
             available_bytes: look.usage.map(|usage| usage.available),
             prune: order.storage.prune.clone(),
             listed_at: look.list.as_ref().map(|list| list.listed_at),
-            guests: guests.to_vec(),
+            guests: Vec::new(),
         };
-        match guests {
-            [] => vec![element(&[])],
-            guests => guests.chunks(GUESTS_PER_ELEMENT).map(element).collect(),
-        }
+        Told { storage, list: look.list.clone() }
     }
 
-    async fn tell(&mut self, storages: Vec<BackupStorage>) -> Result<(), Closed> {
+    async fn tell(&mut self, storages: Vec<Told>) -> Result<(), Closed> {
         let must_renew = self.renew_at <= instant();
         if !must_renew && self.told.as_ref().is_some_and(|told| is_same(told, &storages)) {
             return Ok(());
         }
         self.renew_at = instant() + RENEW_EVERY;
-        let picture = CheckpointContent::BackupStorages(storages.clone());
+        let elements = storages.iter().flat_map(Told::elements).collect();
         self.told = Some(storages);
-        self.reporter.send(Report::Picture(picture)).await
+        self.reporter.send(Report::Picture(CheckpointContent::BackupStorages(elements))).await
+    }
+}
+
+/// A storage as it is told, with its archives beside it: they can be many.
+struct Told {
+    storage: BackupStorage,
+    list: Option<Arc<List>>,
+}
+
+impl Told {
+    fn guests(&self) -> &[GuestArchives] {
+        self.list.as_ref().map_or(&[], |list| &list.guests)
+    }
+
+    fn elements(&self) -> Vec<BackupStorage> {
+        let element = |guests: &[GuestArchives]| BackupStorage {
+            guests: guests.to_vec(),
+            ..self.storage.clone()
+        };
+        match self.guests() {
+            [] => vec![element(&[])],
+            guests => guests.chunks(GUESTS_PER_ELEMENT).map(element).collect(),
+        }
     }
 }
 
@@ -271,14 +291,17 @@ impl Eye {
 }
 
 /// Whether there is nothing in the storages that is worth telling anew.
-fn is_same(told: &[BackupStorage], now: &[BackupStorage]) -> bool {
-    let is_same = |(told, now): (&BackupStorage, &BackupStorage)| {
-        let usage = (now.total_bytes, now.used_bytes, now.available_bytes);
-        let (total_bytes, used_bytes, available_bytes) = usage;
-        let listed_at = now.listed_at.filter(|_| told.listed_at.is_some());
-        let rest =
-            BackupStorage { total_bytes, used_bytes, available_bytes, listed_at, ..told.clone() };
-        rest == *now && is_about_as_full(told, now)
+fn is_same(told: &[Told], now: &[Told]) -> bool {
+    let is_same = |(told, now): (&Told, &Told)| {
+        let (then, now_is) = (&told.storage, &now.storage);
+        let rest = BackupStorage {
+            total_bytes: now_is.total_bytes,
+            used_bytes: now_is.used_bytes,
+            available_bytes: now_is.available_bytes,
+            listed_at: now_is.listed_at.filter(|_| then.listed_at.is_some()),
+            ..then.clone()
+        };
+        rest == *now_is && told.guests() == now.guests() && is_about_as_full(then, now_is)
     };
     told.len() == now.len() && told.iter().zip(now).all(is_same)
 }
