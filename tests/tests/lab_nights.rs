@@ -5,17 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pvewatch_protocol::event::{BackupFinished, BackupJobFinished};
 use pvewatch_protocol::{EventData, Vmid};
-use pvewatch_tests::deadline::{GENEROUS, eventually, look_until};
-use pvewatch_tests::lab::{Node, Suite};
+use pvewatch_tests::deadline::{GENEROUS, look_until};
+use pvewatch_tests::lab::Suite;
 use pvewatch_tests::on_both_releases;
 use pvewatch_tests::servers::Collector;
 use pvewatch_tests::story::{Site, WatchedNode};
 use serde_json::Value;
 
-on_both_releases!(
-    a_night_on_three_nodes_in_which_everything_fails_somewhere,
-    what_a_run_leaves_in_the_dump_folder,
-);
+on_both_releases!(a_night_on_three_nodes_in_which_everything_fails_somewhere);
 
 /// Runs one after another, in which guests fail in their own ways; the first waits for a file.
 const NIGHTLY: &str = "\
@@ -359,68 +356,4 @@ no-snapshots
         "run unknown: the worker ended without a word; good [300] bad [301]",
     ];
     expect_told(site, pve3, &[("", by_hand), ("nightly", nightly)]);
-}
-
-/// The player itself, so that stories of readers need not doubt it.
-fn what_a_run_leaves_in_the_dump_folder(suite: Suite) {
-    let pve1 = Node::booted("pve1", suite);
-    pve1.plays_proxmox();
-    let text = "\
-storage nas
-notes {{guestname}} of the night
-protected
-guest 100 qemu
-name web
-size 1048576
-";
-    let files = |node: &Node| node.shell("ls /mnt/pve/nas/dump | sed 's/-20[0-9_-]*//'");
-    pve1.runs_task(&["vzdump", "--play", text]);
-    assert_eq!(
-        files(&pve1),
-        "vzdump-qemu-100.log\nvzdump-qemu-100.vma.zst\nvzdump-qemu-100.vma.zst.notes\n\
-         vzdump-qemu-100.vma.zst.protected"
-    );
-    let said = pve1.shell("cd /mnt/pve/nas/dump; cat *.notes; stat -c ' %s' *.zst");
-    assert_eq!(said, "web of the night 1048576");
-    // Those of a second may not come in the same one, since they would have the same name.
-    for _ in 0..3 {
-        let newest = pve1.shell("ls -t /mnt/pve/nas/dump/*.zst | head -n 1");
-        eventually("the next second", GENEROUS, || {
-            let now = pve1.shell("date +%Y_%m_%d-%H_%M_%S");
-            (!newest.contains(&now)).then_some(())
-        });
-        let text = "storage nas\nprune keep-last=2\nguest 100 qemu\nname web\n";
-        pve1.runs_task(&["vzdump", "--play", text]);
-    }
-    // The protected one does not count, and the third made the first go.
-    let count = |name: &str| pve1.shell(&format!("ls /mnt/pve/nas/dump/*{name} | wc -l"));
-    assert_eq!(
-        (count(".zst"), count(".log"), count(".notes")),
-        ("3".into(), "3".into(), "1".into())
-    );
-
-    // A failure leaves its log, a killed worker all that it had.
-    let killed = "storage nas\nguest 101 lxc\nname dns\ndies copied\n";
-    pve1.runs_task(&["vzdump", "--play", killed]);
-    let failed = "storage nas\nguest 102 qemu\nname db\nfails copied no space left on device\n";
-    pve1.runs_task(&["vzdump", "--play", failed]);
-    let left = pve1.shell("ls /mnt/pve/nas/dump | sed 's/-20[0-9_-]*//' | grep -v qemu-100");
-    assert_eq!(left, "vzdump-lxc-101.tar.dat\nvzdump-lxc-101.tmp\nvzdump-qemu-102.log");
-    // What was in its buffer when it was killed is not in the guest's log.
-    let log = pve1.shell("cat /var/log/vzdump/lxc-101.log");
-    assert!(log.contains("Starting Backup") && !log.contains("Finished"), "{log}");
-
-    // A long index is put aside, and of the tasks that are over the list has the newest.
-    let old = "UPID:pve1:00000001:00000001:6AC05394:vzdump::root@pam: 6AC05395 OK";
-    let fill = format!("yes '{old}' | head -n 800 >/var/log/pve/tasks/index");
-    pve1.shell(&fill);
-    for _ in 0..2 {
-        pve1.runs_task(&["aptupdate", "starting apt-get update", "fail=exit code 100"]);
-    }
-    let tasks = pve1.shell("cd /var/log/pve/tasks; wc -l <index.1; wc -l <index; head -n 1 active");
-    let lines: Vec<&str> = tasks.lines().collect();
-    let [put_aside, index, newest] = &*lines else { panic!("{tasks}") };
-    assert_eq!((*put_aside, *index), ("801", "1"));
-    assert!(newest.contains(":aptupdate::root@pam: 1 "), "{newest}");
-    assert!(newest.ends_with(" exit code 100"), "{newest}");
 }
