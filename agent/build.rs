@@ -1,6 +1,7 @@
 //! Makes the program smaller: it runs on every node.
 
 use std::env::var;
+use std::path::Path;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -19,4 +20,8 @@ fn main() {
     ] {
         println!("cargo::rustc-link-arg-bin=pvewatch-agent={argument}");
     }
+    // Nor is there anything to look up: half a megabyte.
+    let script = Path::new(&var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("link.ld");
+    println!("cargo::rerun-if-changed=link.ld");
+    println!("cargo::rustc-link-arg-bin=pvewatch-agent=-Wl,-T,{}", script.display());
 }

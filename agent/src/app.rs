@@ -21,6 +21,7 @@ use crate::host::identity::{HostIdentity, host_name};
 use crate::host::{self, Reading};
 use crate::outbox::run::{Runner, RunnerSettings};
 use crate::outbox::spool::Limits;
+use crate::proxmox::Api;
 use crate::source::{REPORTS_MAX, Report, Reporter};
 use crate::units::{self, UnitsConfig};
 use crate::{backups, print};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub spool: Option<PathBuf>,
     /// Which units are watched.
     pub units: UnitsConfig,
+    /// The way to Proxmox' API, if there is a token for it.
+    pub proxmox: Option<Api>,
     /// Where the agent reads from.
     pub paths: Paths,
 }
@@ -130,6 +133,7 @@ impl Settings {
             outbox: Limits { bytes_max: config.outbox.bytes_max.0, events_max: OUTBOX_EVENTS_MAX },
             spool: config.outbox.directory.or_else(state_directory),
             units: config.units,
+            proxmox: Api::prepare(&config.proxmox).map_err(anyhow::Error::msg)?,
             paths: config.paths,
         })
     }
@@ -153,14 +157,13 @@ fn state_directory() -> Option<PathBuf> {
 /// # Errors
 /// When no broker is named. A broker that cannot be reached is no error: the agent tries for ever.
 pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let Some(broker) = settings.broker else {
+    let Some(broker) = settings.broker.clone() else {
         bail!("no broker is named");
     };
     let identity = HostIdentity::read(&settings.paths);
-    let facts = agent_facts(&identity, settings.labels, settings.sample_interval);
+    let facts = agent_facts(&identity, settings.labels.clone(), settings.sample_interval);
     let backups = backups_paths(&settings.paths, settings.spool.clone(), &identity);
-    let (mut sources, inputs) =
-        start_sources(settings.units, settings.paths.clone(), backups, settings.sample_interval);
+    let (mut sources, inputs) = start_sources(&settings, backups);
     log::info!(
         "watching node {} of site {}, publishing to {}",
         settings.node,
@@ -199,10 +202,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 /// When signals cannot be received.
 pub async fn dry_run(settings: Settings) -> anyhow::Result<()> {
     let identity = HostIdentity::read(&settings.paths);
-    let facts = agent_facts(&identity, settings.labels, settings.sample_interval);
+    let facts = agent_facts(&identity, settings.labels.clone(), settings.sample_interval);
     let backups = backups_paths(&settings.paths, None, &identity);
-    let (sources, inputs) =
-        start_sources(settings.units, settings.paths, backups, settings.sample_interval);
+    let (sources, inputs) = start_sources(&settings, backups);
     let stop = termination()?;
     print::run(settings.site, settings.node, settings.outbox, facts, inputs, stop).await;
     drop(sources);
@@ -237,18 +239,15 @@ pub struct Inputs {
     pub sample_interval: Duration,
 }
 
-fn start_sources(
-    units_config: UnitsConfig,
-    paths: Paths,
-    backups_paths: BackupsPaths,
-    sample_interval: Duration,
-) -> (JoinSet<()>, Inputs) {
+fn start_sources(settings: &Settings, backups_paths: BackupsPaths) -> (JoinSet<()>, Inputs) {
+    let (paths, sample_interval) = (&settings.paths, settings.sample_interval);
     let (reports_in, reports) = mpsc::channel(REPORTS_MAX);
     let (readings_in, readings) = watch::channel(None);
     let (picture_wanted, picture_wanted_out) = watch::channel(0);
     let mut sources = JoinSet::new();
-    let unit_paths = paths.units();
-    let plan_paths = paths.plan();
+    let (units_config, unit_paths) = (settings.units.clone(), paths.units());
+    let (plan_paths, storage_paths) = (paths.plan(), paths.storages());
+    let (pressure, api) = (paths.pressure.clone(), settings.proxmox.clone());
     let reporter = Reporter::new(reports_in);
     // The outbox closes only when the agent stops, and then its sources may end too.
     let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
@@ -259,10 +258,14 @@ fn start_sources(
     sources.spawn(async move {
         let _ = backups::plan::watch::run(plan_paths, own_reporter, wanted).await;
     });
+    let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
+    sources.spawn(async move {
+        let _ = backups::storages::watch::run(storage_paths, api, own_reporter, wanted).await;
+    });
     sources.spawn(async move {
         let _ = units::run(units_config, unit_paths, reporter, picture_wanted_out).await;
     });
-    sources.spawn(host::watch::run(sample_interval, paths.pressure, readings_in));
+    sources.spawn(host::watch::run(sample_interval, pressure, readings_in));
     (sources, Inputs { reports, readings, picture_wanted, sample_interval })
 }
 

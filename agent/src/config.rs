@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::backups::plan::watch::reader::PlanPaths;
+use crate::backups::storages::watch::StoragePaths;
+use crate::proxmox::ProxmoxConfig;
 use crate::units::{UnitsConfig, UnitsPaths};
 
 /// Where the configuration lies unless `--config` says otherwise.
@@ -42,6 +44,8 @@ pub struct Config {
     pub outbox: OutboxConfig,
     /// Which systemd units are watched.
     pub units: UnitsConfig,
+    /// Proxmox' own API.
+    pub proxmox: ProxmoxConfig,
     /// Where the agent reads from.
     pub paths: Paths,
 }
@@ -203,6 +207,12 @@ pub struct Paths {
     pub job_states: PathBuf,
     /// The zone of this host's clock.
     pub localtime: PathBuf,
+    /// The node's own defaults for vzdump.
+    pub vzdump: PathBuf,
+    /// What is mounted.
+    pub mountinfo: PathBuf,
+    /// What should be mounted.
+    pub fstab: PathBuf,
 }
 
 impl Default for Paths {
@@ -218,6 +228,9 @@ impl Default for Paths {
             tasks: "/var/log/pve/tasks".into(),
             job_states: "/var/lib/pve-manager/jobs".into(),
             localtime: "/etc/localtime".into(),
+            vzdump: "/etc/vzdump.conf".into(),
+            mountinfo: "/proc/self/mountinfo".into(),
+            fstab: "/etc/fstab".into(),
         }
     }
 }
@@ -232,6 +245,16 @@ impl Paths {
         }
     }
 
+    /// The places that the source `backup_storages` reads from, beside the storages.
+    pub fn storages(&self) -> StoragePaths {
+        StoragePaths {
+            plan: self.plan(),
+            vzdump: self.vzdump.clone(),
+            mountinfo: self.mountinfo.clone(),
+            fstab: self.fstab.clone(),
+        }
+    }
+
     /// The places that the source `units` reads from.
     pub fn units(&self) -> UnitsPaths {
         UnitsPaths {
@@ -243,8 +266,18 @@ impl Paths {
 }
 
 /// Labels that pvewatch sets itself.
-const RESERVED_LABELS: [&str; 9] =
-    ["alertname", "severity", "site", "node", "unit", "vmid", "backup_job", "instance", "job"];
+const RESERVED_LABELS: [&str; 10] = [
+    "alertname",
+    "severity",
+    "site",
+    "node",
+    "unit",
+    "vmid",
+    "backup_job",
+    "storage",
+    "instance",
+    "job",
+];
 
 /// A label name as Prometheus allows it, and not one that pvewatch sets itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

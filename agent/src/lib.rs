@@ -12,6 +12,7 @@ mod mqtt;
 pub mod outbox;
 mod pictures;
 mod print;
+pub mod proxmox;
 mod samples;
 pub mod source;
 pub mod units;

@@ -29,6 +29,9 @@ pub fn parts(
         CheckpointContent::Units(units) => each(units, CheckpointContent::Units),
         CheckpointContent::Guests(guests) => each(guests, CheckpointContent::Guests),
         CheckpointContent::BackupJobs(jobs) => each(jobs, CheckpointContent::BackupJobs),
+        CheckpointContent::BackupStorages(storages) => {
+            each(storages, CheckpointContent::BackupStorages)
+        }
         whole @ (CheckpointContent::Agent(_) | CheckpointContent::Unknown(_)) => vec![whole],
     };
     let of = u32::try_from(contents.len()).unwrap_or(u32::MAX);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::backup_plan::{BackupJob, Guest};
+use crate::backup_storage::BackupStorage;
 use crate::event::{AgentFacts, UnitState};
 use crate::identity::Position;
 
@@ -43,6 +44,8 @@ pub enum CheckpointContent {
     Guests(Vec<Guest>),
     /// Every backup job of the node.
     BackupJobs(Vec<BackupJob>),
+    /// Every storage for backups, and which archives are there.
+    BackupStorages(Vec<BackupStorage>),
     /// A source of a later version, kept as it came.
     #[serde(untagged)]
     Unknown(Value),
@@ -56,6 +59,7 @@ impl CheckpointContent {
             Self::Units(_) => Some("units"),
             Self::Guests(_) => Some("guests"),
             Self::BackupJobs(_) => Some("backup_jobs"),
+            Self::BackupStorages(_) => Some("backup_storages"),
             Self::Unknown(_) => None,
         }
     }

@@ -8,6 +8,7 @@
 pub mod ack;
 pub mod alert;
 pub mod backup_plan;
+pub mod backup_storage;
 pub mod checkpoint;
 pub mod codec;
 pub mod envelope;
@@ -23,6 +24,7 @@ pub mod topic;
 pub use ack::{Ack, AckMessage};
 pub use alert::{AlertMessage, AlertState};
 pub use backup_plan::{BackupJob, Guest};
+pub use backup_storage::{Archive, BackupStorage, GuestArchives, StorageState};
 pub use checkpoint::{Checkpoint, CheckpointContent};
 pub use envelope::Event;
 pub use event::EventData;

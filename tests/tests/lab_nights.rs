@@ -142,7 +142,8 @@ fn expect_started(site: &mut Site, node: &WatchedNode, vmid: &str) {
     site.hears(node, vmid).next("a guest's start", is_start);
 }
 
-/// The alerts of a node, each as its name, what it is about, and its state.
+/// The alerts of a node, each as its name, what it is about, and its state. One that has not
+/// lasted yet is none, such as of the disk on which all nodes are.
 fn alerts_of(collector: &Collector, node: &str) -> BTreeSet<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let describe = |alert: &Value| {
@@ -151,7 +152,10 @@ fn alerts_of(collector: &Collector, node: &str) -> BTreeSet<String> {
         format!("{} {about} {}", text(&labels["alertname"]), text(&alert["state"]))
     };
     let alerts = collector.alerts();
-    alerts.iter().filter(|alert| alert["labels"]["node"] == node).map(describe).collect()
+    let of_node = alerts
+        .iter()
+        .filter(|alert| alert["labels"]["node"] == node && alert["state"] != "pending");
+    of_node.map(describe).collect()
 }
 
 #[track_caller]

@@ -93,6 +93,7 @@ fn make_files(folder: &Path) {
     for name in ["mqtt-password", "homeassistant.password"] {
         fs::write(folder.join(name), "secret\n").unwrap();
     }
+    fs::write(folder.join("proxmox-token"), "pvewatch@pve!agent=secret\n").unwrap();
     fs::write(folder.join("rules.toml"), "").unwrap();
 }
 

@@ -76,7 +76,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         folder: "agent/src/backups/",
-        except: &["read.rs", "watch/", "plan/watch/"],
+        except: &["read.rs", "watch/", "plan/watch/", "storages/watch/"],
         forbidden: &[AROUND_A_SOURCE, &["crate::host", "crate::outbox", "crate::units"]],
         pure: true,
         because: "what vzdump wrote is understood without reading it from anywhere",

@@ -6,16 +6,13 @@
 //! events of what it says, `watch` follows the logs of tasks, and `read` is the command
 //! `read-backup-log`; only these two do I/O.
 //!
-//! `plan` is another source: what is due, which `/etc/pve` tells.
-//!
-//! Absent: what exists (`archives`, `retention`, which nothing uses yet).
+//! `plan` is another source: what is due, which `/etc/pve` tells; `storages` a third: what exists.
 
 pub mod active;
-pub mod archives;
 pub mod log;
 pub mod plan;
 mod read;
-pub mod retention;
+pub mod storages;
 pub mod task;
 pub mod upid;
 pub mod watch;

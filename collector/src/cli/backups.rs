@@ -5,8 +5,8 @@ use pvewatch_protocol::event::Outcome;
 
 use super::paint::Paint;
 use super::table::{self, Cell};
-use crate::output::http::api::{BackupAnswer, BackupsAnswer, JobAnswer};
-use crate::output::http::{Tone, ago, tone_of};
+use crate::output::http::api::{BackupAnswer, BackupsAnswer, JobAnswer, StorageAnswer};
+use crate::output::http::{Tone, ago, archives, archives_trouble, storage, tone_of};
 use crate::rules::human;
 
 /// Writes the backups for people; they come sorted.
@@ -26,7 +26,7 @@ pub fn render(answer: &BackupsAnswer, paint: Paint, width: Option<usize>) -> Str
             "SIZE",
             "NEXT DUE",
             "JOBS",
-            "STORAGE, OR WHY",
+            "ARCHIVES, OR WHY",
         ];
         text.push_str(&table::write(headings, &rows, paint, width));
     }
@@ -35,6 +35,13 @@ pub fn render(answer: &BackupsAnswer, paint: Paint, width: Option<usize>) -> Str
         let rows: Vec<_> = answer.jobs.iter().map(|job| job_row(job, answer.at)).collect();
         let headings =
             ["JOB", "NODE", "SCHEDULE", "GUESTS", "BEGAN", "RESULT", "NEXT DUE", "STORAGE, OR WHY"];
+        text.push_str(&table::write(headings, &rows, paint, width));
+    }
+    if !answer.storages.is_empty() {
+        text.push('\n');
+        let rows: Vec<_> =
+            answer.storages.iter().map(|storage| storage_row(storage, answer.at)).collect();
+        let headings = ["STORAGE", "NODE", "TYPE", "ARCHIVES", "SIZE", "LISTED", "KEEPS", "STATE"];
         text.push_str(&table::write(headings, &rows, paint, width));
     }
     text
@@ -46,7 +53,9 @@ fn summary(answer: &BackupsAnswer) -> (Tone, String) {
     };
     let failed = count(|guest, _| guest.has_failed());
     let overdue = count(|guest, now| !guest.has_failed() && guest.is_overdue(now));
+    let gone = count(|guest, _| guest.archive_gone_since.is_some());
     let uncovered = count(|guest, _| guest.is_uncovered());
+    let surplus = count(|guest, _| guest.surplus() > 0);
     let missed = answer.jobs.iter().filter(|job| job.is_missed(answer.at)).count();
     let total = answer.total;
     let guests = if total == 1 { "guest" } else { "guests" };
@@ -57,14 +66,16 @@ fn summary(answer: &BackupsAnswer) -> (Tone, String) {
         (failed, "the last backup of {} did not succeed"),
         (overdue, "{} overdue"),
         (missed, "{} job runs did not begin"),
+        (gone, "the last archive of {} is gone"),
         (uncovered, "{} in no job"),
+        (surplus, "of {} old archives are not removed"),
     ];
     let told: Vec<String> = parts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, words)| words.replace("{}", &count.to_string()))
         .collect();
-    let tone = match (failed + overdue + missed, uncovered) {
+    let tone = match (failed + overdue + missed + gone, uncovered + surplus) {
         (0, 0) => Tone::Good,
         (0, _) => Tone::Doubtful,
         _ => Tone::Bad,
@@ -85,8 +96,6 @@ fn when(at: Option<Timestamp>, now: Timestamp) -> Cell {
 
 fn guest_row(guest: &BackupAnswer, answer: &BackupsAnswer) -> [Cell; 10] {
     let size = guest.runs.last().and_then(|run| run.size_bytes);
-    let storage = guest.last.as_ref().and_then(|last| last.storage.clone());
-    let why = guest.why().map(str::to_owned);
     [
         Cell::plain(guest.vmid.to_string()),
         Cell::plain(guest.name.clone().unwrap_or_else(none)),
@@ -97,8 +106,25 @@ fn guest_row(guest: &BackupAnswer, answer: &BackupsAnswer) -> [Cell; 10] {
         Cell::plain(size.map_or_else(none, |bytes| human::bytes(bytes as f64))),
         due(guest, answer.at),
         jobs(guest, answer),
-        Cell::plain(why.or(storage).unwrap_or_else(none)),
+        archives_or_why(guest),
     ]
+}
+
+/// Why the last run failed; else where the archives are, or where they went if nobody has looked.
+fn archives_or_why(guest: &BackupAnswer) -> Cell {
+    if let Some(why) = guest.why() {
+        return Cell::plain(why);
+    }
+    let places = archives(guest);
+    match archives_trouble(guest) {
+        Some((tone, trouble)) if places.is_empty() => Cell::toned(trouble, tone),
+        Some((tone, trouble)) => Cell::toned(format!("{places}; {trouble}"), tone),
+        None if places.is_empty() => {
+            let storage = guest.last.as_ref().and_then(|last| last.storage.clone());
+            Cell::plain(storage.unwrap_or_else(none))
+        }
+        None => Cell::plain(places),
+    }
 }
 
 fn result(guest: &BackupAnswer) -> Cell {
@@ -163,5 +189,21 @@ fn job_row(job: &JobAnswer, now: Timestamp) -> [Cell; 8] {
         Cell::toned(word, if job.running { Tone::Neutral } else { tone(job.outcome) }),
         due,
         Cell::plain(why.or_else(|| job.storage.clone()).unwrap_or_else(none)),
+    ]
+}
+
+fn storage_row(answer: &StorageAnswer, now: Timestamp) -> [Cell; 8] {
+    let (tone, state) = storage(answer);
+    let known = answer.listed_at;
+    let size = answer.archives_bytes.filter(|_| known.is_some());
+    [
+        Cell::plain(answer.storage.clone()),
+        Cell::plain(answer.node.as_str()),
+        Cell::plain(answer.kind.clone()),
+        Cell::plain(known.map_or_else(none, |_| answer.archives.to_string())),
+        Cell::plain(size.map_or_else(none, |bytes| human::bytes(bytes as f64))),
+        when(known, now),
+        Cell::plain(answer.prune.clone().unwrap_or_else(none)),
+        Cell::toned(state, tone),
     ]
 }

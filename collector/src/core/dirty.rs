@@ -8,6 +8,7 @@ use pvewatch_protocol::{Fingerprint, NodeName};
 
 use super::record::Urgency;
 use super::{LAZY_INTERVAL, RecordKind};
+use crate::fleet::EntityKind;
 
 /// A piece of state that has a record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,16 +17,30 @@ pub(super) enum Piece {
     Unit(NodeName, Arc<str>),
     Backup(NodeName, Arc<str>),
     BackupJob(NodeName, Arc<str>),
+    Storage(NodeName, Arc<str>),
     Alert(Fingerprint),
 }
 
 impl Piece {
+    /// The record of an entity.
+    pub(super) fn of(node: &NodeName, (kind, id): (EntityKind, &Arc<str>)) -> Self {
+        let (node, id) = (node.clone(), id.clone());
+        match kind {
+            EntityKind::Node => Self::Node(node),
+            EntityKind::Unit => Self::Unit(node, id),
+            EntityKind::Backup => Self::Backup(node, id),
+            EntityKind::BackupJob => Self::BackupJob(node, id),
+            EntityKind::Storage => Self::Storage(node, id),
+        }
+    }
+
     pub(super) fn kind(&self) -> RecordKind {
         match self {
             Self::Node(_) => RecordKind::Node,
             Self::Unit(..) => RecordKind::Unit,
             Self::Backup(..) => RecordKind::Backup,
             Self::BackupJob(..) => RecordKind::BackupJob,
+            Self::Storage(..) => RecordKind::Storage,
             Self::Alert(_) => RecordKind::Alert,
         }
     }
@@ -33,9 +48,10 @@ impl Piece {
     pub(super) fn key(&self) -> String {
         match self {
             Self::Node(node) => node.to_string(),
-            Self::Unit(node, id) | Self::Backup(node, id) | Self::BackupJob(node, id) => {
-                format!("{node}/{id}")
-            }
+            Self::Unit(node, id)
+            | Self::Backup(node, id)
+            | Self::BackupJob(node, id)
+            | Self::Storage(node, id) => format!("{node}/{id}"),
             Self::Alert(fingerprint) => fingerprint.to_string(),
         }
     }

@@ -1,4 +1,4 @@
-//! Follows changes through the rules to the alerts.
+//! Evaluates rules, and tells the alerts what came of it.
 //!
 //! Promises: a rule is evaluated only for the entity that changed, for what belongs to a node whose
 //! fields it reads changed, or when one of its own deadlines is due.
@@ -14,7 +14,7 @@ use super::snapshot::RuleError;
 use super::timers::Timer;
 use super::{Core, Sight};
 use crate::alerts::{AlertKey, Finding, Transition, Why};
-use crate::fleet::{Change, Entity, EntityKey, EntityKind, Moment, Node, Origin};
+use crate::fleet::{Entity, EntityKey, EntityKind, Moment, Node};
 use crate::rules::{Outcome, Rests, Subject};
 
 /// How a rule fares.
@@ -37,99 +37,14 @@ pub(super) enum Cause {
 }
 
 impl Core {
-    pub(super) fn follow_all(&mut self, changes: Vec<Change>, out: &mut Vec<Transition>) {
-        for node in self.fleet.take_created() {
-            self.dirty.fact(Piece::Node(node.clone()));
-            self.arm_node(&node);
-        }
-        for change in changes {
-            match change {
-                Change::Node { node, origins, moment } => {
-                    self.follow_node(&node, &origins, moment, out);
-                }
-                Change::Unit { unit, moment, state, known_since } => {
-                    let sight = self.sight;
-                    if let (Sight::Unseen { .. }, Some(known)) = (sight, known_since) {
-                        self.sight = Sight::Unseen { since: known.fact };
-                    }
-                    let (node, id) = (&unit.node, &unit.id);
-                    self.dirty.fact(Piece::Unit(node.clone(), id.clone()));
-                    let since = (moment, unit.since);
-                    self.follow_entity(node, (EntityKind::Unit, id), since, state, out);
-                    self.sight = sight;
-                }
-                Change::UnitGone { unit, moment } => {
-                    self.dirty.fact(Piece::Unit(unit.node.clone(), unit.id.clone()));
-                    self.follow_loss(&unit.node, (EntityKind::Unit, &unit.id), moment, out);
-                }
-                Change::Backup { backup, moment } => {
-                    let (node, id) = (&backup.node, &backup.id);
-                    self.dirty.fact(Piece::Backup(node.clone(), id.clone()));
-                    let since = (moment, backup.since);
-                    self.follow_entity(node, (EntityKind::Backup, id), since, true, out);
-                }
-                Change::BackupGone { backup, moment } => {
-                    self.dirty.fact(Piece::Backup(backup.node.clone(), backup.id.clone()));
-                    self.follow_loss(&backup.node, (EntityKind::Backup, &backup.id), moment, out);
-                }
-                Change::BackupJob { job, moment } => {
-                    let (node, id) = (&job.node, &job.id);
-                    self.dirty.fact(Piece::BackupJob(node.clone(), id.clone()));
-                    let since = (moment, job.since);
-                    self.follow_entity(node, (EntityKind::BackupJob, id), since, true, out);
-                }
-                Change::BackupJobGone { job, moment } => {
-                    self.dirty.fact(Piece::BackupJob(job.node.clone(), job.id.clone()));
-                    self.follow_loss(&job.node, (EntityKind::BackupJob, &job.id), moment, out);
-                }
-            }
-        }
-    }
-
-    fn follow_node(
-        &mut self,
-        node: &NodeName,
-        origins: &[Origin],
-        moment: Moment,
-        out: &mut Vec<Transition>,
-    ) {
-        let piece = Piece::Node(node.clone());
-        match origins {
-            [Origin::Reading] => self.dirty.reading(piece, self.now),
-            _ => self.dirty.fact(piece),
-        }
-        self.arm_node(node);
-        if origins.contains(&Origin::Silence) {
-            self.note_silence(node, moment, out);
-        }
-        if !origins.is_empty() {
-            let cause = Cause::Fact(moment, self.now);
-            let id: Arc<str> = Arc::from("");
-            for place in 0..self.rules.of_scope(EntityKind::Node).len() {
-                let rule = self.rules.of_scope(EntityKind::Node)[place];
-                self.evaluate_rule(rule, node, (EntityKind::Node, &id), cause, out);
-            }
-        }
-        if origins.contains(&Origin::Facts) && self.book.concerns(node) {
-            self.evaluate_alerts(node, Cause::Fact(moment, self.now), out);
-        }
-        for origin in origins {
-            if self.rules.children_reading(*origin).is_empty() {
-                continue;
-            }
-            for rule in self.rules.children_reading(*origin).to_vec() {
-                let scope = self.rules.rules()[rule].scope;
-                for id in self.fleet.ids(node, scope) {
-                    let cause = Cause::Fact(moment, self.now);
-                    self.evaluate_rule(rule, node, (scope, &id), cause, out);
-                }
-            }
-        }
-    }
-
     /// Evaluates the rules of active alerts about what belongs to a node: their labels can be others
     /// now.
-    fn evaluate_alerts(&mut self, node: &NodeName, cause: Cause, out: &mut Vec<Transition>) {
+    pub(super) fn evaluate_alerts(
+        &mut self,
+        node: &NodeName,
+        cause: Cause,
+        out: &mut Vec<Transition>,
+    ) {
         let is_of_another = |key: &&AlertKey| key.kind != EntityKind::Node;
         let keys = self.book.of_node(node).map(|(key, _)| key);
         for key in keys.filter(is_of_another).cloned().collect::<Vec<_>>() {
@@ -137,85 +52,6 @@ impl Core {
                 self.evaluate_rule(rule, node, (key.kind, &key.id), cause, out);
             }
         }
-    }
-
-    /// Marks a node's alerts when it falls silent; when it returns, takes up what was held.
-    fn note_silence(&mut self, name: &NodeName, moment: Moment, out: &mut Vec<Transition>) {
-        let Some(node) = self.fleet.node(name) else { return };
-        let silent = node.silent.is_some();
-        if silent == self.silent.contains(name) {
-            return;
-        }
-        let context = (&self.rules, self.now);
-        out.extend(self.book.mark_stale(name, silent, moment.fact, context));
-        if silent {
-            self.silent.insert(name.clone());
-            return;
-        }
-        self.silent.remove(name);
-        // What happened while it could not be heard follows.
-        self.settling.be_absent(name, self.now);
-        for (key, alert) in self.book.of_node(name) {
-            self.timers.set(Timer::Alert(name.clone(), key.clone()), alert.due());
-        }
-        self.evaluate_entities(name, out);
-    }
-
-    /// An entity of a node is new or different. `moment` is when that happened, `since` since when
-    /// it is as it is.
-    fn follow_entity(
-        &mut self,
-        node: &NodeName,
-        (kind, id): (EntityKind, &Arc<str>),
-        (moment, since): (Moment, Moment),
-        is_state: bool,
-        out: &mut Vec<Transition>,
-    ) {
-        let has_alerts = self.book.concerns(node);
-        if has_alerts {
-            for key in self.book.of_entity(&self.entity(node, kind, id)) {
-                self.catch_up_with(&key, node, moment, out);
-            }
-        }
-        if is_state || has_alerts {
-            let cause = Cause::Fact(moment, moment.judged.max(since.judged));
-            self.evaluate_entity(node, (kind, id), cause, out);
-        }
-    }
-
-    fn follow_loss(
-        &mut self,
-        node: &NodeName,
-        (kind, id): (EntityKind, &Arc<str>),
-        moment: Moment,
-        out: &mut Vec<Transition>,
-    ) {
-        for rule in self.rules.of_scope(kind) {
-            self.timers.set(Timer::Rule(node.clone(), kind, id.clone(), *rule), None);
-        }
-        for key in self.book.of_entity(&self.entity(node, kind, id)) {
-            self.catch_up_with(&key, node, moment, out);
-            let context = (&self.rules, self.now);
-            out.extend(self.book.lose(node, &key, moment, context));
-        }
-        self.note_alerts();
-    }
-
-    /// What was due before something happened to an alert's entity comes before it, even if it
-    /// was put off. While a node's past is coming in, only what has ended does.
-    fn catch_up_with(
-        &mut self,
-        key: &AlertKey,
-        node: &NodeName,
-        moment: Moment,
-        out: &mut Vec<Transition>,
-    ) {
-        let context = (&self.rules, self.now);
-        out.extend(if self.settling.until(node, Rests::OnFacts, self.now).is_some() {
-            self.book.pass_ending(node, key, moment.judged, context)
-        } else {
-            self.book.pass_time(node, key, moment.judged, context)
-        });
     }
 
     /// Looks at everything anew. Alerts whose rule is gone end.
@@ -241,7 +77,7 @@ impl Core {
         }
     }
 
-    fn evaluate_entities(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
+    pub(super) fn evaluate_entities(&mut self, node: &NodeName, out: &mut Vec<Transition>) {
         for kind in EntityKind::OF_NODE {
             for id in self.fleet.ids(node, kind) {
                 self.evaluate_entity(node, (kind, &id), Cause::Sweep, out);
@@ -249,7 +85,7 @@ impl Core {
         }
     }
 
-    fn evaluate_entity(
+    pub(super) fn evaluate_entity(
         &mut self,
         node: &NodeName,
         (kind, id): (EntityKind, &Arc<str>),
@@ -374,7 +210,7 @@ impl Core {
         !rests.speaks_in_silence() && self.silent.contains(node)
     }
 
-    fn entity(&self, node: &NodeName, kind: EntityKind, id: &Arc<str>) -> EntityKey {
+    pub(super) fn entity(&self, node: &NodeName, kind: EntityKind, id: &Arc<str>) -> EntityKey {
         EntityKey { site: self.fleet.site().clone(), node: node.clone(), kind, id: id.clone() }
     }
 }

@@ -7,6 +7,7 @@
 
 mod dirty;
 mod evaluate;
+mod follow;
 mod input;
 mod jump;
 mod listen;

@@ -27,6 +27,8 @@ pub enum RecordKind {
     Backup,
     /// A backup job; the key is `node/job`.
     BackupJob,
+    /// A storage for backups; the key is `node/storage`.
+    Storage,
     /// An alert; the key is its fingerprint.
     Alert,
 }
@@ -39,13 +41,15 @@ impl RecordKind {
             Self::Unit => "unit",
             Self::Backup => "backup",
             Self::BackupJob => "backup_job",
+            Self::Storage => "storage",
             Self::Alert => "alert",
         }
     }
 
     /// The kind of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Node, Self::Unit, Self::Backup, Self::BackupJob, Self::Alert];
+        let all =
+            [Self::Node, Self::Unit, Self::Backup, Self::BackupJob, Self::Storage, Self::Alert];
         all.into_iter().find(|kind| kind.as_str() == name)
     }
 }

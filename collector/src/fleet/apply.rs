@@ -205,6 +205,9 @@ impl Fleet {
             CheckpointContent::BackupJobs(jobs) => {
                 self.draw_jobs(name, (checkpoint, jobs), version, received_at)
             }
+            CheckpointContent::BackupStorages(storages) => {
+                self.draw_storages(name, (checkpoint, storages), version, received_at)
+            }
             CheckpointContent::Unknown(_) => {
                 self.counters.unknown_kinds += 1;
                 Vec::new()

@@ -11,6 +11,7 @@ use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
 use pvewatch_protocol::{Guest, NodeName, Position, Vmid};
 use serde::{Deserialize, Serialize};
 
+use super::archives::Archives;
 use super::backup_job::{BackupJob, Jobs};
 use super::entity::Version;
 use super::moment::{Moment, shift};
@@ -72,6 +73,9 @@ pub struct Backup {
     /// When the first run was due after that; can lie ahead. None if no job covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Moment>,
+    /// Which archives of it exist.
+    #[serde(default)]
+    pub archives: Archives,
     /// How new this description is.
     pub version: Version,
     /// The last event that this description includes.
@@ -124,6 +128,7 @@ impl Backup {
             jobs: BTreeMap::new(),
             done_until: None,
             due: None,
+            archives: Archives::default(),
             version: at.0,
             position: at.1,
         }
@@ -149,6 +154,7 @@ impl Backup {
         let is_success = finished.outcome.is_success();
         if is_success && self.last_success.is_none_or(|known| known.fact <= moment.fact) {
             self.last_success = Some(moment);
+            self.archives.write(&finished, moment.fact);
         }
         if is_success {
             self.done_until = self.done_until.max(Some(began(&finished, moment)));
@@ -167,6 +173,8 @@ impl Backup {
         let own = std::mem::replace(self, other.clone());
         (self.node, self.version, self.position) = (own.node, own.version, own.position);
         (self.guest, self.here_since, self.running) = (own.guest, own.here_since, own.running);
+        // A storage of the same name can be another one there.
+        self.archives = own.archives;
         self.gone_since = None;
     }
 

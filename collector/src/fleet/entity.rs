@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::backup::Backup;
 use super::backup_job::BackupJob;
 use super::moment::Moment;
+use super::storage::Storage;
 use super::unit::Unit;
 
 /// How new a description is: the order of a node's streams, then the sequence in the stream.
@@ -50,14 +51,17 @@ pub enum EntityKind {
     Backup,
     /// A backup job on one node.
     BackupJob,
+    /// A storage for backups, as one node sees it.
+    Storage,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 4] = [Self::Node, Self::Unit, Self::Backup, Self::BackupJob];
+    pub const ALL: [Self; 5] =
+        [Self::Node, Self::Unit, Self::Backup, Self::BackupJob, Self::Storage];
 
     /// The kinds of what belongs to a node.
-    pub const OF_NODE: [Self; 3] = [Self::Unit, Self::Backup, Self::BackupJob];
+    pub const OF_NODE: [Self; 4] = [Self::Unit, Self::Backup, Self::BackupJob, Self::Storage];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
@@ -66,6 +70,7 @@ impl EntityKind {
             Self::Unit => "unit",
             Self::Backup => "backup",
             Self::BackupJob => "backup_job",
+            Self::Storage => "storage",
         }
     }
 }
@@ -122,6 +127,8 @@ pub enum Entity<'a> {
     Backup(&'a Backup),
     /// One of its backup jobs.
     BackupJob(&'a BackupJob),
+    /// One of its storages.
+    Storage(&'a Storage),
 }
 
 impl<'a> Entity<'a> {
@@ -149,6 +156,14 @@ impl<'a> Entity<'a> {
         }
     }
 
+    /// The storage, if it is one.
+    pub fn storage(self) -> Option<&'a Storage> {
+        match self {
+            Self::Storage(storage) => Some(storage),
+            _ => None,
+        }
+    }
+
     /// Since when it is as it is; a node does not say.
     pub fn since(self) -> Option<Moment> {
         match self {
@@ -156,14 +171,15 @@ impl<'a> Entity<'a> {
             Self::Unit(unit) => Some(unit.since),
             Self::Backup(backup) => Some(backup.since),
             Self::BackupJob(job) => Some(job.since),
+            Self::Storage(storage) => Some(storage.since),
         }
     }
 
     /// The last event that its description includes; of a node that is another matter, and jobs
-    /// are known from pictures.
+    /// and storages are known from pictures.
     pub fn position(self) -> Option<Position> {
         match self {
-            Self::Node | Self::BackupJob(_) => None,
+            Self::Node | Self::BackupJob(_) | Self::Storage(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),
         }

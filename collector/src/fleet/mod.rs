@@ -6,6 +6,7 @@
 //! Absent on purpose: rules, alerts, clocks and I/O. Times come with the inputs.
 
 mod apply;
+mod archives;
 mod backup;
 mod backup_job;
 mod backups;
@@ -23,8 +24,11 @@ mod silence;
 mod skew;
 mod slot;
 mod state;
+mod storage;
+mod storages;
 mod unit;
 
+pub use archives::{Archives, Written};
 pub use backup::{Backup, RUNS_KEPT, Run, Running, is_unwanted};
 pub use backup_job::{BackupJob, Jobs};
 pub use boots::Boots;
@@ -43,4 +47,5 @@ pub use state::{
     BACKUPS_PER_NODE_MAX, Change, Fleet, FleetCounters, NODES_MAX, NodeView, Origin,
     UNITS_PER_NODE_MAX,
 };
+pub use storage::{Storage, Storages};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

@@ -97,6 +97,9 @@ pub struct Node {
     /// The newest complete picture of its backup jobs.
     #[serde(default)]
     pub jobs_as_of: Drawn,
+    /// The newest complete picture of its storages for backups.
+    #[serde(default)]
+    pub storages_as_of: Drawn,
 }
 
 /// What a presence message meant.
@@ -114,6 +117,11 @@ impl Node {
     /// Whether it is known what it has to back up.
     pub fn has_plan(&self) -> bool {
         self.guests_as_of > Drawn::default() && self.jobs_as_of > Drawn::default()
+    }
+
+    /// Whether it is known which archives it has.
+    pub fn has_archives(&self) -> bool {
+        self.storages_as_of > Drawn::default()
     }
 
     pub(crate) fn new(name: NodeName, first_seen: Timestamp) -> Self {
@@ -142,6 +150,7 @@ impl Node {
             removed_units: BTreeMap::new(),
             guests_as_of: Drawn::default(),
             jobs_as_of: Drawn::default(),
+            storages_as_of: Drawn::default(),
         }
     }
 

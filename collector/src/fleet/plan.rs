@@ -88,6 +88,7 @@ impl Fleet {
             backup.here_since.get_or_insert(moment);
             true
         }));
+        changes.extend(self.look_at_archives(name, guest.vmid, moment));
         changes
     }
 

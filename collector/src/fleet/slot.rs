@@ -14,6 +14,7 @@ use super::moment::Moment;
 use super::node::Node;
 use super::parts::Parts;
 use super::state::{Change, NodeView, UNITS_PER_NODE_MAX};
+use super::storage::{Gathering, Storage, Storages};
 use super::unit::Unit;
 
 /// Removed units remembered for one node; beyond it the one removed longest ago is forgotten.
@@ -33,9 +34,11 @@ pub(super) struct Slot {
     /// What is remembered of guests that are not here any more: they may be back, or elsewhere.
     pub(super) departed: BTreeMap<Vmid, Arc<Backup>>,
     pub(super) jobs: Jobs,
+    pub(super) storages: Storages,
     pub(super) parts: Parts,
     pub(super) guest_parts: Parts<Drawn>,
     pub(super) job_parts: Parts<Drawn>,
+    pub(super) storage_parts: Gathering,
     /// When the sample before the newest one was taken, if that came since the collector listens.
     pub(super) read_before: Option<Timestamp>,
     view: Option<Arc<NodeView>>,
@@ -61,9 +64,11 @@ impl Slot {
             backups: BTreeMap::new(),
             departed: BTreeMap::new(),
             jobs: Jobs::new(),
+            storages: Storages::new(),
             parts: Parts::default(),
             guest_parts: Parts::default(),
             job_parts: Parts::default(),
+            storage_parts: Gathering::default(),
             read_before: None,
             view: None,
         }
@@ -147,13 +152,27 @@ impl Slot {
     }
 
     /// The node and its units as they are, shared until something changes.
+    /// Adds a storage, or changes it.
+    pub(super) fn put_storage(&mut self, storage: Arc<Storage>) {
+        self.view = None;
+        self.storages.insert(storage.id.clone(), storage);
+    }
+
+    /// Takes a storage out.
+    pub(super) fn remove_storage(&mut self, id: &str) {
+        self.view = None;
+        self.storages.remove(id);
+    }
+
     pub(super) fn view(&mut self) -> Arc<NodeView> {
-        let (node, units, backups, jobs) = (&self.node, &self.units, &self.backups, &self.jobs);
+        let (node, units, backups) = (&self.node, &self.units, &self.backups);
+        let (jobs, storages) = (&self.jobs, &self.storages);
         let make = || {
             let units = units.values().cloned().collect();
             let backups = backups.values().cloned().collect();
             let jobs = jobs.values().cloned().collect();
-            Arc::new(NodeView { node: node.clone(), units, backups, jobs })
+            let storages = storages.values().cloned().collect();
+            Arc::new(NodeView { node: node.clone(), units, backups, jobs, storages })
         };
         self.view.get_or_insert_with(make).clone()
     }

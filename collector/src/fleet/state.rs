@@ -16,6 +16,8 @@ use super::entity::{Entity, EntityKind};
 use super::moment::{Moment, shift};
 use super::node::Node;
 use super::slot::Slot;
+use super::storage::Storage;
+use super::storages::Shared;
 use super::unit::Unit;
 
 /// Nodes that one collector keeps; more are refused and counted. Twice the largest fleet that
@@ -30,6 +32,9 @@ pub const BACKUPS_PER_NODE_MAX: usize = 10_000;
 
 /// Backup jobs that are kept of one node; more are refused and counted.
 pub const JOBS_PER_NODE_MAX: usize = 1_000;
+
+/// Storages that are kept of one node; more are refused and counted.
+pub const STORAGES_PER_NODE_MAX: usize = 1_000;
 
 /// Where a node's field comes from: which kind of input can change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -103,6 +108,20 @@ pub enum Change {
         /// When.
         moment: Moment,
     },
+    /// A storage is new or different.
+    Storage {
+        /// As it is now.
+        storage: Arc<Storage>,
+        /// When it came to be so.
+        moment: Moment,
+    },
+    /// A storage is no longer there.
+    StorageGone {
+        /// As it was.
+        storage: Arc<Storage>,
+        /// When.
+        moment: Moment,
+    },
 }
 
 /// What was left out or doubted since the collector started.
@@ -135,6 +154,8 @@ pub struct NodeView {
     pub backups: Vec<Arc<Backup>>,
     /// Its backup jobs, by name.
     pub jobs: Vec<Arc<BackupJob>>,
+    /// Its storages for backups, by name.
+    pub storages: Vec<Arc<Storage>>,
 }
 
 /// Everything that is known of a site's nodes.
@@ -148,8 +169,11 @@ pub struct Fleet {
     pub(super) units_count: usize,
     pub(super) backups_count: usize,
     pub(super) jobs_count: usize,
+    pub(super) storages_count: usize,
     /// The nodes that have, or had, backups of a guest of this number.
     pub(super) backup_nodes: HashMap<Vmid, BTreeSet<NodeName>>,
+    /// The nodes of a cluster that see the same storage.
+    pub(super) storage_nodes: HashMap<Shared, BTreeSet<NodeName>>,
     pub(super) counters: FleetCounters,
     /// Nodes that were first heard of since this was asked last.
     pub(super) created: Vec<NodeName>,
@@ -167,7 +191,9 @@ impl Fleet {
             units_count: 0,
             backups_count: 0,
             jobs_count: 0,
+            storages_count: 0,
             backup_nodes: HashMap::new(),
+            storage_nodes: HashMap::new(),
             counters: FleetCounters::default(),
             created: Vec::new(),
         }
@@ -248,6 +274,7 @@ impl Fleet {
             EntityKind::Unit => Entity::Unit(slot.units.get(id)?),
             EntityKind::Backup => Entity::Backup(slot.backups.get(id)?),
             EntityKind::BackupJob => Entity::BackupJob(slot.jobs.get(id)?),
+            EntityKind::Storage => Entity::Storage(slot.storages.get(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -260,6 +287,7 @@ impl Fleet {
             EntityKind::Unit => slot.units.keys().cloned().collect(),
             EntityKind::Backup => slot.backups.keys().cloned().collect(),
             EntityKind::BackupJob => slot.jobs.keys().cloned().collect(),
+            EntityKind::Storage => slot.storages.keys().cloned().collect(),
         }
     }
 
@@ -277,6 +305,7 @@ impl Fleet {
             EntityKind::Unit => self.units_count,
             EntityKind::Backup => self.backups_count,
             EntityKind::BackupJob => self.jobs_count,
+            EntityKind::Storage => self.storages_count,
         }
     }
 

@@ -9,13 +9,14 @@ use pvewatch_protocol::event::{
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Sample, Stall, Swap};
 use pvewatch_protocol::{
-    BackupJob as JobPlan, Epoch, Guest, NodeName, Position, Sequence, StopReason, StreamId, Vmid,
+    Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest, GuestArchives, NodeName, Position,
+    Sequence, StopReason, StorageState, StreamId, Vmid,
 };
 
 use super::fields::Subject;
 use crate::fleet::{
-    Backlog, Backup, BackupJob, Drawn, Entity, EntityKind, Loss, Moment, Node, Presence, Reading,
-    Running, Stop, Unit, Version,
+    Archives, Backlog, Backup, BackupJob, Drawn, Entity, EntityKind, Loss, Moment, Node, Presence,
+    Reading, Running, Stop, Storage, Unit, Version, Written,
 };
 
 /// A node with a unit, a guest's backups and a job, of which every field has a value.
@@ -24,6 +25,7 @@ pub(super) struct Example {
     unit: Unit,
     backup: Backup,
     job: Arc<BackupJob>,
+    storage: Storage,
 }
 
 impl Example {
@@ -34,6 +36,7 @@ impl Example {
             EntityKind::Unit => Entity::Unit(&self.unit),
             EntityKind::Backup => Entity::Backup(&self.backup),
             EntityKind::BackupJob => Entity::BackupJob(&self.job),
+            EntityKind::Storage => Entity::Storage(&self.storage),
         };
         Subject { node: &self.node, entity }
     }
@@ -69,10 +72,11 @@ impl Example {
         let since = Some(silent.judged - SignedDuration::from_secs(40));
         node.backlog = Backlog { events: 2, since };
         let drawn = Drawn { at: silent.fact, ..Drawn::default() };
-        (node.guests_as_of, node.jobs_as_of) = (drawn, drawn);
+        (node.guests_as_of, node.jobs_as_of, node.storages_as_of) = (drawn, drawn, drawn);
         let job = Arc::new(job(name.clone(), silent));
         let backup = backup(name.clone(), position, &job, silent);
-        Self { node, unit: unit(name, position, silent), backup, job }
+        let storage = Storage::new(name.clone(), nas(silent), silent);
+        Self { node, unit: unit(name, position, silent), backup, job, storage }
     }
 }
 
@@ -183,6 +187,40 @@ fn job(node: NodeName, at: Moment) -> BackupJob {
     job
 }
 
+/// A storage that is almost full.
+fn nas(at: Moment) -> BackupStorage {
+    BackupStorage {
+        storage: "nas".to_owned(),
+        kind: "nfs".to_owned(),
+        shared: true,
+        state: StorageState::Available,
+        detail: Some("nothing is mounted at /mnt/usb".to_owned()),
+        total_bytes: Some(4_000_787_030_016),
+        used_bytes: Some(3_320_653_234_176),
+        available_bytes: Some(680_133_795_840),
+        prune: Some("keep-daily=7".to_owned()),
+        listed_at: Some(at.fact),
+        guests: vec![archives(at)],
+    }
+}
+
+const ARCHIVE: &str = "vzdump-qemu-100-2026_11_20-03_07_00.vma.zst";
+
+fn archives(at: Moment) -> GuestArchives {
+    let began = at.fact - SignedDuration::from_hours(24);
+    GuestArchives {
+        vmid: vmid(),
+        count: 9,
+        bytes: Some(40_587_440_940),
+        newest: Some(Archive { name: ARCHIVE.to_owned(), began, bytes: Some(4_509_715_660) }),
+        oldest: Some(at.fact - SignedDuration::from_hours(240)),
+        protected: 0,
+        surplus: Some(2),
+        prune: Some("keep-daily=7".to_owned()),
+        unfinished: 0,
+    }
+}
+
 /// A guest whose last run failed, after eight that succeeded.
 fn backup(node: NodeName, position: Position, job: &Arc<BackupJob>, at: Moment) -> Backup {
     let version = Version { stream_ordinal: 1, sequence: 1 };
@@ -225,5 +263,10 @@ fn backup(node: NodeName, position: Position, job: &Arc<BackupJob>, at: Moment) 
     let jobs = [(job.id.clone(), job.clone())].into();
     backup.cover(&jobs, at.after(SignedDuration::from_hours(-300)));
     backup.plan_due(&jobs, (at, SignedDuration::ZERO));
+    backup.archives = Archives {
+        on: [("nas".into(), archives(at))].into(),
+        written: Some(Written { storage: "nas".into(), name: ARCHIVE.to_owned(), at: at.fact }),
+        gone_since: Some(at),
+    };
     backup
 }

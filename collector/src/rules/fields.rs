@@ -91,6 +91,7 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
         EntityKind::Unit => UNIT,
         EntityKind::Backup => backups::BACKUP,
         EntityKind::BackupJob => backups::BACKUP_JOB,
+        EntityKind::Storage => storages::STORAGE,
     }
 }
 
@@ -146,6 +147,7 @@ macro_rules! fields {
 }
 
 mod backups;
+mod storages;
 
 // Statics, not constants: a field is known by its address.
 static NODE: &[Field] = fields! {

@@ -11,8 +11,8 @@ use super::expression::Expression;
 use crate::fleet::{EntityKind, Origin};
 
 /// Labels that the collector gives itself; rules cannot set them.
-pub(super) const RESERVED_LABELS: [&str; 7] =
-    ["alertname", "severity", "site", "node", "unit", "vmid", "backup_job"];
+pub(super) const RESERVED_LABELS: [&str; 8] =
+    ["alertname", "severity", "site", "node", "unit", "vmid", "backup_job", "storage"];
 
 /// How grave an alert is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -294,6 +294,10 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "BackupJobMissing backup warning 0",
         "BackupRunMissed backup_job warning 0",
         "BackupRunFailed backup_job critical 0",
+        "BackupRetentionDrift backup warning 3600",
+        "BackupArchiveGone backup critical 3600",
+        "BackupStorageAlmostFull storage warning 300",
+        "BackupStorageCritical storage critical 60",
     ];
     assert_eq!(seen, promised);
 }

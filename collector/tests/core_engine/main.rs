@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped here fails the test")]
 
 mod absence;
+mod archives;
 mod backups;
 mod catalogue;
 mod late;
@@ -12,6 +13,7 @@ mod properties;
 mod restarts;
 mod rule_files;
 mod rule_status;
+mod stored;
 mod story;
 mod teller;
 mod time;

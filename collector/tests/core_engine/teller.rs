@@ -15,6 +15,7 @@ use pvewatch_protocol::{
 };
 use uuid::Uuid;
 
+use super::stored::{archive_name, storage};
 use super::story::at;
 
 /// Looks for `key=value` among the words of a line.
@@ -69,11 +70,15 @@ impl Teller {
                 };
                 return Input::Sample { node: name, sample, backlog, received_at: time };
             }
-            "units" | "guests" | "jobs" => {
+            "units" | "guests" | "jobs" | "storages" => {
                 let elements = words.iter().filter(|word| !word.contains('='));
                 let content = match verb {
                     "units" => units(words, said_at),
                     "guests" => CheckpointContent::Guests(elements.map(guest).collect()),
+                    "storages" => {
+                        let storage = |word: &&str| storage(word, said_at);
+                        CheckpointContent::BackupStorages(elements.map(storage).collect())
+                    }
                     _ => CheckpointContent::BackupJobs(elements.map(backup_job).collect()),
                 };
                 let (checkpoint, version) = self.picture(node, content, &option, said_at);
@@ -307,7 +312,7 @@ fn unit_changed(words: &[&str], time: Timestamp) -> UnitChanged {
     UnitChanged { change, state: unit_state(words[0], words[1], words, time) }
 }
 
-/// `VMID OUTCOME [run=NUMBER] [size=BYTES]`
+/// `VMID OUTCOME [run=NUMBER] [size=BYTES] [made=TIME]`, the last if it made a file.
 fn backup(words: &[&str], option: &Options<'_>) -> BackupFinished {
     let outcome = serde_json::from_value(words[1].into()).unwrap();
     let failed = matches!(outcome, Outcome::Failed);
@@ -325,7 +330,8 @@ fn backup(words: &[&str], option: &Options<'_>) -> BackupFinished {
         size_bytes: option("size").map(|bytes| bytes.parse().unwrap()),
         transferred_bytes: None,
         reused_bytes: None,
-        archive: None,
+        archive: option("made")
+            .map(|time| format!("/mnt/pve/nas/dump/{}", archive_name(words[0], at(time)))),
         storage: Some("nas".to_owned()),
         mode: None,
         warnings: Vec::new(),

@@ -7,7 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
 use pvewatch_collector::fleet::{
-    Backup, BackupJob, EntityKind, FleetCounters, Node, NodeView, Unit,
+    Backup, BackupJob, EntityKind, FleetCounters, Node, NodeView, Storage, Unit,
 };
 use pvewatch_collector::ingest::Reason;
 use pvewatch_collector::output::channel::ChannelReading;
@@ -49,6 +49,7 @@ pub struct Written {
     units: Vec<Arc<Unit>>,
     backups: Vec<Arc<Backup>>,
     jobs: Vec<Arc<BackupJob>>,
+    storages: Vec<Arc<Storage>>,
     alerts: Vec<Arc<Alert>>,
 }
 
@@ -61,7 +62,9 @@ pub fn snapshot() -> Snapshot {
         let of_node = |backup: &&Arc<Backup>| backup.node == node.name;
         let backups = written.backups.iter().filter(of_node).cloned().collect();
         let jobs = written.jobs.iter().filter(|job| job.node == node.name).cloned().collect();
-        Arc::new(NodeView { units, backups, jobs, node: Arc::new(node) })
+        let storages = written.storages.iter();
+        let storages = storages.filter(|storage| storage.node == node.name).cloned().collect();
+        Arc::new(NodeView { units, backups, jobs, storages, node: Arc::new(node) })
     };
     Snapshot {
         site: Site::default(),

@@ -1,5 +1,5 @@
 //! What following backups costs an agent: the logs that it finds at its start, one that is far too
-//! long, and many that grow at once.
+//! long, and many that grow at once; then what knowing the archives costs.
 //!
 //! Logs are as vzdump writes them, in lines of 60 to 90 bytes; the agent reads them from files, and
 //! tells a subscriber through Mosquitto. No node is needed, and no root.
@@ -15,6 +15,7 @@ use pvewatch_protocol::{EventData, NodeName};
 use rustix::process::getpid;
 use tempfile::TempDir;
 
+use super::archives;
 use super::figure::{Budget, Figure, Report};
 use super::listener::Listener;
 use super::soak::RSS_KIB_MAX;
@@ -40,12 +41,12 @@ const GROWING_FOR: Duration = Duration::from_secs(60);
 /// How long the agent may take for anything before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Measures all three, one after the other, with one agent.
+/// Measures all three, one after the other, with one agent; then archives, with another.
 ///
 /// # Panics
 /// When something does not start, or a file cannot be written.
 #[track_caller]
-pub fn run(agent: &Path) -> Report {
+pub fn run(program: &Path) -> Report {
     let mosquitto = Mosquitto::start(Security::Open);
     let access = mosquitto.access(None);
     let node: NodeName = "bench".parse().expect("a good name");
@@ -54,7 +55,7 @@ pub fn run(agent: &Path) -> Report {
     let bytes_at_start: usize = (0..RUNS).map(|run| logs.ended_run(run)).sum();
 
     let started = now();
-    let agent = logs.start_agent(agent, &access.url());
+    let agent = logs.start_agent(program, &access.url());
     let guests = RUNS * GUESTS_OF_A_RUN;
     let at_start = tell_of(&mut listener, guests).then(|| seconds_since(started));
     let cpu_at_start = processor(agent.id()).ok().map(|spent| spent.own_seconds);
@@ -74,7 +75,7 @@ pub fn run(agent: &Path) -> Report {
     let peak = memory(agent.id()).ok();
 
     let mib = |kib: u64| kib as f64 / 1024.0;
-    let figures = vec![
+    let mut figures = vec![
         Figure::new("logs at start, guests", guests as f64, ""),
         Figure::new("logs at start, size", bytes_at_start as f64 / 1e6, "MB"),
         Figure::new("logs at start, told within", at_start, "s"),
@@ -95,6 +96,8 @@ pub fn run(agent: &Path) -> Report {
             .within(Budget::AtMost(RSS_KIB_MAX)),
         Figure::new("agent, peak", peak.map(|it| mib(it.peak_rss_kib)), "MiB"),
     ];
+    drop(agent);
+    figures.extend(archives::figures(program, &access));
     let setting = format!("Mosquitto, no TLS, load average {}", load_average());
     Report { name: "backups", setting, figures }
 }

@@ -6,6 +6,7 @@
 //! design. Absent on purpose: assertions on speed, since machines differ.
 
 pub mod alert;
+pub mod archives;
 pub mod backlog;
 pub mod backups;
 pub mod bare;

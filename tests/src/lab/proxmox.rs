@@ -74,6 +74,16 @@ impl Node {
         self.says_that_something_changed();
     }
 
+    /// Has these storages and no others, as they stand in `storage.cfg`.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    #[track_caller]
+    pub fn has_storages(&self, storages: &str) {
+        self.write_file("/etc/pve/storage.cfg", storages);
+        self.says_that_something_changed();
+    }
+
     /// Gives the configuration a new version, and hides it from others as Proxmox does.
     fn says_that_something_changed(&self) {
         let version = self.shell("date +%s%N");

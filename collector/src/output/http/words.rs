@@ -1,7 +1,9 @@
 //! What happened, in words for people: one sentence an event, and how grave it is.
 
+mod archives;
 mod backups;
 
+pub use archives::{archives, archives_trouble, storage};
 pub use backups::tone_of;
 
 use jiff::Timestamp;

@@ -109,6 +109,31 @@ pub(super) static BACKUP: &[Field] = fields! {
             let is_known = s.node.has_plan() && backup.guest.is_some();
             count(is_known.then_some(backup.jobs.len() as u64))
         });
+    archives: Number, Facts, "9",
+        "Archives of the guest on all storages of its node that are files; absent if that is not \
+         known.",
+        |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.count())));
+    archives_bytes: Number("bytes"), Facts, "40587440940", "What they take, as far as that is known.",
+        |s| backup(s, |backup| count(s.node.has_archives().then(|| backup.archives.bytes())));
+    newest_archive_at: Time, Facts, "2026-11-20 03:07:00 UTC",
+        "When the run of the newest of them began.",
+        |s| backup(s, |backup| time(backup.archives.newest().map(Moment::both)));
+    surplus_archives: Number, Facts, "2",
+        "How many of them the last run that removes old ones should have removed; absent if that \
+         cannot be told.",
+        |s| backup(s, |backup| count(backup.archives.surplus()));
+    archive: Text, Facts, "vzdump-qemu-100-2026_11_20-03_07_00.vma.zst",
+        "The archive of the newest run that succeeded, if it is a file on a storage.",
+        |s| backup(s, |backup| {
+            text(backup.archives.written.as_ref().map(|written| written.name.as_str()))
+        });
+    archive_storage: Text, Facts, "nas", "The storage on which that is.",
+        |s| backup(s, |backup| {
+            text(backup.archives.written.as_ref().map(|written| &*written.storage))
+        });
+    archive_gone: Flag, Facts, "true",
+        "Whether its storage was looked at since, and neither that archive is there nor a newer one.",
+        |s| backup(s, |backup| FieldValue::Flag(backup.archives.gone_since.is_some()));
     due_at: Time, Due, "2026-11-20 21:00:00 UTC",
         "When the first run was due after the last that succeeded; lies ahead if none is overdue.",
         |s| backup(s, |backup| time(backup.due));

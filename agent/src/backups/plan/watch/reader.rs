@@ -143,7 +143,10 @@ impl PlanReader {
     }
 
     /// This node, as Proxmox names it.
-    fn node(&self) -> Result<String, PlanError> {
+    ///
+    /// # Errors
+    /// When the configuration does not say it.
+    pub fn node(&self) -> Result<String, PlanError> {
         let path = self.paths.config.join("local");
         let link = fs::read_link(&path)
             .map_err(|source| PlanError::Unreadable { path: path.clone(), source })?;
@@ -184,7 +187,10 @@ fn pool_of(pools: &BTreeMap<String, Vec<Vmid>>, vmid: Vmid) -> Option<String> {
 }
 
 /// A file's text; none if there is no such file. What is no text is replaced.
-fn optional(path: &Path) -> Result<Option<String>, PlanError> {
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn optional(path: &Path) -> Result<Option<String>, PlanError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

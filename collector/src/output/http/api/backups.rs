@@ -8,6 +8,7 @@ use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
 use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::{Deserialize, Serialize};
 
+use super::backup_storages::{ArchivesAnswer, LocalStorages, StorageAnswer};
 use super::checked_limit;
 use crate::fleet::{Backup, BackupJob, NodeView, Run, Running, is_unwanted};
 use crate::output::http::error::ApiError;
@@ -53,6 +54,9 @@ pub struct BackupsAnswer {
     /// The jobs of these nodes, each on each node.
     #[serde(default)]
     pub jobs: Vec<JobAnswer>,
+    /// The storages of these nodes, as each of them sees them.
+    #[serde(default)]
+    pub storages: Vec<StorageAnswer>,
 }
 
 /// The backups of one guest.
@@ -103,6 +107,12 @@ pub struct BackupAnswer {
     /// Disks and mount points that no backup includes.
     #[serde(default)]
     pub excluded: Vec<String>,
+    /// Its archives, by storage, as far as they are files.
+    #[serde(default)]
+    pub archives: Vec<ArchivesAnswer>,
+    /// Since when the archive of the newest run that succeeded is known not to be there.
+    #[serde(default)]
+    pub archive_gone_since: Option<Timestamp>,
 }
 
 /// A backup job on one node.
@@ -156,7 +166,7 @@ impl BackupsAnswer {
         let at = picture.now;
         let nodes = picture.snapshot.nodes.iter().filter(is_asked);
         let plans: Vec<JobsOfNode<'_>> = nodes.map(|view| JobsOfNode::of(view, at)).collect();
-        let (mut guests, mut jobs) = (Vec::new(), Vec::new());
+        let (mut guests, mut jobs, mut storages) = (Vec::new(), Vec::new(), Vec::new());
         for plan in &plans {
             let is_asked = |backup: &&Arc<Backup>| query.vmid.is_none_or(|it| backup.vmid == it);
             guests.extend(plan.view.backups.iter().filter(is_asked).map(|backup| (backup, plan)));
@@ -164,14 +174,19 @@ impl BackupsAnswer {
                 query.vmid.is_none_or(|vmid| job.plan.guests.contains(&vmid))
             };
             jobs.extend(plan.view.jobs.iter().filter(covers).map(|job| JobAnswer::of(job, plan)));
+            storages.extend(plan.view.storages.iter().map(|storage| StorageAnswer::of(storage)));
         }
         guests.sort_by_cached_key(|(backup, plan)| {
             (!plan.is_bad(backup), backup.vmid, backup.node.clone())
         });
         let total = guests.len();
         let listed = guests.into_iter().take(limit);
-        let backups = listed.map(|(backup, plan)| BackupAnswer::of(backup, plan)).collect();
-        Ok(Self { site: picture.snapshot.site.clone(), at, total, backups, jobs })
+        let local = LocalStorages::of(&picture.snapshot);
+        let answer = |(backup, plan): (&Arc<Backup>, &JobsOfNode<'_>)| {
+            BackupAnswer::of(backup, plan, &local)
+        };
+        let backups = listed.map(answer).collect();
+        Ok(Self { site: picture.snapshot.site.clone(), at, total, backups, jobs, storages })
     }
 
     /// The jobs of a guest, by what somebody wrote of them, or by name.
@@ -191,9 +206,10 @@ impl BackupsAnswer {
 }
 
 impl BackupAnswer {
-    /// Whether the last run did not succeed, or none has for long since it was due.
+    /// Whether the last run did not succeed, none has for long since it was due, or what it made is
+    /// not there.
     pub fn is_bad(&self, now: Timestamp) -> bool {
-        self.has_failed() || self.is_overdue(now)
+        self.has_failed() || self.is_overdue(now) || self.archive_gone_since.is_some()
     }
 
     /// Whether the last run did not succeed.
@@ -217,7 +233,12 @@ impl BackupAnswer {
         is_wanted && self.jobs.as_ref().is_some_and(Vec::is_empty)
     }
 
-    fn of(backup: &Backup, plan: &JobsOfNode<'_>) -> Self {
+    /// How many archives should have been removed.
+    pub fn surplus(&self) -> u32 {
+        self.archives.iter().filter_map(|on| on.archives.surplus).sum()
+    }
+
+    fn of(backup: &Backup, plan: &JobsOfNode<'_>, local: &LocalStorages<'_>) -> Self {
         let guest = backup.guest.as_ref();
         let next = |id: &Arc<str>| plan.jobs.get(&**id).and_then(|(_, next)| *next);
         let is_known = plan.view.node.has_plan() && guest.is_some();
@@ -241,6 +262,8 @@ impl BackupAnswer {
             tags: guest.map(|guest| guest.tags.clone()).unwrap_or_default(),
             template: guest.is_some_and(|guest| guest.template),
             excluded: guest.map(|guest| guest.excluded.clone()).unwrap_or_default(),
+            archives: local.archives_of(backup.vmid, plan.view),
+            archive_gone_since: backup.archives.gone_since.map(|since| since.fact),
         }
     }
 }
@@ -293,9 +316,11 @@ impl<'a> JobsOfNode<'a> {
         Self { view, now, jobs: view.jobs.iter().map(entry).collect() }
     }
 
-    /// Whether a guest's last run did not succeed, or none has for long since it was due.
+    /// See [`BackupAnswer::is_bad`].
     fn is_bad(&self, backup: &Backup) -> bool {
-        backup.is_bad() || is_overdue(self.overdue_since(backup), self.now)
+        backup.is_bad()
+            || is_overdue(self.overdue_since(backup), self.now)
+            || backup.archives.gone_since.is_some()
     }
 
     /// Since when a guest is due without a run that succeeded, or one that is under way.

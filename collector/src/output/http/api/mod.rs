@@ -5,6 +5,7 @@
 //! `{"error": "..."}` with the status that fits. Unknown parameters are refused.
 
 pub mod alerts;
+mod backup_storages;
 pub mod backups;
 mod events;
 pub mod nodes;
@@ -12,6 +13,7 @@ mod rules;
 mod status;
 
 pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
+pub use backup_storages::{ArchivesAnswer, StorageAnswer};
 pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};

@@ -69,6 +69,15 @@ pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
         }),
     )?;
     families.gauge(
+        "pvewatch_backup_archive_gone",
+        "Whether the archive of a guest's newest run that succeeded is known not to be there.",
+        listed(snapshot, |backup| {
+            let archives = &backup.archives;
+            let gone = f64::from(u8::from(archives.gone_since.is_some()));
+            archives.written.as_ref().map(|_| gone)
+        }),
+    )?;
+    families.gauge(
         "pvewatch_backup_guests_unlisted",
         "Guests with backups that have no series of their own, because there are too many.",
         snapshot.nodes.iter().map(|view| {

@@ -12,6 +12,7 @@ mod classic;
 mod families;
 mod nodes;
 mod own;
+mod storages;
 mod units;
 
 use std::fmt;
@@ -78,6 +79,7 @@ impl Collector for Scrape {
         nodes::write(&mut families, snapshot)?;
         units::write(&mut families, snapshot)?;
         backups::write(&mut families, snapshot)?;
+        storages::write(&mut families, snapshot)?;
         alerts::write(&mut families, snapshot)
     }
 }

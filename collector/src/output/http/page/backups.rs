@@ -1,4 +1,5 @@
-//! The backups on the page: a row a guest, with its last runs as a strip and two small plots.
+//! The backups on the page: a row a guest, with its last runs as a strip and two small plots; and
+//! the storages.
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::Outcome;
@@ -7,18 +8,41 @@ use serde::Serialize;
 use super::view::{Listed, Moment};
 use crate::fleet::{RUNS_KEPT, Run};
 use crate::output::http::Picture;
-use crate::output::http::api::{BackupAnswer, BackupsAnswer, BackupsQuery};
+use crate::output::http::api::{BackupAnswer, BackupsAnswer, BackupsQuery, StorageAnswer};
 use crate::output::http::words::{self, Tone};
 use crate::rules::human;
 
 /// Guests on the page; the bad ones come first.
 const GUESTS_MAX: usize = 200;
 
+/// Storages on the page.
+const STORAGES_MAX: usize = 100;
+
 /// The width of a run in the strip, and the distance from one to the next.
 const RUN_WIDTH: usize = 4;
 
 /// Width and height of a plot, and the room above and below its line.
 const PLOT: (f64, f64, f64) = (100.0, 24.0, 2.0);
+
+/// The guests of the site, and where their archives are.
+#[derive(Debug, Default, Serialize)]
+pub struct BackupsView {
+    guests: Listed<GuestView>,
+    storages: Listed<StorageView>,
+}
+
+/// A storage for backups.
+#[derive(Debug, Serialize)]
+struct StorageView {
+    name: String,
+    node: String,
+    kind: String,
+    tone: Tone,
+    state: String,
+    /// How much of the bar is filled, in percent.
+    filled: Option<f64>,
+    archives: String,
+}
 
 /// A guest and its backups.
 #[derive(Debug, Serialize)]
@@ -36,6 +60,8 @@ pub struct GuestView {
     due: String,
     jobs: String,
     excluded: String,
+    archives: String,
+    archives_trouble: String,
     strip: Vec<RunView>,
     strip_width: usize,
     size: Option<Plot>,
@@ -57,14 +83,42 @@ struct Plot {
     text: String,
 }
 
-/// The guests of the site.
-pub fn list(picture: &Picture) -> Listed<GuestView> {
+/// The guests and storages of the site.
+pub fn view(picture: &Picture) -> BackupsView {
     let query = BackupsQuery { limit: Some(GUESTS_MAX), ..BackupsQuery::default() };
     // The limit is one that is possible.
-    let Ok(answer) = BackupsAnswer::of(picture, &query) else { return Listed::default() };
-    Listed {
+    let Ok(answer) = BackupsAnswer::of(picture, &query) else { return BackupsView::default() };
+    let guests = Listed {
         left_out: answer.total - answer.backups.len(),
         shown: answer.backups.iter().map(|guest| GuestView::of(guest, &answer)).collect(),
+    };
+    let storages = Listed {
+        left_out: answer.storages.len().saturating_sub(STORAGES_MAX),
+        shown: answer.storages.iter().take(STORAGES_MAX).map(StorageView::of).collect(),
+    };
+    BackupsView { guests, storages }
+}
+
+impl StorageView {
+    fn of(storage: &StorageAnswer) -> Self {
+        let (tone, state) = words::storage(storage);
+        let archives = match (storage.listed_at, storage.archives) {
+            (None, _) => String::new(),
+            (Some(_), 1) => "1 archive".to_owned(),
+            (Some(_), count) => match storage.archives_bytes {
+                Some(bytes) => format!("{count} archives, {}", human::bytes(bytes as f64)),
+                None => format!("{count} archives"),
+            },
+        };
+        Self {
+            name: storage.storage.clone(),
+            node: storage.node.to_string(),
+            kind: storage.kind.clone(),
+            tone,
+            state,
+            filled: storage.used_ratio.map(|ratio| (ratio * 1000.0).round() / 10.0),
+            archives,
+        }
     }
 }
 
@@ -90,6 +144,8 @@ impl GuestView {
             due: due(guest, now),
             jobs: answer.titles_of_jobs(guest),
             excluded,
+            archives: archives(guest),
+            archives_trouble: words::archives_trouble(guest).map_or_else(String::new, |it| it.1),
             strip: strip(&guest.runs),
             strip_width: RUNS_KEPT * RUN_WIDTH,
             size: plot(&guest.runs, |run| run.size_bytes, human::bytes),
@@ -101,12 +157,26 @@ impl GuestView {
 fn tone(guest: &BackupAnswer, now: Timestamp) -> Tone {
     if guest.is_bad(now) {
         Tone::Bad
-    } else if guest.outcome == Some(Outcome::Warnings) || guest.is_uncovered() {
+    } else if guest.outcome == Some(Outcome::Warnings)
+        || guest.is_uncovered()
+        || guest.surplus() > 0
+    {
         Tone::Doubtful
     } else if guest.last_success_at.is_some() {
         Tone::Good
     } else {
         Tone::Neutral
+    }
+}
+
+/// `12 archives: 11 on nas, 1 on local`, or `3 archives on nas`.
+fn archives(guest: &BackupAnswer) -> String {
+    let count: u32 = guest.archives.iter().map(|on| on.archives.count).sum();
+    match (count, words::archives(guest)) {
+        (0, _) => String::new(),
+        (1, places) => places.replacen("1 on", "1 archive on", 1),
+        (_, places) if !places.contains(',') => places.replacen(" on", " archives on", 1),
+        (count, places) => format!("{count} archives: {places}"),
     }
 }
 

@@ -9,7 +9,7 @@ use pvewatch_protocol::event::{LogLine, SourceStatus};
 use serde::Serialize;
 
 use super::Input;
-use super::backups::{self, GuestView};
+use super::backups::{self, BackupsView};
 use super::events::{self, EventView};
 use super::headline::Headline;
 use crate::alerts::{Alert, Phase};
@@ -44,7 +44,7 @@ pub struct View {
     inhibited: Listed<AlertView>,
     resolved: Vec<AlertView>,
     nodes: Listed<NodeView>,
-    backups: Listed<GuestView>,
+    backups: BackupsView,
     events: Vec<EventView>,
     rules: Vec<RuleView>,
     delivery: String,
@@ -203,7 +203,7 @@ impl View {
             inhibited: of(AlertState::Firing, true, ALERTS_MAX),
             resolved: of(AlertState::Resolved, false, RESOLVED_MAX).shown,
             nodes: list_nodes(snapshot, now),
-            backups: backups::list(picture),
+            backups: backups::view(picture),
             events: events::tell(&input.events, now),
             rules: snapshot.rules.iter().filter_map(RuleView::of).collect(),
             delivery: sentence(delivery::summary(&DeliveryAnswer::of(picture))),

@@ -1,7 +1,8 @@
-//! Archives in the `dump` folder of a storage, by their names.
+//! Files in the `dump` folder of a storage, by their names.
 //!
-//! `vzdump-qemu-100-2026_11_02-21_00_04.vma.zst`, the time local. Beside an archive can lie its
-//! `.notes` and its mark `.protected`; a `.dat` or `.tmp` is what a run left that was killed.
+//! `vzdump-qemu-100-2026_11_02-21_00_04.vma.zst`, the time local. Beside an archive lies the `.log`
+//! of its run, and can lie its `.notes` and its mark `.protected`; a `.dat` or `.tmp` is what a run
+//! left that was killed.
 
 use jiff::civil::DateTime;
 use pvewatch_protocol::Vmid;
@@ -20,15 +21,17 @@ pub enum DumpFile<'a> {
     Archive(Archive<'a>),
     /// Somebody's words on the archive of this name.
     Notes(&'a str),
-    /// The archive of this name must not be removed.
-    Protected(&'a str),
+    /// This archive must not be removed.
+    Protected(Archive<'a>),
+    /// What a run said, whatever became of it.
+    Log(Archive<'a>),
     /// What a run left of this guest that did not end, or is not at its end yet.
     Unfinished(Vmid),
     /// Anything else.
     Other,
 }
 
-/// An archive, as far as its name tells.
+/// An archive, or a run that was to make one, as far as a name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Archive<'a> {
     /// The file's name.
@@ -43,24 +46,27 @@ pub struct Archive<'a> {
 
 /// What a file is, by its name.
 pub fn dump_file(name: &str) -> DumpFile<'_> {
-    let archive = |name| archive(name, |ending| ENDINGS.contains(&ending));
+    let archive = |name| of_run(name, |ending| ENDINGS.contains(&ending));
     if let Some(of) = name.strip_suffix(".notes").filter(|of| archive(of).is_some()) {
         return DumpFile::Notes(of);
     }
-    if let Some(of) = name.strip_suffix(".protected").filter(|of| archive(of).is_some()) {
+    if let Some(of) = name.strip_suffix(".protected").and_then(archive) {
         return DumpFile::Protected(of);
     }
     if let Some(found) = archive(name) {
         return DumpFile::Archive(found);
     }
+    if let Some(run) = of_run(name, |ending| ending == ".log") {
+        return DumpFile::Log(run);
+    }
     let is_unfinished = |ending: &str| ending.ends_with(".dat") || ending == ".tmp";
-    match self::archive(name, is_unfinished) {
+    match of_run(name, is_unfinished) {
         Some(left) => DumpFile::Unfinished(left.vmid),
         None => DumpFile::Other,
     }
 }
 
-fn archive(name: &str, is_ending: impl Fn(&str) -> bool) -> Option<Archive<'_>> {
+fn of_run(name: &str, is_ending: impl Fn(&str) -> bool) -> Option<Archive<'_>> {
     let rest = name.strip_prefix("vzdump-")?;
     let (kind, rest) = rest.split_once('-')?;
     let kind = match kind {
@@ -79,7 +85,7 @@ fn archive(name: &str, is_ending: impl Fn(&str) -> bool) -> Option<Archive<'_>> 
 fn time_of(text: &str) -> Option<DateTime> {
     let (date, time) = text.split_once('-')?;
     let plain = format!("{} {}", date.replace('_', "-"), time.replace('_', ":"));
-    super::log::time_of(&plain)
+    crate::backups::log::time_of(&plain)
 }
 
 #[cfg(test)]
@@ -109,7 +115,10 @@ mod tests {
     fn what_lies_beside_them() {
         let archive = "vzdump-qemu-100-2026_11_02-21_00_04.vma.zst";
         assert_eq!(dump_file(&format!("{archive}.notes")), DumpFile::Notes(archive));
-        assert_eq!(dump_file(&format!("{archive}.protected")), DumpFile::Protected(archive));
+        let DumpFile::Archive(found) = dump_file(archive) else { panic!("{archive}") };
+        assert_eq!(dump_file(&format!("{archive}.protected")), DumpFile::Protected(found));
+        let log = "vzdump-qemu-100-2026_11_02-21_00_04.log";
+        assert_eq!(dump_file(log), DumpFile::Log(Archive { name: log, ..found }));
         let vmid = Vmid::try_from(100).unwrap();
         for left in [".vma.dat", ".tar.dat", ".tmp"] {
             let name = format!("vzdump-qemu-100-2026_11_02-21_00_04{left}");
@@ -120,7 +129,6 @@ mod tests {
     #[test]
     fn anything_else_is_none() {
         for name in [
-            "vzdump-qemu-100-2026_11_02-21_00_04.log",
             "vzdump-qemu-100-2026_13_02-21_00_04.vma",
             "vzdump-qemu-0-2026_11_02-21_00_04.vma",
             "vzdump-kvm-100-2026_11_02-21_00_04.vma",

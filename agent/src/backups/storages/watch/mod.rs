@@ -1,0 +1,267 @@
+//! The source `backup_storages`: tells which archives there are, and how the storages are.
+//!
+//! Every minute each storage is asked how full it is and whether its folder changed; its files are
+//! listed when it did. Each is looked at on a thread of its own: one that hangs holds up no other.
+//! Archives that are no files, such as those of a Proxmox Backup Server, are asked for through
+//! Proxmox' API if there is a token for it.
+
+mod look;
+mod places;
+mod remote;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use pvewatch_protocol::{BackupStorage, CheckpointContent, GuestArchives, StorageState};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::backups::plan::watch::reader::PlanError;
+use crate::clock;
+use crate::proxmox::Api;
+use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller};
+use look::{List, Look, Order, look};
+use places::PlacesReader;
+pub use places::StoragePaths;
+
+/// From one look to the next.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// From one look to the next where Proxmox has to be asked.
+const ASK_EVERY: Duration = Duration::from_mins(10);
+
+/// How long a look may take before the storage counts as hanging; it is waited for all the same.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often everything is told although nothing changed.
+const RENEW_EVERY: Duration = Duration::from_mins(15);
+
+/// Storages that are looked at; what is beyond is left out, and the source says so.
+const STORAGES_MAX: usize = 64;
+
+/// Storages that may hang at once: a thread waits for each. What is beyond is not looked at.
+const HANGING_MAX: usize = 8;
+
+/// Guests in one element of a picture, which has to fit into one part of it.
+const GUESTS_PER_ELEMENT: usize = 400;
+
+/// By how much of its size the use of a storage must differ to be worth telling.
+const USAGE_STEP: f64 = 0.01;
+
+/// Tells the storages until the outbox closes.
+///
+/// # Errors
+/// When the outbox is closed: the agent stops.
+pub async fn run(
+    paths: StoragePaths,
+    api: Option<Api>,
+    reporter: Reporter,
+    mut picture_wanted: PictureWanted,
+) -> Result<(), Closed> {
+    let status = StatusTeller::new("backup_storages", reporter.clone());
+    let mut source = Source {
+        reporter,
+        status,
+        told: None,
+        renew_at: instant(),
+        places: Places::Read(Box::new(PlacesReader::new(paths.clone()))),
+        eyes: BTreeMap::new(),
+        paths,
+        api,
+    };
+    loop {
+        let next_look = instant() + LOOK_EVERY;
+        source.look().await?;
+        tokio::select! {
+            () = sleep_until(next_look) => {}
+            changed = picture_wanted.changed() => {
+                changed.map_err(|_| Closed)?;
+                source.renew_at = instant();
+            }
+        }
+    }
+}
+
+struct Source {
+    paths: StoragePaths,
+    api: Option<Api>,
+    reporter: Reporter,
+    status: StatusTeller,
+    told: Option<Vec<BackupStorage>>,
+    renew_at: Instant,
+    places: Places,
+    /// The storages, by name.
+    eyes: BTreeMap<String, Eye>,
+}
+
+/// Whoever reads what is to be looked at, which can hang as well.
+enum Places {
+    Read(Box<PlacesReader>),
+    Reading(JoinHandle<(Box<PlacesReader>, Orders)>),
+    Broken,
+}
+
+type Orders = Result<Vec<Order>, PlanError>;
+
+/// What is seen of one storage.
+#[derive(Default)]
+struct Eye {
+    /// What was seen last.
+    look: Option<Look>,
+    /// The look that is not over.
+    looking: Option<JoinHandle<Look>>,
+    /// Whether that was waited for in vain: once is enough.
+    is_late: bool,
+    /// Before when it is not looked at again; none if it may be at any time.
+    rests_until: Option<Instant>,
+}
+
+impl Source {
+    async fn look(&mut self) -> Result<(), Closed> {
+        let deadline = instant() + PATIENCE;
+        let orders = match self.orders(deadline).await {
+            None => {
+                let detail = "Proxmox' configuration cannot be read: it hangs".to_owned();
+                return self.status.say(false, detail).await;
+            }
+            // A host that never was a Proxmox node lacks nothing.
+            Some(Err(PlanError::NoProxmox(_))) if !self.status.has_spoken() => return Ok(()),
+            Some(Err(error)) => return self.status.say(false, error.to_string()).await,
+            Some(Ok(orders)) => orders,
+        };
+        let left_out = orders.len().saturating_sub(STORAGES_MAX);
+        let orders = &orders[..orders.len() - left_out];
+        self.eyes.retain(|id, _| orders.iter().any(|order| order.storage.id == *id));
+        for order in orders {
+            self.begin(order);
+        }
+        for eye in self.eyes.values_mut() {
+            eye.wait(deadline).await;
+        }
+        let storages: Vec<_> = orders.iter().flat_map(|order| self.elements(order)).collect();
+        self.tell(storages).await?;
+        let detail = match left_out {
+            0 => format!("storages for backups: {}", orders.len()),
+            _ => format!("storages for backups: {}; {left_out} more are left out", orders.len()),
+        };
+        self.status.say(true, detail).await
+    }
+
+    /// What is to be looked at; none if that cannot be read in time.
+    async fn orders(&mut self, deadline: Instant) -> Option<Orders> {
+        let mut reading = match std::mem::replace(&mut self.places, Places::Broken) {
+            Places::Read(mut reader) => spawn_blocking(move || {
+                let orders = reader.read();
+                (reader, orders)
+            }),
+            Places::Reading(reading) => reading,
+            Places::Broken => return None,
+        };
+        match timeout_at(deadline, &mut reading).await {
+            Ok(Ok((reader, orders))) => {
+                self.places = Places::Read(reader);
+                Some(orders)
+            }
+            // A panic is a defect, and was logged as one.
+            Ok(Err(_)) => None,
+            Err(_) => {
+                self.places = Places::Reading(reading);
+                None
+            }
+        }
+    }
+
+    /// Begins to look at a storage, unless the look before is not over.
+    fn begin(&mut self, order: &Order) {
+        let hanging = self.eyes.values().filter(|eye| eye.looking.is_some()).count();
+        let eye = self.eyes.entry(order.storage.id.clone()).or_default();
+        let is_resting = eye.rests_until.is_some_and(|until| until > instant());
+        if eye.looking.is_some() || is_resting || hanging >= HANGING_MAX {
+            return;
+        }
+        eye.rests_until = order.storage.folder.is_none().then(|| instant() + ASK_EVERY);
+        let (order, paths, api) = (order.clone(), self.paths.clone(), self.api.clone());
+        let known: Option<List> = eye.look.take().and_then(|look| look.list);
+        eye.looking = Some(spawn_blocking(move || {
+            let now = (clock::today(), &TimeZone::system());
+            look(&order, (&paths, api.as_ref()), known, now)
+        }));
+    }
+
+    /// A storage as it is told.
+    fn elements(&self, order: &Order) -> Vec<BackupStorage> {
+        let hangs = Look::blind(StorageState::Hanging, "it does not answer");
+        let eye = self.eyes.get(&order.storage.id);
+        let look = eye.and_then(|eye| eye.look.as_ref()).unwrap_or(&hangs);
+        let guests = look.list.as_ref().map_or(&[][..], |list| &list.guests);
+        let element = |guests: &[GuestArchives]| BackupStorage {
+            storage: order.storage.id.clone(),
+            kind: order.storage.kind.clone(),
+            shared: order.storage.is_shared,
+            state: look.state,
+            detail: look.detail.clone(),
+            total_bytes: look.usage.map(|usage| usage.total),
+            used_bytes: look.usage.map(|usage| usage.used),
+            available_bytes: look.usage.map(|usage| usage.available),
+            prune: order.storage.prune.clone(),
+            listed_at: look.list.as_ref().map(|list| list.at),
+            guests: guests.to_vec(),
+        };
+        match guests {
+            [] => vec![element(&[])],
+            guests => guests.chunks(GUESTS_PER_ELEMENT).map(element).collect(),
+        }
+    }
+
+    async fn tell(&mut self, storages: Vec<BackupStorage>) -> Result<(), Closed> {
+        let must_renew = self.renew_at <= instant();
+        if !must_renew && self.told.as_ref().is_some_and(|told| is_same(told, &storages)) {
+            return Ok(());
+        }
+        self.renew_at = instant() + RENEW_EVERY;
+        let picture = CheckpointContent::BackupStorages(storages.clone());
+        self.told = Some(storages);
+        self.reporter.send(Report::Picture(picture)).await
+    }
+}
+
+impl Eye {
+    async fn wait(&mut self, deadline: Instant) {
+        let Some(looking) = &mut self.looking else { return };
+        let deadline = if self.is_late { instant() } else { deadline };
+        let looked = timeout_at(deadline, looking).await;
+        self.is_late = looked.is_err();
+        let Ok(looked) = looked else { return };
+        self.looking = None;
+        let broken = || Look::blind(StorageState::Unreadable, "its reader broke down");
+        self.look = Some(looked.unwrap_or_else(|_| broken()));
+    }
+}
+
+/// Whether there is nothing in the storages that is worth telling anew.
+fn is_same(told: &[BackupStorage], now: &[BackupStorage]) -> bool {
+    let is_same = |(told, now): (&BackupStorage, &BackupStorage)| {
+        let usage = (now.total_bytes, now.used_bytes, now.available_bytes);
+        let (total_bytes, used_bytes, available_bytes) = usage;
+        let listed_at = now.listed_at.filter(|_| told.listed_at.is_some());
+        let rest =
+            BackupStorage { total_bytes, used_bytes, available_bytes, listed_at, ..told.clone() };
+        rest == *now && is_about_as_full(told, now)
+    };
+    told.len() == now.len() && told.iter().zip(now).all(is_same)
+}
+
+fn is_about_as_full(told: &BackupStorage, now: &BackupStorage) -> bool {
+    let (Some(then_used), Some(used), Some(total)) =
+        (told.used_bytes, now.used_bytes, now.total_bytes)
+    else {
+        return told.used_bytes == now.used_bytes;
+    };
+    let step = total as f64 * USAGE_STEP;
+    told.total_bytes == now.total_bytes && (then_used.abs_diff(used) as f64) < step
+}
+
+fn instant() -> Instant {
+    Instant::from_std(clock::now())
+}

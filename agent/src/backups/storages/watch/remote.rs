@@ -1,0 +1,130 @@
+//! Looks at a storage whose archives are no files, through Proxmox' API.
+//!
+//! What the API says of a storage's content leaves out all that a token may not restore, without a
+//! word: with the role PVEAuditor that is everything. What would be pruned it tells of every
+//! archive, so that is asked, with everything to be kept.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use pvewatch_protocol::{Archive, GuestArchives, StorageState, Vmid};
+use serde::Deserialize;
+
+use super::look::{List, Look, Order, Usage};
+use crate::proxmox::{Api, ApiError};
+
+/// How old a list may be: for a new one Proxmox asks the backup server guest by guest.
+const LIST_AGE_MAX: SignedDuration = SignedDuration::from_hours(1);
+
+/// How a storage is, as the API says.
+#[derive(Debug, Deserialize)]
+struct Status {
+    #[serde(default)]
+    active: Number,
+    #[serde(default)]
+    total: Number,
+    #[serde(default)]
+    used: Number,
+    #[serde(default)]
+    avail: Number,
+}
+
+/// An archive, as the API says.
+#[derive(Debug, Deserialize)]
+struct Volume {
+    volid: String,
+    ctime: Number,
+    #[serde(default)]
+    vmid: Option<Number>,
+    #[serde(default)]
+    mark: String,
+}
+
+/// A number, which Perl may have taken for a text.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(try_from = "serde_json::Value")]
+struct Number(u64);
+
+impl TryFrom<serde_json::Value> for Number {
+    type Error = String;
+    fn try_from(value: serde_json::Value) -> Result<Self, String> {
+        let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+        number.map(Self).ok_or_else(|| format!("{value} is no number"))
+    }
+}
+
+/// Looks at a storage as of `now`; `known` is what was seen of it before.
+pub fn look(order: &Order, api: Option<&Api>, known: Option<List>, now: Timestamp) -> Look {
+    let Some(api) = api else {
+        let kind = &order.storage.kind;
+        let detail = format!(
+            "archives of the type {kind} are told by Proxmox' API alone: set [proxmox] token_file"
+        );
+        return Look::blind(StorageState::NotRead, detail);
+    };
+    match ask(order, api, known, now) {
+        Ok(look) => look,
+        Err(error) => Look::blind(StorageState::Unreadable, error.to_string()),
+    }
+}
+
+fn ask(order: &Order, api: &Api, known: Option<List>, now: Timestamp) -> Result<Look, ApiError> {
+    let path = format!("/nodes/{}/storage/{}", order.node, order.storage.id);
+    let status: Status = api.get(&format!("{path}/status"))?;
+    if status.active.0 == 0 {
+        let detail = "Proxmox cannot reach it: it is not active";
+        return Ok(Look::blind(StorageState::Unreadable, detail));
+    }
+    let is_new = |known: &List| {
+        let age = now.duration_since(known.listed_at);
+        !age.is_negative() && age < LIST_AGE_MAX
+    };
+    let list = match known.filter(is_new) {
+        Some(known) => known,
+        None => {
+            let volumes: Vec<Volume> =
+                api.get(&format!("{path}/prunebackups?prune-backups=keep-all%3D1"))?;
+            List::of(sums(order, volumes), order, now)
+        }
+    };
+    let usage = (status.total.0 > 0).then_some(Usage {
+        total: status.total.0,
+        used: status.used.0,
+        available: status.avail.0,
+    });
+    Ok(Look { state: StorageState::Available, detail: None, usage, list: Some(list) })
+}
+
+/// The archives of each guest. Their sizes are not told: archives share most of what they hold.
+fn sums(order: &Order, volumes: Vec<Volume>) -> Vec<GuestArchives> {
+    let mut guests: BTreeMap<Vmid, Vec<(Archive, bool)>> = BTreeMap::new();
+    for volume in volumes {
+        let vmid = volume.vmid.and_then(|vmid| Vmid::try_from(u32::try_from(vmid.0).ok()?).ok());
+        let began =
+            i64::try_from(volume.ctime.0).ok().and_then(|at| Timestamp::from_second(at).ok());
+        let (Some(vmid), Some(began)) = (vmid, began) else { continue };
+        if order.only.as_ref().is_some_and(|only| !only.contains(&vmid)) {
+            continue;
+        }
+        let name = volume.volid.split_once(":backup/").map_or(&*volume.volid, |(_, name)| name);
+        let archive = Archive { name: name.to_owned(), began, bytes: None };
+        guests.entry(vmid).or_default().push((archive, volume.mark == "protected"));
+    }
+    guests.into_iter().map(|(vmid, archives)| sum(vmid, archives)).collect()
+}
+
+fn sum(vmid: Vmid, mut archives: Vec<(Archive, bool)>) -> GuestArchives {
+    archives.sort_by_key(|(archive, _)| archive.began);
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    GuestArchives {
+        vmid,
+        count: count(archives.len()),
+        bytes: None,
+        oldest: archives.first().map(|(archive, _)| archive.began),
+        protected: count(archives.iter().filter(|(_, is_protected)| *is_protected).count()),
+        newest: archives.pop().map(|(archive, _)| archive),
+        surplus: None,
+        prune: None,
+        unfinished: 0,
+    }
+}

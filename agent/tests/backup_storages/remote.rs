@@ -1,0 +1,118 @@
+//! Archives on a Proxmox Backup Server, as the API of the node tells them.
+
+use std::fs;
+
+use pvewatch_protocol::{BackupStorage, StorageState};
+
+use super::api::{Answers, PlayedApi};
+use super::node::{Node, archives};
+
+const STATUS: &str = "/nodes/pve1/storage/pbs1/status";
+const LIST: &str = "/nodes/pve1/storage/pbs1/prunebackups?prune-backups=keep-all%3D1";
+
+/// A node with a Proxmox Backup Server, and an API that answers like this.
+fn node_with_api(answers: Answers) -> (Node, PlayedApi) {
+    let node = Node::new();
+    let pbs = "pbs: pbs1\n\tdatastore main\n\tserver 192.0.2.1\n\tcontent backup\n";
+    node.write("pve/storage.cfg", &format!("{pbs}\ndir: local\n\tpath /x\n\tcontent iso\n"));
+    let api = PlayedApi::start(&node.path(""), answers);
+    (node, api)
+}
+
+fn ok(data: &str) -> (&'static str, String) {
+    ("200 OK", format!("{{\"data\":{data}}}"))
+}
+
+fn healthy() -> Answers {
+    let status = r#"{"active":1,"enabled":1,"total":"1000","used":600,"avail":400,"type":"pbs"}"#;
+    let volume = |vmid: u32, day: u32, ctime: u64, mark: &str| {
+        let kind = if vmid == 100 { "vm" } else { "ct" };
+        format!(
+            r#"{{"volid":"pbs1:backup/{kind}/{vmid}/2026-11-{day:02}T20:00:04Z","ctime":{ctime},
+                "mark":"{mark}","type":"qemu","vmid":{vmid}}}"#
+        )
+    };
+    let volumes = [
+        volume(100, 2, 1_793_649_604, "keep"),
+        volume(100, 1, 1_793_563_204, "protected"),
+        volume(102, 2, 1_793_649_604, "keep"),
+    ];
+    vec![(STATUS, ok(status)), (LIST, ok(&format!("[{}]", volumes.join(","))))]
+}
+
+/// The storage, and that nobody can say what is there.
+fn expect_unknown(pbs: &BackupStorage, why: &str) {
+    assert_eq!(pbs.state, StorageState::Unreadable, "{pbs:?}");
+    assert_eq!((pbs.listed_at, archives(pbs)), (None, vec![]));
+    let detail = pbs.detail.as_deref().unwrap_or_default();
+    assert!(detail.contains(why), "{detail:?} does not say {why:?}");
+    assert!(!detail.contains("1111"), "the token is told: {detail}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn archives_on_a_backup_server_are_told_with_a_token() {
+    let (node, api) = node_with_api(healthy());
+    let mut watching = node.watch_with(api.api());
+    let pbs = watching.storages().await.remove(0);
+    assert_eq!((pbs.state, pbs.total_bytes), (StorageState::Available, Some(1000)));
+    assert_eq!((pbs.used_bytes, pbs.available_bytes), (Some(600), Some(400)));
+    // Of its own guests alone, since other nodes see the same.
+    assert_eq!(archives(&pbs), [(100, 2, None)]);
+    let guest = &pbs.guests[0];
+    assert_eq!((guest.protected, guest.bytes), (1, None));
+    let newest = guest.newest.as_ref().unwrap();
+    assert_eq!((&*newest.name, newest.bytes), ("vm/100/2026-11-02T20:00:04Z", None));
+    assert_eq!(newest.began.to_string(), "2026-11-02T20:00:04Z");
+    assert_eq!(guest.oldest.unwrap().to_string(), "2026-11-01T20:00:04Z");
+
+    // Told again four times in an hour, and asked for little.
+    for _ in 0..4 {
+        watching.storages().await;
+    }
+    assert!(api.asked("/status") <= 8, "{} times", api.asked("/status"));
+    assert_eq!(api.asked("/prunebackups"), 1, "by the clock of files no time has passed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_api_cannot_tell_is_unknown_and_why() {
+    let (node, api) = node_with_api(vec![(
+        STATUS,
+        ("403 Permission check failed (/storage/pbs1, Datastore.Audit)", String::new()),
+    )]);
+    let mut watching = node.watch_with(api.api());
+    let pbs = watching.storages().await.remove(0);
+    expect_unknown(&pbs, "Permission check failed (/storage/pbs1, Datastore.Audit)");
+    expect_unknown(&pbs, "PVEAuditor");
+    let fails = "500 proxmox-backup-client failed: Error: error trying to connect";
+    for (answers, why) in [
+        (vec![(STATUS, ok(r#"{"active":0,"enabled":1}"#))], "not active"),
+        (vec![healthy().remove(0), (LIST, (fails, String::new()))], "error trying to connect"),
+        (vec![healthy().remove(0), (LIST, ok("null"))], "not understood"),
+        (vec![], "not implemented"),
+    ] {
+        api.answers(answers);
+        expect_unknown(&watching.storages().await[0], why);
+    }
+    api.answers(healthy());
+    assert_eq!(watching.storages().await[0].state, StorageState::Available);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_another_authority_signed_is_not_trusted() {
+    let (node, api) = node_with_api(healthy());
+    let other = PlayedApi::start(&node.path("jobs"), healthy());
+    fs::copy(&other.config.ca, &api.config.ca).unwrap();
+    let pbs = node.watch_with(api.api()).storages().await.remove(0);
+    expect_unknown(&pbs, "invalid peer certificate");
+    fs::remove_file(&api.config.ca).unwrap();
+    let pbs = node.watch_with(api.api()).storages().await.remove(0);
+    expect_unknown(&pbs, "[proxmox] ca");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_not_known_is_refused() {
+    let (node, api) = node_with_api(healthy());
+    fs::write(api.config.token_file.as_ref().unwrap(), "pvewatch@pve!old=1111").unwrap();
+    let pbs = node.watch_with(api.api()).storages().await.remove(0);
+    expect_unknown(&pbs, "token_file");
+}
