@@ -186,7 +186,12 @@ impl Task {
         reader.take_settled();
         let (taken, storage) = (reader.taken(), reader.storage().map(str::to_owned));
         let log = reader.finish();
-        let (outcome, error) = TaskEnd::verdict(log.end);
+        let is_silent = log.end.is_none();
+        let (outcome, mut error) = TaskEnd::verdict(log.end);
+        if is_silent && log.job_error.is_some() {
+            // One that waited for the other runs for too long ends so, and has said it.
+            error = log.job_error;
+        }
         let mut guests = log.guests;
         if guests.is_empty()
             && outcome != Outcome::Ok
@@ -326,6 +331,26 @@ mod tests {
             task.feed(line);
             let news = task.news(Context { zone: &zone, job: &|| None });
             assert_eq!(news[0].time.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_gives_up_without_a_verdict_has_said_why() {
+        let context = Context { zone: &TimeZone::UTC, job: &|| None };
+        let lock = "can't acquire lock '/var/run/vzdump.lock' - got timeout";
+        let waiting = format!("INFO: trying to get global lock - waiting...\nERROR: {lock}\n");
+        for (log, expected) in [
+            (&*waiting, lock),
+            ("INFO: starting new backup job: vzdump 100\n", "the worker ended without a word"),
+        ] {
+            let mut task = task("vzdump", "2026-11-26T01:00:00Z");
+            task.feed(log.as_bytes());
+            let told = task.end(Timestamp::UNIX_EPOCH, context);
+            let [guest, run] = &*told else { panic!("a guest and the run: {told:?}") };
+            let EventData::BackupFinished(guest) = &guest.data else { panic!("{guest:?}") };
+            let EventData::BackupJobFinished(run) = &run.data else { panic!("{run:?}") };
+            assert_eq!((guest.outcome, guest.error.as_deref()), (Outcome::Unknown, Some(expected)));
+            assert_eq!((run.outcome, run.error.as_deref()), (Outcome::Unknown, Some(expected)));
         }
     }
 

@@ -293,6 +293,7 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "GuestsNotBackedUp backup warning 600",
         "BackupJobMissing backup warning 0",
         "BackupRunMissed backup_job warning 0",
+        "BackupRunFailed backup_job critical 0",
         "BackupRetentionDrift backup warning 3600",
         "BackupArchiveGone backup critical 3600",
         "BackupStorageAlmostFull storage warning 300",

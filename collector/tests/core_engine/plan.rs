@@ -31,6 +31,35 @@ fn a_run_that_does_not_begin_is_told_a_quarter_of_an_hour_later() {
 }
 
 #[test]
+fn a_run_that_fails_as_a_whole_is_told_until_one_does_not() {
+    after_a_good_night(
+        "
+        42h1m    pve1 job nightly failed began=42h
+        => 42h1m BackupRunFailed pve1/nightly none -> firing: condition_lasted, told
+        42h2m    pve1 jobs nightly:100:21:00;ran@42h
+        66h1m    pve1 jobs nightly:100:21:00;ran@66h
+        66h5m    pve1 backup 100 ok run=3
+        66h5m    pve1 job nightly ok began=66h
+        => 66h5m BackupRunFailed pve1/nightly firing -> resolved: condition_ended, told
+        70h
+        ",
+    );
+}
+
+#[test]
+fn a_run_of_which_a_guest_is_to_blame_is_told_for_that_guest_alone() {
+    after_a_good_night(
+        "
+        42h1m    pve1 backup 100 failed began=42h
+        => 42h1m BackupJobFailed pve1/100 none -> firing: condition_lasted, told
+        42h1m    pve1 job nightly failed began=42h failed=100
+        42h2m    pve1 jobs nightly:100:21:00;ran@42h
+        60h
+        ",
+    );
+}
+
+#[test]
 fn a_run_that_waits_for_its_turn_or_whose_picture_is_late_has_begun() {
     after_a_good_night(
         "

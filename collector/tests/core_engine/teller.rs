@@ -338,8 +338,9 @@ fn backup(words: &[&str], option: &Options<'_>) -> BackupFinished {
     }
 }
 
-/// `job NAME OUTCOME [began=TIME]`
+/// `job NAME OUTCOME [began=TIME] [failed=VMID]`
 fn job_finished(words: &[&str], option: &Options<'_>) -> BackupJobFinished {
+    let failed = option("failed").map(|vmid| vmid.parse().unwrap());
     BackupJobFinished {
         upid: upid(option),
         job: Some(words[0].to_owned()),
@@ -349,7 +350,7 @@ fn job_finished(words: &[&str], option: &Options<'_>) -> BackupJobFinished {
         started: option("began").map_or(at("0s"), at),
         storage: None,
         succeeded: Vec::new(),
-        failed: Vec::new(),
+        failed: failed.into_iter().collect(),
     }
 }
 

@@ -1,16 +1,18 @@
 //! Why a guest's backup failed, where an earlier line says it better than the last one.
 //!
 //! QEMU's errors come first as an `ERROR:` of their own. What tar, zstd or rsync complain about
-//! is logged as `INFO:`, and the failure then names a command of a thousand characters only.
+//! is logged as `INFO:`, and the failure then names a command of a thousand characters only. What
+//! compresses a virtual machine's archive complains into the task's log by itself, and all that
+//! QEMU knows of a full storage then is a broken pipe.
 
-/// Programs that vzdump runs and whose complaints it logs as `INFO:`.
+/// Programs that vzdump runs and whose complaints are logged.
 const PROGRAMS: &[&str] = &["tar", "zstd", "gzip", "pigz", "lzop", "rsync", "vma", "cp", "mount"];
 
 /// What a complaint has that ends a program; a tar also tells of files that changed meanwhile.
 const GRAVE: &[&str] =
     &["annot", "denied", "rror", "ailed", "No space", "Wrote only", "Broken pipe", "timed out"];
 
-/// Whether an `INFO:` is a complaint of a program that vzdump runs.
+/// Whether a line is a complaint of a program that vzdump runs.
 pub fn is_complaint(text: &str) -> bool {
     let Some((program, complaint)) = text.split_once(": ") else { return false };
     PROGRAMS.contains(&program) && GRAVE.iter().any(|word| complaint.contains(word))
@@ -36,10 +38,10 @@ impl Suspects {
         self.first_complaint.get_or_insert_with(|| text.to_owned());
     }
 
-    /// The line that explains a failure, unless the failure says the same.
+    /// The line that explains a failure; none if the failure says all that is known.
     pub fn explain(self, failure: &str) -> Option<String> {
-        let cause = self.last_error.or(self.first_complaint)?;
-        (!failure.contains(&cause)).then_some(cause)
+        let causes = [self.last_error, self.first_complaint].into_iter().flatten();
+        causes.into_iter().find(|cause| !failure.contains(cause))
     }
 }
 
@@ -64,6 +66,8 @@ mod tests {
         assert_eq!(suspects.clone().explain("exit code 2").as_deref(), Some("tar: first error"));
         suspects.error("job failed");
         assert_eq!(suspects.clone().explain("exit code 2").as_deref(), Some("job failed"));
-        assert_eq!(suspects.explain("job failed"), None);
+        // QEMU's error is repeated by the failure, and says nothing beyond it.
+        assert_eq!(suspects.clone().explain("job failed").as_deref(), Some("tar: first error"));
+        assert_eq!(suspects.explain("job failed, tar: first error"), None);
     }
 }

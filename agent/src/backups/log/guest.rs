@@ -109,6 +109,13 @@ impl Run {
         }
     }
 
+    /// A line that vzdump did not say.
+    pub fn take_raw(&mut self, text: &str) {
+        if super::cause::is_complaint(text) {
+            self.suspects.complaint(&kept(text.trim()));
+        }
+    }
+
     /// vzdump finished it.
     pub fn succeed(self, vmid: Vmid, duration_seconds: u64, at: Option<DateTime>) -> GuestBackup {
         GuestBackup {

@@ -23,6 +23,8 @@ pub struct BackupLog {
     pub guests: Vec<GuestBackup>,
     /// How the task ended, if this is a task's log and it has ended.
     pub end: Option<TaskEnd>,
+    /// The first error that was about no guest: of a worker that ends without a word, why.
+    pub job_error: Option<String>,
 }
 
 /// Takes a log in pieces of any size.
@@ -40,6 +42,7 @@ pub struct Reader {
     /// Whether the last line was the verdict on a failure, or belongs to it.
     is_in_failure: bool,
     end: Option<TaskEnd>,
+    job_error: Option<String>,
 }
 
 impl Reader {
@@ -109,7 +112,7 @@ impl Reader {
             };
             self.guests.extend(verdict);
         }
-        BackupLog { guests: self.guests, end: self.end }
+        BackupLog { guests: self.guests, end: self.end, job_error: self.job_error }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -136,7 +139,13 @@ impl Reader {
                 // Further lines of a message that has several: the first says most.
                 if self.is_in_failure && line.level == Some(Level::Error) {
                     self.continue_failure(text.trim());
-                } else if let Some(run) = &mut self.run {
+                    return;
+                }
+                let is_about_a_guest = self.run.as_ref().is_some_and(|run| run.vmid.is_some());
+                if line.level == Some(Level::Error) && !is_about_a_guest && !text.is_empty() {
+                    self.job_error.get_or_insert_with(|| kept(text));
+                }
+                if let Some(run) = &mut self.run {
                     run.take(line);
                 }
             }
@@ -154,6 +163,8 @@ impl Reader {
             let wrapped = format!(" {}", text.trim());
             self.lengthen_failure(&wrapped);
             return;
+        } else if let Some(run) = &mut self.run {
+            run.take_raw(text);
         }
         self.is_in_failure = false;
     }
