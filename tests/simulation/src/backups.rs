@@ -134,6 +134,7 @@ impl Node {
             shared: false,
             state: StorageState::Available,
             detail: None,
+            place: Some("disk".to_owned()),
             total_bytes: None,
             used_bytes: None,
             available_bytes: None,
