@@ -1,7 +1,7 @@
 //! Proxmox' own API on this node, for what no file tells.
 //!
 //! Every call blocks, and can take as long as Proxmox takes: it is for a thread of its own. Nothing
-//! is asked but with a token, which needs no more than the role PVEAuditor.
+//! is asked but with a token, which needs no more than the role PVEAuditor on storages.
 
 mod answer;
 mod settings;
@@ -51,6 +51,14 @@ pub enum ApiError {
         /// Why.
         cause: io::Error,
     },
+    /// It is not known to be it.
+    #[error("Proxmox' API at {url} is not trusted: {cause}; what may sign it is in [proxmox] ca")]
+    Untrusted {
+        /// Where.
+        url: ApiUrl,
+        /// Why.
+        cause: rustls::Error,
+    },
     /// It does not let us.
     #[error(
         "Proxmox' API refuses the token of [proxmox] token_file: {0}; it needs the role PVEAuditor"
@@ -96,7 +104,16 @@ impl Api {
 
     fn exchange(&self, path: &str) -> Result<Vec<u8>, ApiError> {
         let tls = self.tls()?;
-        let unreachable = |cause| ApiError::Unreachable { url: self.url.clone(), cause };
+        let unreachable = |cause: io::Error| {
+            let url = self.url.clone();
+            let of_tls = cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+            match of_tls {
+                Some(cause @ rustls::Error::InvalidCertificate(_)) => {
+                    ApiError::Untrusted { url, cause: cause.clone() }
+                }
+                _ => ApiError::Unreachable { url, cause },
+            }
+        };
         let mut stream = self.connect(tls).map_err(unreachable)?;
         // The older version of HTTP: an answer in one piece, and the connection ends with it.
         let request = format!(

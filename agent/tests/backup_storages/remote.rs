@@ -149,6 +149,7 @@ async fn an_api_that_another_authority_signed_is_not_trusted() {
     fs::copy(&other.config.ca, &api.config.ca).unwrap();
     let pbs = node.watch_with(api.api()).storages().await.remove(0);
     expect_unknown(&pbs, "invalid peer certificate");
+    expect_unknown(&pbs, "is not trusted");
     fs::remove_file(&api.config.ca).unwrap();
     let pbs = node.watch_with(api.api()).storages().await.remove(0);
     expect_unknown(&pbs, "[proxmox] ca");

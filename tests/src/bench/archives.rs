@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -38,9 +39,11 @@ pub fn figures(program: &Path, access: &Access) -> Vec<Figure> {
     make_node(folder.path());
     let config = make_config(folder.path(), &access.url());
     let started = now();
-    let arguments = ["--config", &config];
     let log = folder.path().join("agent.log");
-    let agent = Process::start("pvewatch-agent", &log, program, &arguments);
+    let mut command = Command::new(program);
+    // As the shipped unit sets it.
+    command.args(["--config", &config]).env("MALLOC_ARENA_MAX", "1");
+    let agent = Process::start_command("pvewatch-agent", &log, &command);
     let told = wait_until_told(&mut subscriber);
     let told = told.map(|at| at.duration_since(started).as_secs_f64());
     let cpu = || processor(agent.id()).ok().map(|spent| spent.own_seconds);
