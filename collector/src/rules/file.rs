@@ -66,6 +66,7 @@ struct Entry {
     severity: Spanned<String>,
     summary: Spanned<String>,
     description: Option<Spanned<String>>,
+    runbook_url: Option<Spanned<String>>,
     #[serde(default)]
     labels: BTreeMap<Spanned<String>, String>,
     value: Option<Spanned<String>>,
@@ -147,6 +148,7 @@ impl Reader<'_> {
         let for_duration = self.duration(&name.text, "for", entry.for_duration);
         let keep_firing_for = self.duration(&name.text, "keep_firing_for", entry.keep_firing_for);
         let labels = self.labels(&name.text, entry.labels);
+        let runbook_url = self.take(&name.text, "runbook_url", entry.runbook_url, runbook_url);
         let summary = self.place(entry.summary);
         let description = entry.description.map(|text| self.place(text));
         let inhibited_by = entry.inhibited_by.into_iter().map(|rule| self.place(rule)).collect();
@@ -163,6 +165,7 @@ impl Reader<'_> {
             severity: severity?,
             value,
             labels,
+            runbook_url,
             inhibited_by: Vec::new(),
             file: self.file.to_owned(),
             line,
@@ -245,6 +248,18 @@ pub(super) fn is_name(text: &str) -> bool {
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && text.len() <= 64
+}
+
+/// An address, or a place below the collector's page: the page makes a link of it.
+fn runbook_url(text: &str) -> Result<String, String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_known = ["https://", "http://", "guide/"].iter().any(|start| text.starts_with(start));
+    match is_plain && is_known {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(format!("{text:?} is no address: write it as \"https://wiki.example.org/backups\""))
+        }
+    }
 }
 
 /// What toml says, with the key that was probably meant.

@@ -87,6 +87,8 @@ pub struct Rule {
     pub value: Option<Expression>,
     /// More labels.
     pub labels: BTreeMap<String, String>,
+    /// Where it is told what to do: an address, or a place below the collector's page.
+    pub runbook_url: Option<String>,
     /// Rules whose firing alert, on the same entity or on its node, makes this one's not worth
     /// telling.
     pub inhibited_by: Vec<Arc<str>>,

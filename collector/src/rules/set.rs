@@ -197,12 +197,13 @@ impl RuleSet {
             }
             _ => None,
         });
-        let annotations =
+        let mut annotations =
             self.annotations(rule, subject, value).unwrap_or_else(|(key, message)| {
                 // The text cannot be written, but the alert must not be lost for it.
                 let text = format!("{} on {} ({key}: {message})", rule.name, subject.node.name);
                 BTreeMap::from([("summary".to_owned(), text)])
             });
+        annotations.extend(rule.runbook_url.clone().map(|url| ("runbook_url".to_owned(), url)));
         let labels = labels(rule, site, subject);
         let pairs = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let fingerprint = Fingerprint::of(pairs);

@@ -19,6 +19,8 @@ fn a_backup_that_fails_is_told_at_once_and_ends_with_the_next_success() {
     );
     let title = stage.transitions[0].notice().unwrap().title;
     assert_eq!(title, "Critical: The backup of guest 100 (web) failed");
+    let runbook = &stage.transitions[0].alert.annotations["runbook_url"];
+    assert_eq!(runbook, "guide/backup-restore");
 }
 
 #[test]
@@ -105,6 +107,22 @@ fn an_archive_of_an_unusual_size_is_told() {
         => 5h BackupSizeAnomaly pve1/100 firing -> resolved: condition_ended, told
         6h     pve1 backup 100 ok run=6 size=0
         => 6h BackupSizeAnomaly pve1/100 none -> firing: condition_lasted, told
+        ",
+    );
+}
+
+#[test]
+fn a_backup_in_stop_mode_is_no_outage() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats
+        1s     pve1 unit pve-container@101.service active run=1
+        1m     pve1 backing-up 101 began=1m
+        1m2s   pve1 unit pve-container@101.service inactive run=1
+        40m    pve1 unit pve-container@101.service active run=2
+        41m    pve1 backup 101 ok began=1m
+        1h
         ",
     );
 }
