@@ -45,6 +45,9 @@ pub struct BackupJob {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Moment>,
+    /// Guests that it did not come to, of those that the job covered then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<Vmid>,
 }
 
 impl BackupJob {
@@ -62,6 +65,7 @@ impl BackupJob {
             run_due: None,
             last: None,
             ended: None,
+            unreached: Vec::new(),
         }
     }
 
@@ -86,6 +90,10 @@ impl BackupJob {
     pub fn end(&mut self, finished: BackupJobFinished, moment: Moment) {
         self.begin(finished.started);
         if self.ended.is_none_or(|ended| ended.fact <= moment.fact) {
+            let is_reached =
+                |vmid: &Vmid| finished.succeeded.contains(vmid) || finished.failed.contains(vmid);
+            let covered = self.plan.guests.iter().copied();
+            self.unreached = covered.filter(|vmid| !is_reached(vmid)).collect();
             self.last = Some(finished);
             self.ended = Some(moment);
         }

@@ -184,6 +184,7 @@ fn job(node: NodeName, at: Moment) -> BackupJob {
         failed: vec![vmid()],
     };
     job.end(finished, before(29));
+    job.unreached = vec![vmid()];
     job.plan_run(None, SignedDuration::ZERO);
     job
 }

@@ -47,6 +47,22 @@ fn a_run_that_fails_as_a_whole_is_told_until_one_does_not() {
 }
 
 #[test]
+fn a_run_that_breaks_off_is_told_beside_the_guest_that_it_was_at() {
+    after_a_good_night(
+        "
+        20h      pve1 jobs nightly:100,101:21:00;ran@18h
+        42h1m    pve1 backup 100 interrupted began=42h
+        => 42h1m BackupJobFailed pve1/100 none -> firing: condition_lasted, told
+        42h1m    pve1 job nightly interrupted began=42h failed=100
+        => 42h1m BackupRunFailed pve1/nightly none -> firing: condition_lasted, told
+        42h2m    pve1 jobs nightly:100,101,102:21:00;ran@42h
+        50h      pve1 jobs nightly:100:21:00;ran@42h
+        60h
+        ",
+    );
+}
+
+#[test]
 fn a_run_of_which_a_guest_is_to_blame_is_told_for_that_guest_alone() {
     after_a_good_night(
         "

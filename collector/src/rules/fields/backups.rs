@@ -167,6 +167,8 @@ pub(super) static BACKUP_JOB: &[Field] = fields! {
         |s| last_job(s, |last| FieldValue::Text(last.outcome.as_str()));
     error: Text, Facts, "job errors", "Why the last run failed, as vzdump says it.",
         |s| last_job(s, |last| text(last.error.as_deref()));
+    unreached_guests: Number, Facts, "1", "Guests that the last run did not come to.",
+        |s| last_job(s, |_| job(s, |job| FieldValue::Number(job.unreached.len() as f64)));
     failed_guests: Number, Facts, "1", "Guests of which the last run made no backup.",
         |s| last_job(s, |last| FieldValue::Number(last.failed.len() as f64));
 };
