@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pvewatch_agent::source::Fact;
 use pvewatch_collector::core::Snapshot;
 use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
 use pvewatch_protocol::{
@@ -15,7 +14,7 @@ use pvewatch_protocol::{
 };
 
 use crate::durable::{Durable, Logged};
-use crate::node::{Node, Now, place};
+use crate::node::{Node, Now};
 
 /// The storage of every node.
 const STORAGE: &str = "nas";
@@ -63,7 +62,9 @@ impl Node {
     /// A run ends.
     pub(crate) fn back_up(&mut self, now: Now, succeeds: bool) {
         let vmid = self.vmid();
-        let Some(agent) = &mut self.agent else { return };
+        if !self.is_running() {
+            return;
+        }
         self.backups.runs += 1;
         let upid = format!("UPID:pve:{:08X}:1:1:vzdump:{vmid}:root@pam:", self.backups.runs);
         let time = now.wall.to_zoned(TimeZone::UTC).strftime("%Y_%m_%d-%H_%M_%S");
@@ -90,12 +91,7 @@ impl Node {
             warnings: Vec::new(),
         };
         let data = EventData::BackupFinished(Box::new(finished));
-        let fact = Fact { time: now.wall, recorded_time: now.wall, data };
-        let dropped = agent.outbox.append(now.instant, fact).unwrap_or_default();
-        agent.wants_picture |= dropped > 0;
-        self.met_its_bound |= dropped > 0;
-        let place = place(&agent.outbox);
-        self.made.insert(place);
+        let Some(place) = self.tell(now, data) else { return };
         self.backups.archives.extend(archive.clone().map(|name| (name, now.wall)));
         self.backups_told.insert(place, Run { upid, at: now.wall, archive });
     }

@@ -351,16 +351,22 @@ impl Node {
 
     fn make(&mut self, now: Now, unit: usize, change: UnitChange) {
         let state = self.unit_state(unit);
-        let Some(agent) = &mut self.agent else { return };
         let data = EventData::UnitChanged(Box::new(UnitChanged { change, state }));
+        let Some(place) = self.tell(now, data) else { return };
+        let failed = self.units[unit];
+        self.changes.insert(place, Change { at: now.wall, unit, failed });
+    }
+
+    /// The agent takes in what happened, if it runs. Gives the place of the event.
+    pub(crate) fn tell(&mut self, now: Now, data: EventData) -> Option<(StreamId, u64)> {
+        let agent = self.agent.as_mut()?;
         let fact = Fact { time: now.wall, recorded_time: now.wall, data };
         let dropped = agent.outbox.append(now.instant, fact).unwrap_or_default();
         agent.wants_picture |= dropped > 0;
         self.met_its_bound |= dropped > 0;
-        let place = place(&agent.outbox);
-        self.made.insert(place);
-        let failed = self.units[unit];
-        self.changes.insert(place, Change { at: now.wall, unit, failed });
+        let Position { stream, sequence: Sequence(sequence) } = agent.outbox.position();
+        self.made.insert((stream, sequence));
+        Some((stream, sequence))
     }
 
     pub(crate) fn unit_state(&self, unit: usize) -> UnitState {
@@ -380,11 +386,6 @@ impl Node {
             crash_loop: None,
         }
     }
-}
-
-pub(crate) fn place(outbox: &Outbox) -> (StreamId, u64) {
-    let Position { stream, sequence: Sequence(sequence) } = outbox.position();
-    (stream, sequence)
 }
 
 /// The place that an event's id names.
