@@ -11,6 +11,9 @@ use crate::deadline::{GENEROUS, eventually};
 /// Where the program is in a node; its modules are in a folder of its name beside it.
 const PROGRAM: &str = "/usr/local/sbin/proxmox.pl";
 
+/// A configuration of storages in which none takes backups.
+const NO_PLACE: &str = r"dir: local\n\tpath /var/lib/vz\n\tcontent iso\n";
+
 /// Its modules.
 const MODULES: &[(&str, &str)] = &[
     ("Child.pm", include_str!("proxmox/Child.pm")),
@@ -39,7 +42,8 @@ impl Node {
         self.shell("install --directory --owner=www-data --group=www-data /var/log/pve/tasks");
     }
 
-    /// Has these guests and no others: `(vmid, "qemu" or "lxc", configuration)`.
+    /// Has these guests and no others: `(vmid, "qemu" or "lxc", configuration)`. Unless it has storages
+    /// already, its disk, which is that of the machine that tests, is no place for backups.
     ///
     /// # Panics
     /// When they cannot be written.
@@ -48,7 +52,8 @@ impl Node {
         let (node, version) = (self.shell("hostname"), self.shell("date +%s%N"));
         self.shell(&format!(
             "rm -rf /etc/pve/nodes; mkdir -p /etc/pve/nodes/{node}/qemu-server \
-             /etc/pve/nodes/{node}/lxc; ln -sfn nodes/{node} /etc/pve/local"
+             /etc/pve/nodes/{node}/lxc; ln -sfn nodes/{node} /etc/pve/local; \
+             [ -e /etc/pve/storage.cfg ] || printf '{NO_PLACE}' >/etc/pve/storage.cfg"
         ));
         let mut list = Vec::new();
         for (vmid, kind, configuration) in guests {
