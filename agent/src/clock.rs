@@ -15,3 +15,8 @@ pub fn now() -> Instant {
     // Through tokio, so that tests can pause it.
     tokio::time::Instant::now().into_std()
 }
+
+/// The same, for timers.
+pub fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::from_std(now())
+}

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use pvewatch_protocol::event::SourceStatus;
 use pvewatch_protocol::{CheckpointContent, EventData};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// Reports that may wait between the sources and the outbox.
 ///
@@ -94,6 +95,17 @@ impl StatusTeller {
         }
         self.last = Some(status.clone());
         self.reporter.send(Report::Status(status)).await
+    }
+}
+
+/// Waits until it is time for the next look, or a picture is wanted. Returns whether one is.
+///
+/// # Errors
+/// When the agent is stopping.
+pub async fn wait_or_wanted(until: Instant, wanted: &mut PictureWanted) -> Result<bool, Closed> {
+    tokio::select! {
+        () = sleep_until(until) => Ok(false),
+        changed = wanted.changed() => changed.map(|()| true).map_err(|_| Closed),
     }
 }
 

@@ -87,67 +87,17 @@ impl Api {
         Ok(Some(Self { url: config.url.clone(), token, ca: config.ca.clone() }))
     }
 
-    /// What the API has at a path below `/api2/json`.
+    /// A way to ask several things, one after the other.
+    ///
+    /// The certificate authority is read for each session: a cluster's is in its file system, which
+    /// need not be there when the agent starts.
     ///
     /// # Errors
-    /// When it does not answer, or with something else.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let strange = |cause: String| ApiError::Strange { url: self.url.clone(), cause };
-        let bytes = self.exchange(path)?;
-        let answer = Answer::parse(&bytes).map_err(strange)?;
-        match answer.status {
-            200 => answer.data().map_err(strange),
-            401 | 403 => Err(ApiError::Refused(answer.reason)),
-            _ => Err(ApiError::Failed(answer.reason)),
-        }
+    /// When what signed the API's certificate cannot be read.
+    pub fn session(&self) -> Result<Session<'_>, ApiError> {
+        Ok(Session { api: self, tls: self.tls()? })
     }
 
-    fn exchange(&self, path: &str) -> Result<Vec<u8>, ApiError> {
-        let tls = self.tls()?;
-        let unreachable = |cause: io::Error| {
-            let url = self.url.clone();
-            let of_tls = cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-            match of_tls {
-                Some(cause @ rustls::Error::InvalidCertificate(_)) => {
-                    ApiError::Untrusted { url, cause: cause.clone() }
-                }
-                _ => ApiError::Unreachable { url, cause },
-            }
-        };
-        let mut stream = self.connect(tls).map_err(unreachable)?;
-        // The older version of HTTP: an answer in one piece, and the connection ends with it.
-        let request = format!(
-            "GET /api2/json{path} HTTP/1.0\r\nHost: {}\r\nAccept: application/json\r\n\
-             Authorization: PVEAPIToken={}\r\n\r\n",
-            self.url.host,
-            self.token.expose(),
-        );
-        stream.write_all(request.as_bytes()).and_then(|()| stream.flush()).map_err(unreachable)?;
-        let mut bytes = Vec::new();
-        match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes) {
-            // Not everybody says goodbye; whether it is whole is judged by its length.
-            Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(unreachable(error)),
-            _ => Ok(bytes),
-        }
-    }
-
-    fn connect(
-        &self,
-        tls: Arc<ClientConfig>,
-    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let ApiUrl { host, port } = &self.url;
-        let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-        let mut addresses = (host.as_str(), *port).to_socket_addrs()?;
-        let address = addresses.next().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
-        let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
-        let connection = ClientConnection::new(tls, name).map_err(io::Error::other)?;
-        Ok(StreamOwned::new(connection, tcp))
-    }
-
-    /// The certificate authority is read each time: a cluster's is in its file system, which need
-    /// not be there when the agent starts.
     fn tls(&self) -> Result<Arc<ClientConfig>, ApiError> {
         let wrong = |cause: String| ApiError::Ca { path: self.ca.clone(), cause };
         let text = std::fs::read(&self.ca).map_err(|error| wrong(error.to_string()))?;
@@ -163,5 +113,69 @@ impl Api {
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(error.to_string()))?;
         Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+}
+
+/// A way to ask several things, one after the other.
+#[derive(Debug)]
+pub struct Session<'a> {
+    api: &'a Api,
+    tls: Arc<ClientConfig>,
+}
+
+impl Session<'_> {
+    /// What the API has at a path below `/api2/json`.
+    ///
+    /// # Errors
+    /// When it does not answer, or with something else.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let strange = |cause: String| ApiError::Strange { url: self.api.url.clone(), cause };
+        let bytes = self.exchange(path)?;
+        let answer = Answer::parse(&bytes).map_err(strange)?;
+        match answer.status {
+            200 => answer.data().map_err(strange),
+            401 | 403 => Err(ApiError::Refused(answer.reason)),
+            _ => Err(ApiError::Failed(answer.reason)),
+        }
+    }
+
+    fn exchange(&self, path: &str) -> Result<Vec<u8>, ApiError> {
+        let unreachable = |cause: io::Error| {
+            let url = self.api.url.clone();
+            let of_tls = cause.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+            match of_tls {
+                Some(cause @ rustls::Error::InvalidCertificate(_)) => {
+                    ApiError::Untrusted { url, cause: cause.clone() }
+                }
+                _ => ApiError::Unreachable { url, cause },
+            }
+        };
+        let mut stream = self.connect().map_err(unreachable)?;
+        // The older version of HTTP: an answer in one piece, and the connection ends with it.
+        let request = format!(
+            "GET /api2/json{path} HTTP/1.0\r\nHost: {}\r\nAccept: application/json\r\n\
+             Authorization: PVEAPIToken={}\r\n\r\n",
+            self.api.url.host,
+            self.api.token.expose(),
+        );
+        stream.write_all(request.as_bytes()).and_then(|()| stream.flush()).map_err(unreachable)?;
+        let mut bytes = Vec::new();
+        match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes) {
+            // Not everybody says goodbye; whether it is whole is judged by its length.
+            Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(unreachable(error)),
+            _ => Ok(bytes),
+        }
+    }
+
+    fn connect(&self) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let ApiUrl { host, port } = &self.api.url;
+        let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+        let mut addresses = (host.as_str(), *port).to_socket_addrs()?;
+        let address = addresses.next().ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
+        let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        tcp.set_write_timeout(Some(PATIENCE))?;
+        let connection = ClientConnection::new(self.tls.clone(), name).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(connection, tcp))
     }
 }

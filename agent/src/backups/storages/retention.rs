@@ -65,14 +65,9 @@ impl Retention {
         Some(if keeps_all { Self::default() } else { retention })
     }
 
-    /// Whether nothing ever goes.
-    pub fn keeps_all(self) -> bool {
-        self == Self::default()
-    }
-
     /// The marks of one guest's archives, in the order in which they come.
     pub fn marks(self, archives: &[Kept]) -> Vec<Mark> {
-        if self.keeps_all() {
+        if self == Self::default() {
             let mark = |kept: &Kept| if kept.is_protected { Mark::Protected } else { Mark::Keep };
             return archives.iter().map(mark).collect();
         }

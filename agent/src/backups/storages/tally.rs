@@ -189,7 +189,8 @@ pub fn join(one: GuestArchives, other: GuestArchives) -> GuestArchives {
     }
 }
 
-fn count(number: usize) -> u32 {
+/// How many, as it is told.
+pub fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::task::{Context, Task};
 use super::upid::Upid;
-use crate::clock;
+use crate::clock::{self, instant};
 use crate::source::{Closed, PictureWanted, Reporter, StatusTeller};
 use inotify::{Happening, Inotify};
 use runs::Runs;
@@ -340,8 +340,4 @@ impl Source {
         };
         self.status.say(false, detail).await
     }
-}
-
-fn instant() -> Instant {
-    Instant::from_std(clock::now())
 }

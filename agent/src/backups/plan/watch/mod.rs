@@ -14,8 +14,8 @@ use pvewatch_protocol::CheckpointContent;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
-use crate::clock;
-use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller};
+use crate::clock::instant;
+use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller, wait_or_wanted};
 use reader::{Plan, PlanError, PlanPaths, PlanReader};
 
 /// From one look to the next. A job is told within it of when it began.
@@ -59,12 +59,8 @@ pub async fn run(
         };
         let next_look = instant() + pause;
         source.take(plan).await?;
-        tokio::select! {
-            () = sleep_until(next_look) => {}
-            changed = picture_wanted.changed() => {
-                changed.map_err(|_| Closed)?;
-                source.renew_at = instant();
-            }
+        if wait_or_wanted(next_look, &mut picture_wanted).await? {
+            source.renew_at = instant();
         }
     }
 }
@@ -132,8 +128,4 @@ impl Source {
         self.told = Some(plan);
         self.status.say(true, detail).await
     }
-}
-
-fn instant() -> Instant {
-    Instant::from_std(clock::now())
 }

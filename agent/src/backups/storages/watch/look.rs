@@ -153,8 +153,8 @@ pub fn look(
         Err(error) => return unreadable(&folder.root, &error.into()),
     };
     let list = match known {
-        Some(known) => renew(known, (now, zone)),
-        None => list(order, &Verdicts::new(), (now, zone)),
+        Some(known) => renew(known, &folder.dump, (now, zone)),
+        None => list(order, &folder.dump, &Verdicts::new(), (now, zone)),
     };
     match list {
         Ok(list) => {
@@ -202,9 +202,12 @@ fn usage(folder: &Folder) -> io::Result<(Usage, String)> {
 
 /// A list is good enough while its folder has not changed, and while things go on. A folder that
 /// rests is hardly ever listed again: its disk can sleep.
-fn renew(known: Arc<List>, (now, zone): (Timestamp, &TimeZone)) -> Result<Arc<List>, Trouble> {
-    let Some(folder) = &known.order.storage.folder else { return Ok(known) };
-    let (stamp, changed_at) = stamp(&folder.dump)?;
+fn renew(
+    known: Arc<List>,
+    dump: &Path,
+    (now, zone): (Timestamp, &TimeZone),
+) -> Result<Arc<List>, Trouble> {
+    let (stamp, changed_at) = stamp(dump)?;
     let age = now.duration_since(known.listed_at);
     let age_max = if known.stamp == Some(stamp) {
         AGE_AT_REST_MAX
@@ -216,7 +219,7 @@ fn renew(known: Arc<List>, (now, zone): (Timestamp, &TimeZone)) -> Result<Arc<Li
     if !age.is_negative() && age < age_max {
         return Ok(known);
     }
-    list(&known.order, &known.verdicts, (now, zone))
+    list(&known.order, dump, &known.verdicts, (now, zone))
 }
 
 fn stamp(dump: &Path) -> io::Result<(Stamp, Timestamp)> {
@@ -228,11 +231,10 @@ fn stamp(dump: &Path) -> io::Result<(Stamp, Timestamp)> {
 
 fn list(
     order: &Order,
+    dump: &Path,
     known: &Verdicts,
     (now, zone): (Timestamp, &TimeZone),
 ) -> Result<Arc<List>, Trouble> {
-    let nowhere = || io::Error::from(io::ErrorKind::NotFound);
-    let dump = &order.storage.folder.as_ref().ok_or_else(nowhere)?.dump;
     let (stamp, changed_at) = stamp(dump)?;
     let mut heaps = Heaps::default();
     let mut archives = 0;

@@ -16,12 +16,12 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use pvewatch_protocol::{BackupStorage, CheckpointContent, GuestArchives, StorageState};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::backups::plan::watch::reader::PlanError;
-use crate::clock;
+use crate::clock::{self, instant};
 use crate::proxmox::Api;
-use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller};
+use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller, wait_or_wanted};
 use look::{List, Look, Order, look};
 use places::PlacesReader;
 pub use places::StoragePaths;
@@ -81,12 +81,8 @@ pub async fn run(
     loop {
         let next_look = instant() + LOOK_EVERY;
         source.look().await?;
-        tokio::select! {
-            () = sleep_until(next_look) => {}
-            changed = picture_wanted.changed() => {
-                changed.map_err(|_| Closed)?;
-                source.renew_at = instant();
-            }
+        if wait_or_wanted(next_look, &mut picture_wanted).await? {
+            source.renew_at = instant();
         }
     }
 }
@@ -314,8 +310,4 @@ fn is_about_as_full(told: &BackupStorage, now: &BackupStorage) -> bool {
     };
     let step = total as f64 * USAGE_STEP;
     told.total_bytes == now.total_bytes && (then_used.abs_diff(used) as f64) < step
-}
-
-fn instant() -> Instant {
-    Instant::from_std(clock::now())
 }

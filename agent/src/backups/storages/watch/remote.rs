@@ -13,7 +13,8 @@ use pvewatch_protocol::{Archive, GuestArchives, StorageState, Vmid};
 use serde::Deserialize;
 
 use super::look::{List, Look, Order, Usage};
-use crate::proxmox::{Api, ApiError};
+use crate::backups::storages::tally::count;
+use crate::proxmox::{Api, ApiError, Session};
 
 /// How old a list may be: for a new one Proxmox starts a program for each guest.
 const AGE_MAX: SignedDuration = SignedDuration::from_hours(3);
@@ -67,7 +68,7 @@ pub fn look(order: &Order, api: Option<&Api>, known: Option<Arc<List>>, now: Tim
         );
         return Look::blind(StorageState::NotRead, detail);
     };
-    match ask(order, api, known, now) {
+    match api.session().and_then(|session| ask(order, &session, known, now)) {
         Ok(look) => look,
         Err(error) => Look::blind(StorageState::Unreadable, told(&error)),
     }
@@ -75,7 +76,7 @@ pub fn look(order: &Order, api: Option<&Api>, known: Option<Arc<List>>, now: Tim
 
 fn ask(
     order: &Order,
-    api: &Api,
+    api: &Session<'_>,
     known: Option<Arc<List>>,
     now: Timestamp,
 ) -> Result<Look, ApiError> {
@@ -102,7 +103,7 @@ fn ask(
 /// The archives of each guest, and what could not be told: of that what was known before stands.
 fn list(
     order: &Order,
-    (api, path): (&Api, &str),
+    (api, path): (&Session<'_>, &str),
     known: Option<&List>,
     now: Timestamp,
 ) -> Result<(Arc<List>, Option<String>), ApiError> {
@@ -110,13 +111,12 @@ fn list(
         api.get::<Vec<Volume>>(&format!("{path}/prunebackups?prune-backups=keep-all%3D1{more}"))
     };
     let Some(only) = &order.only else {
-        let guests = sums(order, ask("")?);
-        return Ok((Arc::new(List::of(guests, order, now)), None));
+        return Ok((Arc::new(List::of(sums(ask("")?), order, now)), None));
     };
     let (mut guests, mut failures) = (Vec::new(), Vec::new());
     for vmid in only {
         match ask(&format!("&vmid={vmid}")) {
-            Ok(volumes) => guests.extend(sums(order, volumes)),
+            Ok(volumes) => guests.extend(sums(volumes)),
             Err(error) => {
                 let before = known.iter().flat_map(|known| &known.guests);
                 guests.extend(before.filter(|guest| guest.vmid == *vmid).cloned());
@@ -124,15 +124,12 @@ fn list(
             }
         }
     }
-    let failed = failures.len();
-    let Some(error) = failures.pop() else {
-        return Ok((Arc::new(List::of(guests, order, now)), None));
+    let (failed, all) = (failures.len(), only.len());
+    let detail = match failures.pop() {
+        Some(error) if failed == all => return Err(error),
+        error => error.map(|error| format!("{failed} of {all} guests: {}", told(&error))),
     };
-    if failed == only.len() {
-        return Err(error);
-    }
-    let detail = format!("{failed} of {} guests: {}", only.len(), told(&error));
-    Ok((Arc::new(List::of(guests, order, now)), Some(detail)))
+    Ok((Arc::new(List::of(guests, order, now)), detail))
 }
 
 /// The error, and what to do if Proxmox does not say it.
@@ -146,16 +143,13 @@ fn told(error: &ApiError) -> String {
 }
 
 /// The archives of each guest. Their sizes are not told: archives share most of what they hold.
-fn sums(order: &Order, volumes: Vec<Volume>) -> Vec<GuestArchives> {
+fn sums(volumes: Vec<Volume>) -> Vec<GuestArchives> {
     let mut guests: BTreeMap<Vmid, Vec<(Archive, bool)>> = BTreeMap::new();
     for volume in volumes {
         let vmid = volume.vmid.and_then(|vmid| Vmid::try_from(u32::try_from(vmid.0).ok()?).ok());
         let began =
             i64::try_from(volume.ctime.0).ok().and_then(|at| Timestamp::from_second(at).ok());
         let (Some(vmid), Some(began)) = (vmid, began) else { continue };
-        if order.only.as_ref().is_some_and(|only| !only.contains(&vmid)) {
-            continue;
-        }
         let name = volume.volid.split_once(":backup/").map_or(&*volume.volid, |(_, name)| name);
         let archive = Archive { name: name.to_owned(), began, bytes: None };
         guests.entry(vmid).or_default().push((archive, volume.mark == "protected"));
@@ -165,7 +159,6 @@ fn sums(order: &Order, volumes: Vec<Volume>) -> Vec<GuestArchives> {
 
 fn sum(vmid: Vmid, mut archives: Vec<(Archive, bool)>) -> GuestArchives {
     archives.sort_by_key(|(archive, _)| archive.began);
-    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     GuestArchives {
         vmid,
         count: count(archives.len()),
