@@ -338,7 +338,7 @@ impl Fleet {
             return Vec::new();
         }
         let drawn = Moment::judge(checkpoint.at, received_at, slot.node.clock_skew());
-        let names = units.iter().map(|unit| unit.unit.as_str());
+        let names = units.iter().map(|unit| unit.unit.clone());
         let complete = slot.parts.add(version, (checkpoint.part, checkpoint.of), names);
         let at = (version, checkpoint.as_of);
         let put = |state: &UnitState| {

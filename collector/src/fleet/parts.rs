@@ -1,8 +1,8 @@
 //! Puts the parts of checkpoints together, to know when a picture is complete.
 //!
-//! Only names are kept: each part's content is applied as it comes.
+//! Names are enough where each part's content is applied as it comes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::entity::Version;
 
@@ -11,25 +11,30 @@ use super::entity::Version;
 pub const PARTS_MAX: u32 = 256;
 
 /// The parts of the newest checkpoint of one source that is not complete yet.
-#[derive(Debug, Clone, Default)]
-pub struct Parts<AsOf = Version> {
+#[derive(Debug, Clone)]
+pub struct Parts<AsOf = Version, Item = String> {
     as_of: AsOf,
     of: u32,
-    seen: BTreeSet<u32>,
-    names: BTreeSet<String>,
+    parts: BTreeMap<u32, Vec<Item>>,
 }
 
-impl<AsOf: Copy + Ord + Default> Parts<AsOf> {
-    /// Adds a part; returns what the whole checkpoint names once all parts are there.
+impl<AsOf: Default, Item> Default for Parts<AsOf, Item> {
+    fn default() -> Self {
+        Self { as_of: AsOf::default(), of: 0, parts: BTreeMap::new() }
+    }
+}
+
+impl<AsOf: Copy + Ord + Default, Item> Parts<AsOf, Item> {
+    /// Adds a part; returns what the whole checkpoint has once all parts are there.
     ///
     /// A part of a newer checkpoint replaces what was gathered of an older one; a part of an
     /// older checkpoint is left out.
-    pub fn add<'a>(
+    pub fn add<Whole: FromIterator<Item>>(
         &mut self,
         as_of: AsOf,
         (part, of): (u32, u32),
-        names: impl Iterator<Item = &'a str>,
-    ) -> Option<BTreeSet<String>> {
+        items: impl Iterator<Item = Item>,
+    ) -> Option<Whole> {
         let valid = (1..=of).contains(&part) && of <= PARTS_MAX;
         if !valid || as_of < self.as_of {
             return None;
@@ -37,15 +42,16 @@ impl<AsOf: Copy + Ord + Default> Parts<AsOf> {
         if as_of > self.as_of || of != self.of {
             *self = Self { as_of, of, ..Self::default() };
         }
-        self.seen.insert(part);
-        self.names.extend(names.map(str::to_owned));
-        let complete = u32::try_from(self.seen.len()).is_ok_and(|seen| seen == of);
-        complete.then(|| std::mem::take(self).names)
+        self.parts.insert(part, items.collect());
+        let complete = u32::try_from(self.parts.len()).is_ok_and(|parts| parts == of);
+        complete.then(|| std::mem::take(self).parts.into_values().flatten().collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn version(sequence: u64) -> Version {
@@ -53,10 +59,13 @@ mod tests {
     }
 
     fn check(story: &[(u64, (u32, u32), &[&str])], expected: &[Option<&[&str]>]) {
-        let mut parts = Parts::default();
+        let mut parts: Parts = Parts::default();
         let got: Vec<_> = story
             .iter()
-            .map(|(as_of, part, names)| parts.add(version(*as_of), *part, names.iter().copied()))
+            .map(|(as_of, part, names)| {
+                let names = names.iter().map(|name| (*name).to_owned());
+                parts.add(version(*as_of), *part, names)
+            })
             .collect();
         let expected: Vec<Option<BTreeSet<String>>> = expected
             .iter()

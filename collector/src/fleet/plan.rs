@@ -31,9 +31,9 @@ impl Fleet {
             return Vec::new();
         }
         let moment = Moment::judge(checkpoint.at, received_at, slot.node.clock_skew());
-        let names: Vec<String> = guests.iter().map(|guest| guest.vmid.to_string()).collect();
+        let names = guests.iter().map(|guest| guest.vmid.to_string());
         let part = (checkpoint.part, checkpoint.of);
-        let complete = slot.guest_parts.add(drawn, part, names.iter().map(String::as_str));
+        let complete = slot.guest_parts.add(drawn, part, names);
         let mut changes = Vec::new();
         for guest in guests {
             changes.extend(self.put_guest(name, guest, checkpoint.as_of, moment));
@@ -142,8 +142,9 @@ impl Fleet {
             return Vec::new();
         }
         let moment = Moment::judge(checkpoint.at, received_at, slot.node.clock_skew());
-        let names = jobs.iter().map(|job| job.job.as_str());
-        let complete = slot.job_parts.add(drawn, (checkpoint.part, checkpoint.of), names);
+        let names = jobs.iter().map(|job| job.job.clone());
+        let part = (checkpoint.part, checkpoint.of);
+        let complete: Option<BTreeSet<String>> = slot.job_parts.add(drawn, part, names);
         let mut changes = Vec::new();
         let mut touched = BTreeSet::new();
         for job in jobs {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{UnitChange, UnitState};
-use pvewatch_protocol::{Position, Vmid};
+use pvewatch_protocol::{BackupStorage, Position, Vmid};
 
 use super::backup::Backup;
 use super::backup_job::{BackupJob, Jobs};
@@ -14,7 +14,7 @@ use super::moment::Moment;
 use super::node::Node;
 use super::parts::Parts;
 use super::state::{Change, NodeView, UNITS_PER_NODE_MAX};
-use super::storage::{Gathering, Storage, Storages};
+use super::storage::{Storage, Storages};
 use super::unit::Unit;
 
 /// Removed units remembered for one node; beyond it the one removed longest ago is forgotten.
@@ -38,7 +38,7 @@ pub(super) struct Slot {
     pub(super) parts: Parts,
     pub(super) guest_parts: Parts<Drawn>,
     pub(super) job_parts: Parts<Drawn>,
-    pub(super) storage_parts: Gathering,
+    pub(super) storage_parts: Parts<Drawn, BackupStorage>,
     /// When the sample before the newest one was taken, if that came since the collector listens.
     pub(super) read_before: Option<Timestamp>,
     view: Option<Arc<NodeView>>,
@@ -68,7 +68,7 @@ impl Slot {
             parts: Parts::default(),
             guest_parts: Parts::default(),
             job_parts: Parts::default(),
-            storage_parts: Gathering::default(),
+            storage_parts: Parts::default(),
             read_before: None,
             view: None,
         }

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use pvewatch_protocol::{BackupStorage, GuestArchives, NodeName, StorageState, Vmid};
 use serde::{Deserialize, Serialize};
 
-use super::entity::Drawn;
 use super::moment::Moment;
-use super::parts::PARTS_MAX;
 
 /// The storages of a node, by name.
 pub type Storages = BTreeMap<Arc<str>, Arc<Storage>>;
@@ -69,38 +67,8 @@ impl Storage {
     }
 }
 
-/// The parts of the newest picture of a node's storages that is not complete yet.
-#[derive(Debug, Default)]
-pub(super) struct Gathering {
-    drawn: Drawn,
-    of: u32,
-    parts: BTreeMap<u32, Vec<BackupStorage>>,
-}
-
-impl Gathering {
-    /// Adds a part; gives the storages once all parts are there. Parts of an older picture count
-    /// for nothing.
-    pub(super) fn add(
-        &mut self,
-        drawn: Drawn,
-        (part, of): (u32, u32),
-        storages: &[BackupStorage],
-    ) -> Option<Vec<BackupStorage>> {
-        let is_valid = (1..=of).contains(&part) && of <= PARTS_MAX;
-        if !is_valid || drawn < self.drawn {
-            return None;
-        }
-        if drawn > self.drawn || of != self.of {
-            *self = Self { drawn, of, parts: BTreeMap::new() };
-        }
-        self.parts.insert(part, storages.to_vec());
-        let is_complete = u32::try_from(self.parts.len()).is_ok_and(|parts| parts == of);
-        is_complete.then(|| whole(std::mem::take(self).parts.into_values().flatten()))
-    }
-}
-
 /// The storages of a picture, each once, with its guests in order.
-fn whole(elements: impl Iterator<Item = BackupStorage>) -> Vec<BackupStorage> {
+pub(super) fn whole(elements: Vec<BackupStorage>) -> Vec<BackupStorage> {
     let mut storages: Vec<BackupStorage> = Vec::new();
     for mut element in elements {
         match storages.iter_mut().find(|known| known.storage == element.storage) {

@@ -12,7 +12,7 @@ use super::apply::node_change;
 use super::entity::{Drawn, Version};
 use super::moment::Moment;
 use super::state::{Change, Fleet, STORAGES_PER_NODE_MAX};
-use super::storage::Storage;
+use super::storage::{Storage, whole};
 
 /// What nodes of one cluster see alike: the cluster, and the storage.
 pub(super) type Shared = (String, Arc<str>);
@@ -46,7 +46,8 @@ impl Fleet {
             return Vec::new();
         }
         let part = (checkpoint.part, checkpoint.of);
-        let Some(seen) = slot.storage_parts.add(drawn, part, storages) else { return Vec::new() };
+        let elements = slot.storage_parts.add(drawn, part, storages.iter().cloned());
+        let Some(seen) = elements.map(whole) else { return Vec::new() };
         let moment = Moment::judge(checkpoint.at, received_at, slot.node.clock_skew());
         slot.node_mut().storages_as_of = drawn;
         let names: BTreeSet<String> = seen.iter().map(|it| it.storage.clone()).collect();

@@ -107,7 +107,7 @@ pub struct BackupAnswer {
     /// Disks and mount points that no backup includes.
     #[serde(default)]
     pub excluded: Vec<String>,
-    /// Its archives, by storage, as far as they are files.
+    /// Its archives, by storage, as far as they are known.
     #[serde(default)]
     pub archives: Vec<ArchivesAnswer>,
     /// Since when the archive of the newest run that succeeded is known not to be there.

@@ -6,6 +6,11 @@ use super::Tone;
 use crate::output::http::api::{ArchivesAnswer, BackupAnswer, StorageAnswer};
 use crate::rules::human;
 
+/// From what share on a storage is almost full, and full: as the rules BackupStorageAlmostFull and
+/// BackupStorageCritical count.
+const ALMOST_FULL: f64 = 0.8;
+const FULL: f64 = 0.95;
+
 /// Where a guest's archives are and how many: `11 on nas, 3 on local of pve1`; empty if there are
 /// none, or nobody knows.
 pub fn archives(guest: &BackupAnswer) -> String {
@@ -39,8 +44,8 @@ pub fn storage(storage: &StorageAnswer) -> (Tone, String) {
     match (storage.state, storage.used_ratio, storage.available_bytes) {
         (StorageState::Available, Some(ratio), Some(left)) => {
             let tone = match ratio {
-                ratio if ratio > 0.95 => Tone::Bad,
-                ratio if ratio > 0.8 => Tone::Doubtful,
+                ratio if ratio > FULL => Tone::Bad,
+                ratio if ratio > ALMOST_FULL => Tone::Doubtful,
                 _ => Tone::Good,
             };
             let (full, left) = (human::percent(ratio), human::bytes(left as f64));
