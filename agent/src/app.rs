@@ -273,6 +273,7 @@ fn start_sources(settings: &Settings, backups_paths: BackupsPaths) -> (JoinSet<(
 fn backups_paths(paths: &Paths, state: Option<PathBuf>, identity: &HostIdentity) -> BackupsPaths {
     BackupsPaths {
         tasks: paths.tasks.clone(),
+        guests: paths.guest_logs.clone(),
         jobs: paths.job_states.clone(),
         state,
         booted_at: identity.booted_at,

@@ -203,6 +203,8 @@ pub struct Paths {
     pub pve: PathBuf,
     /// The logs of Proxmox' tasks.
     pub tasks: PathBuf,
+    /// The log of each guest's last backup.
+    pub guest_logs: PathBuf,
     /// What Proxmox' scheduler notes of each job's last run.
     pub job_states: PathBuf,
     /// The zone of this host's clock.
@@ -226,6 +228,7 @@ impl Default for Paths {
             machine_id: "/etc/machine-id".into(),
             pve: "/etc/pve".into(),
             tasks: "/var/log/pve/tasks".into(),
+            guest_logs: "/var/log/vzdump".into(),
             job_states: "/var/lib/pve-manager/jobs".into(),
             localtime: "/etc/localtime".into(),
             vzdump: "/etc/vzdump.conf".into(),

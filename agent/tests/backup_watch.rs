@@ -57,10 +57,19 @@ impl Node {
         TaskLog { upid, file }
     }
 
+    /// A guest's own log of its last run, which was written last then.
+    fn own_log(&self, name: &str, written: Timestamp, text: &str) {
+        fs::create_dir_all(self.path("vzdump")).unwrap();
+        let path = self.path("vzdump").join(name);
+        fs::write(&path, text).unwrap();
+        File::open(path).unwrap().set_modified(written.into()).unwrap();
+    }
+
     /// Starts the source, as an agent that starts does.
     fn watch(&self) -> Watching {
         let paths = BackupsPaths {
             tasks: self.path("tasks"),
+            guests: self.path("vzdump"),
             jobs: self.path("jobs"),
             state: Some(self.path("state")),
             booted_at: Timestamp::UNIX_EPOCH,
@@ -282,6 +291,53 @@ async fn tasks_that_do_not_matter_are_not_told_and_old_ones_not_by_a_new_agent()
     // Closed perhaps before its folder is watched: the end of its worker tells.
     end(&mut worker);
     assert_eq!(watching.told(1).await, ["vzshutdown 101 by root@pam failed"]);
+}
+
+#[tokio::test]
+async fn a_run_of_which_no_task_log_is_left_is_told_by_the_guests_own_log() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut node = Node::new();
+    let dead = end(&mut worker());
+    let (now, day) = (now(), 24 * HOUR);
+    let own = |vmid: u32, end: &str| {
+        let kept: String =
+            format!("{}{end}", begin(vmid)).replace("INFO:", "2026-11-26 01:00:00 INFO:");
+        kept.replace("ERROR:", "2026-11-26 01:01:00 ERROR:")
+    };
+    // The task's log tells of 100 and is there; it began an hour before the guest was done.
+    let task = node.task_of(dead, now - HOUR, "vzdump", "");
+    let covered = task.upid.clone();
+    task.close(&format!("{}{}TASK OK\n", begin(100), finish(100)));
+    node.own_log("qemu-100.log", now, &own(100, &finish(100)));
+    // Of these there is none, and a task that is not vzdump's says nothing of it.
+    node.task_of(dead, now - 9 * day, "qmstart", "101").close("TASK OK\n");
+    node.own_log("qemu-101.log", now - 8 * day, &own(101, &finish(101)));
+    node.own_log("lxc-102.log", now - 3 * day, &own(102, &fail(102)));
+    // Broken off; too old; no log of a guest.
+    node.own_log("qemu-103.log", now - 3 * day, &own(103, ""));
+    node.own_log("qemu-104.log", now - 40 * day, &own(104, &finish(104)));
+    node.own_log("qemu-105.log.old", now - day, &own(105, &finish(105)));
+
+    let mut watching = node.watch();
+    let mut told = watching.told(4).await;
+    told.sort();
+    assert_eq!(told, ["100 ok", "101 ok", "102 failed: no space", "job ok"]);
+    watching.kill_when_all_is_noted(&node, "qemu-103.log@").await;
+
+    // Told once, and what a task told is not told again when the task's log is gone.
+    let folder = format!("{:X}", (now - HOUR).as_second() & 0xF);
+    fs::remove_file(node.path("tasks").join(folder).join(covered)).unwrap();
+    // A run while the agent was down, so long ago that its task's log is gone as well.
+    node.own_log("lxc-102.log", now - 2 * day, &own(102, &finish(102)));
+    let mut watching = node.watch();
+    let (data, _) = watching.event().await;
+    let EventData::BackupFinished(finished) = data else { panic!("{data:?}") };
+    assert_eq!((u32::from(finished.vmid), finished.outcome), (102, Outcome::Ok));
+    assert_eq!(finished.upid, format!("lxc-102.log@{:.0}", now - 2 * day));
+    let mut worker = worker();
+    node.task_of(worker.id(), self::now(), "vzstart", "106").close("TASK OK\n");
+    end(&mut worker);
+    assert_eq!(watching.told(1).await, ["vzstart 106 by root@pam ok"]);
 }
 
 #[tokio::test]

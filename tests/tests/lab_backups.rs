@@ -164,6 +164,20 @@ fn a_night_without_the_agent_is_told_when_it_starts(suite: Suite) {
     let told = events.iter().find(|heard| of_late(&heard.event.data)).map(|heard| &heard.event);
     let is_late = |event: &Event| event.time < event.recorded_time;
     assert!(told.is_some_and(is_late), "it happened before it was learned: {told:?}");
+
+    // Proxmox removed the log of a task before the agent came back: the guest's own log is there.
+    pve1.stop_agent();
+    let upid = pve1.runs_task(&["vzdump", "--id", "104", "104:lxc:mail:ok"]);
+    pve1.shell(&format!("rm /var/log/pve/tasks/?/{upid}"));
+    pve1.start_agent();
+    let kept = backup(&mut site, &pve1, "104");
+    assert_eq!((kept.outcome, kept.name.as_deref()), (Outcome::Ok, Some("mail")));
+    assert!(kept.upid.starts_with("lxc-104.log@"), "{}", kept.upid);
+    pve1.restart_agent();
+    site.wait_until_watching(&pve1);
+    pve1.runs_task(&["vzdump", "--id", "104", "104:lxc:mail:ok"]);
+    assert!(backup(&mut site, &pve1, "104").upid.starts_with("UPID:"));
+    run(&mut site, &pve1, "");
     expect_nothing_twice(&mut site, &pve1);
 }
 

@@ -240,23 +240,49 @@ impl Task {
         Tidings { key: self.upid.to_string(), time: ended_at, data }
     }
 
-    /// A guest's backup. `ended_at` counts if the log does not say when that was.
     fn guest(
         &self,
         guest: GuestBackup,
         ended_at: Option<Timestamp>,
         context: Context<'_>,
     ) -> Tidings {
+        Origin { run: self.upid.as_str(), begun: self.upid.started }.told(guest, ended_at, context)
+    }
+
+    /// A time in the log.
+    fn instant(&self, at: DateTime, zone: &TimeZone) -> Option<Timestamp> {
+        instant(at, self.upid.started, zone)
+    }
+}
+
+/// Where a guest's run is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The task; or the guest's own log, if no task's log is left.
+    pub run: &'a str,
+    /// The run did not begin before.
+    pub begun: Timestamp,
+}
+
+impl Origin<'_> {
+    /// A guest's backup. `ended_at` counts if the log does not say when that was.
+    pub fn told(
+        self,
+        guest: GuestBackup,
+        ended_at: Option<Timestamp>,
+        context: Context<'_>,
+    ) -> Tidings {
         let GuestBackup { vmid, outcome, error, root_cause, duration_seconds, finished, details } =
             guest;
-        let instant = |at: Option<DateTime>| at.and_then(|at| self.instant(at, context.zone));
+        let instant =
+            |at: Option<DateTime>| at.and_then(|at| instant(at, self.begun, context.zone));
         let started = instant(details.started);
-        let time = instant(finished).or(ended_at).or(started).unwrap_or(self.upid.started);
+        let time = instant(finished).or(ended_at).or(started).unwrap_or(self.begun);
         let data = BackupFinished {
             vmid,
             kind: details.kind,
             name: details.name,
-            upid: self.upid.to_string(),
+            upid: self.run.to_owned(),
             job: (context.job)(),
             outcome,
             error,
@@ -272,17 +298,17 @@ impl Task {
             warnings: details.warnings,
         };
         // A guest of which something else is said later is told of again.
-        let key = format!("{} {vmid} {}", self.upid, outcome.as_str());
+        let key = format!("{} {vmid} {}", self.run, outcome.as_str());
         Tidings { key, time, data: EventData::BackupFinished(Box::new(data)) }
     }
+}
 
-    /// A time in the log. One that comes twice, because clocks were set back, is the first that
-    /// does not lie before the task.
-    fn instant(&self, at: DateTime, zone: &TimeZone) -> Option<Timestamp> {
-        let ambiguous = zone.to_ambiguous_timestamp(at);
-        let first = ambiguous.earlier().ok()?;
-        if first >= self.upid.started { Some(first) } else { ambiguous.later().ok() }
-    }
+/// A time in a log. One that comes twice, because clocks were set back, is the first that does not
+/// lie before what it belongs to.
+fn instant(at: DateTime, begun: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let ambiguous = zone.to_ambiguous_timestamp(at);
+    let first = ambiguous.earlier().ok()?;
+    if first >= begun { Some(first) } else { ambiguous.later().ok() }
 }
 
 /// The guest whose archive the first lines of a restore name: by the name of a file, or by a

@@ -96,7 +96,8 @@ pub struct BackupFinished {
     /// The guest's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The task.
+    /// The task. If its log is gone, the guest's own log and when that was written last, such as
+    /// `qemu-100.log@2026-11-20T20:04:00Z`.
     pub upid: String,
     /// The job of `jobs.cfg` that asked for it; none if somebody did by hand, or it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

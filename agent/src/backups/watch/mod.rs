@@ -1,11 +1,12 @@
 //! The source `backups`: follows the logs of tasks, and tells what ended in them.
 //!
 //! Folders are watched and files are read when they grow (`inotify`); a scan at the start and every
-//! few minutes finds what nobody told, and what happened while the agent was down. Each thing is
-//! told once, also across starts (`teller`, `told`).
+//! few minutes finds what nobody told, and what happened while the agent was down, also in guests'
+//! own logs (`own_logs`). Each thing is told once, also across starts (`teller`, `told`).
 //! Absent: what a log means (`task`, `log`), and what is due.
 
 mod inotify;
+mod own_logs;
 mod runs;
 mod teller;
 mod told;
@@ -26,6 +27,7 @@ use super::upid::Upid;
 use crate::clock::{self, instant};
 use crate::source::{Closed, PictureWanted, Reporter, StatusTeller};
 use inotify::{Happening, Inotify};
+use own_logs::OwnLog;
 use runs::Runs;
 use teller::Teller;
 use worker::{Workers, written_at};
@@ -51,6 +53,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub struct BackupsPaths {
     /// The logs of tasks, in folders `0` to `F`.
     pub tasks: PathBuf,
+    /// The log of each guest's last run.
+    pub guests: PathBuf,
     /// What the scheduler notes of each job's last run.
     pub jobs: PathBuf,
     /// Where it is noted what was told; none if nothing can be kept.
@@ -172,6 +176,8 @@ impl Source {
     /// Looks at every log there is, and watches every folder.
     async fn scan(&mut self) -> Result<(), Closed> {
         self.zone = TimeZone::system();
+        // First, so that none is the work of a task that begins meanwhile.
+        let own_logs = own_logs::list(&self.paths);
         let logs = match self.logs() {
             Ok(logs) => logs,
             Err(error) => return self.say_inactive(&error).await,
@@ -191,8 +197,41 @@ impl Source {
         }
         // A log that was deleted tells nothing more.
         self.followed.retain(|path, _| path.exists());
-        self.teller.keep_only(&logs.iter().map(|(_, upid)| upid.as_str()).collect::<HashSet<_>>());
+        self.read_own(&own_logs, &logs).await?;
+        let runs = own_logs.iter().map(|log| &*log.run);
+        let known = logs.iter().map(|(_, upid)| upid.as_str()).chain(runs);
+        self.teller.keep_only(&known.collect::<HashSet<_>>());
         self.status.say(true, format!("tasks in {}", self.paths.tasks.display())).await
+    }
+
+    /// Tells of runs that stand in guests' own logs alone.
+    async fn read_own(&mut self, own: &[OwnLog], tasks: &[(PathBuf, Upid)]) -> Result<(), Closed> {
+        if own.iter().all(|log| self.teller.has_told(&log.run)) {
+            return Ok(());
+        }
+        let of_vzdump = tasks.iter().filter(|(_, upid)| upid.kind == "vzdump");
+        let span = |(path, upid): &(PathBuf, Upid)| match self.followed.contains_key(path) {
+            true => Some((upid.started, Timestamp::MAX)),
+            false => own_logs::span(path, upid.started),
+        };
+        let spans: Vec<_> = of_vzdump.filter_map(span).collect();
+        for log in own {
+            if self.teller.has_told(&log.run) {
+                continue;
+            }
+            if !log.is_covered(&spans) {
+                let context = Context { zone: &self.zone, job: &|| None };
+                match log.read(context).await {
+                    Ok(news) => self.teller.tell(news.into_iter().collect()).await?,
+                    Err(error) => {
+                        log::warn!("backups: {} cannot be read: {error}", log.path.display())
+                    }
+                }
+            }
+            // Also what a task tells: the task's log can be gone after the next start.
+            self.teller.pass_over(log.run.clone());
+        }
+        Ok(())
     }
 
     /// Every log of a task, the oldest first; their folders are watched from now on.

@@ -84,6 +84,8 @@ pub struct List {
     pub listed_at: Timestamp,
     /// The guests that have something there, by number.
     pub guests: Vec<GuestArchives>,
+    /// What of it could not be told.
+    pub gap: Option<String>,
     order: Order,
     /// Which folder it was and when it had changed last; none if it changes while it is listed.
     stamp: Option<Stamp>,
@@ -114,9 +116,14 @@ struct Stamp {
 
 impl List {
     /// Archives that are no files.
-    pub(super) fn of(guests: Vec<GuestArchives>, order: &Order, now: Timestamp) -> Self {
+    pub(super) fn of(
+        guests: Vec<GuestArchives>,
+        gap: Option<String>,
+        order: &Order,
+        now: Timestamp,
+    ) -> Self {
         let (order, verdicts) = (order.clone(), Verdicts::new());
-        Self { listed_at: now, guests, order, stamp: None, verdicts }
+        Self { listed_at: now, guests, gap, order, stamp: None, verdicts }
     }
 }
 
@@ -264,7 +271,7 @@ fn list(
     }
     let is_settled = now.duration_since(changed_at) >= QUIET;
     let stamp = is_settled.then_some(stamp);
-    Ok(Arc::new(List { listed_at: now, guests, order: order.clone(), stamp, verdicts }))
+    Ok(Arc::new(List { listed_at: now, guests, gap: None, order: order.clone(), stamp, verdicts }))
 }
 
 /// What the last run that removed archives left; its log is read when there is a new one.

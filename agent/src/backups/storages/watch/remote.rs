@@ -88,8 +88,8 @@ fn ask(
     }
     let age = known.as_ref().map(|known| now.duration_since(known.listed_at));
     let is_new = age.is_some_and(|age| !age.is_negative() && age < AGE_MAX);
-    let (list, detail) = match known {
-        Some(known) if is_new => (known, None),
+    let list = match known {
+        Some(known) if is_new => known,
         known => list(order, (api, &path), known.as_deref(), now)?,
     };
     let usage = (status.total.0 > 0).then_some(Usage {
@@ -97,21 +97,22 @@ fn ask(
         used: status.used.0,
         available: status.avail.0,
     });
+    let detail = list.gap.clone();
     Ok(Look { state: StorageState::Available, detail, usage, place: None, list: Some(list) })
 }
 
-/// The archives of each guest, and what could not be told: of that what was known before stands.
+/// The archives of each guest. What cannot be told stays as it was known before.
 fn list(
     order: &Order,
     (api, path): (&Session<'_>, &str),
     known: Option<&List>,
     now: Timestamp,
-) -> Result<(Arc<List>, Option<String>), ApiError> {
+) -> Result<Arc<List>, ApiError> {
     let ask = |more: &str| {
         api.get::<Vec<Volume>>(&format!("{path}/prunebackups?prune-backups=keep-all%3D1{more}"))
     };
     let Some(only) = &order.only else {
-        return Ok((Arc::new(List::of(sums(ask("")?), order, now)), None));
+        return Ok(Arc::new(List::of(sums(ask("")?), None, order, now)));
     };
     let (mut guests, mut failures) = (Vec::new(), Vec::new());
     for vmid in only {
@@ -125,11 +126,11 @@ fn list(
         }
     }
     let (failed, all) = (failures.len(), only.len());
-    let detail = match failures.pop() {
+    let gap = match failures.pop() {
         Some(error) if failed == all => return Err(error),
         error => error.map(|error| format!("{failed} of {all} guests: {}", told(&error))),
     };
-    Ok((Arc::new(List::of(guests, order, now)), detail))
+    Ok(Arc::new(List::of(guests, gap, order, now)))
 }
 
 /// The error, and what to do if Proxmox does not say it.
