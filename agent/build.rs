@@ -20,8 +20,14 @@ fn main() {
     ] {
         println!("cargo::rustc-link-arg-bin=pvewatch-agent={argument}");
     }
-    // Nor is there anything to look up: half a megabyte.
-    let script = Path::new(&var("CARGO_MANIFEST_DIR").unwrap_or_default()).join("link.ld");
+    // Nor is there anything to look up: half a megabyte. A copy, since a folder of built things can
+    // be shared by checkouts that come and go.
     println!("cargo::rerun-if-changed=link.ld");
-    println!("cargo::rustc-link-arg-bin=pvewatch-agent=-Wl,-T,{}", script.display());
+    let copy = Path::new(&var("OUT_DIR").unwrap_or_default()).join("link.ld");
+    match std::fs::copy("link.ld", &copy) {
+        Ok(_) => {
+            println!("cargo::rustc-link-arg-bin=pvewatch-agent=-Wl,-T,{}", copy.display());
+        }
+        Err(error) => println!("cargo::error=agent/link.ld cannot be copied: {error}"),
+    }
 }
