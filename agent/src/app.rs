@@ -24,7 +24,7 @@ use crate::outbox::spool::Limits;
 use crate::proxmox::Api;
 use crate::source::{REPORTS_MAX, Report, Reporter};
 use crate::units::{self, UnitsConfig};
-use crate::{backups, print};
+use crate::{backups, guests, print};
 
 /// Most events in the outbox. Beyond what its bound in bytes lets in with events as they are: that
 /// one is in the configuration, and the one to be met. An event on disk takes no memory.
@@ -247,6 +247,7 @@ fn start_sources(settings: &Settings, backups_paths: BackupsPaths) -> (JoinSet<(
     let mut sources = JoinSet::new();
     let (units_config, unit_paths) = (settings.units.clone(), paths.units());
     let (plan_paths, storage_paths) = (paths.plan(), paths.storages());
+    let guests_paths = paths.guests(backups_paths.booted_at);
     let (pressure, api) = (paths.pressure.clone(), settings.proxmox.clone());
     let reporter = Reporter::new(reports_in);
     // The outbox closes only when the agent stops, and then its sources may end too.
@@ -261,6 +262,10 @@ fn start_sources(settings: &Settings, backups_paths: BackupsPaths) -> (JoinSet<(
     let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
     sources.spawn(async move {
         let _ = backups::storages::watch::run(storage_paths, api, own_reporter, wanted).await;
+    });
+    let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
+    sources.spawn(async move {
+        let _ = guests::watch::run(guests_paths, own_reporter, wanted).await;
     });
     sources.spawn(async move {
         let _ = units::run(units_config, unit_paths, reporter, picture_wanted_out).await;

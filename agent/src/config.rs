@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_edge::config::ConfigError;
 use pvewatch_edge::mqtt::BrokerSettings;
 use pvewatch_protocol::{CollectorName, NodeName, Site};
@@ -16,6 +16,7 @@ use serde::de::IgnoredAny;
 
 use crate::backups::plan::watch::reader::PlanPaths;
 use crate::backups::storages::watch::StoragePaths;
+use crate::guests::watch::GuestsPaths;
 use crate::proxmox::ProxmoxConfig;
 use crate::units::{UnitsConfig, UnitsPaths};
 
@@ -255,6 +256,16 @@ impl Paths {
             vzdump: self.vzdump.clone(),
             mountinfo: self.mountinfo.clone(),
             fstab: self.fstab.clone(),
+        }
+    }
+
+    /// The places that the source `guests` reads from, on a host that was booted then.
+    pub fn guests(&self, booted_at: Timestamp) -> GuestsPaths {
+        GuestsPaths {
+            system_bus: self.system_bus.clone(),
+            pve: self.pve.clone(),
+            tasks: self.tasks.clone(),
+            booted_at,
         }
     }
 

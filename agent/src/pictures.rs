@@ -28,6 +28,7 @@ pub fn parts(
     let contents = match content {
         CheckpointContent::Units(units) => each(units, CheckpointContent::Units),
         CheckpointContent::Guests(guests) => each(guests, CheckpointContent::Guests),
+        CheckpointContent::GuestRuns(runs) => each(runs, CheckpointContent::GuestRuns),
         CheckpointContent::BackupJobs(jobs) => each(jobs, CheckpointContent::BackupJobs),
         CheckpointContent::BackupStorages(storages) => {
             each(storages, CheckpointContent::BackupStorages)

@@ -24,6 +24,12 @@ pub struct Guest {
     /// Whether it is a template, from which others are made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub template: bool,
+    /// Whether the node starts it when it boots.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub onboot: bool,
+    /// What holds it, such as `backup`, `migrate` or `snapshot`, if something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

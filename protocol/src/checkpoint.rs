@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::backup_plan::{BackupJob, Guest};
 use crate::backup_storage::BackupStorage;
-use crate::event::{AgentFacts, UnitState};
+use crate::event::{AgentFacts, GuestRun, UnitState};
 use crate::identity::Position;
 
 /// Largest encoded part in bytes: a quarter of the smallest packet limit among the brokers.
@@ -42,6 +42,8 @@ pub enum CheckpointContent {
     Units(Vec<UnitState>),
     /// Every guest that the node has.
     Guests(Vec<Guest>),
+    /// Every guest that runs on the node, and those that were seen to stop.
+    GuestRuns(Vec<GuestRun>),
     /// Every backup job of the node.
     BackupJobs(Vec<BackupJob>),
     /// Every storage for backups, and which archives are there.
@@ -58,6 +60,7 @@ impl CheckpointContent {
             Self::Agent(_) => Some("agent"),
             Self::Units(_) => Some("units"),
             Self::Guests(_) => Some("guests"),
+            Self::GuestRuns(_) => Some("guest_runs"),
             Self::BackupJobs(_) => Some("backup_jobs"),
             Self::BackupStorages(_) => Some("backup_storages"),
             Self::Unknown(_) => None,

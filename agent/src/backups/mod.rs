@@ -8,13 +8,11 @@
 //!
 //! `plan` is another source: what is due, which `/etc/pve` tells; `storages` a third: what exists.
 
-pub mod active;
 pub mod log;
 pub mod plan;
 mod read;
 pub mod storages;
 pub mod task;
-pub mod upid;
 pub mod watch;
 
 pub use read::{ReadError, describe};

@@ -14,7 +14,7 @@ use pvewatch_protocol::event::{
 use pvewatch_protocol::{EventData, Vmid};
 
 use super::log::{GuestBackup, Reader, TaskEnd};
-use super::upid::Upid;
+use crate::proxmox::Upid;
 
 /// Most of a log's beginning that is looked at for the archive that is restored, in bytes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;

@@ -1,10 +1,12 @@
-//! Proxmox' own API on this node, for what no file tells.
+//! Proxmox on this node: the names of its tasks, and its own API for what no file tells.
 //!
-//! Every call blocks, and can take as long as Proxmox takes: it is for a thread of its own. Nothing
+//! Every call of the API blocks, and can take as long as Proxmox takes: it is for a thread of its own. Nothing
 //! is asked but with a token, which needs no more than the role PVEAuditor on storages.
 
+mod active;
 mod answer;
 mod settings;
+mod upid;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -13,13 +15,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pvewatch_edge::mqtt::Secret;
+use pvewatch_protocol::event::GuestKind;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde::de::DeserializeOwned;
 
+pub use active::is_running;
 use answer::{ANSWER_BYTES_MAX, Answer};
 pub use settings::{ApiUrl, ProxmoxConfig};
+pub use upid::{Upid, UpidError};
+
+/// The folder of guests' configurations, below that of a node.
+pub fn config_folder(kind: GuestKind) -> &'static str {
+    match kind {
+        GuestKind::Qemu => "qemu-server",
+        GuestKind::Lxc => "lxc",
+    }
+}
 
 /// How long the API may take for a step of its answer: it asks a backup server for each guest.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -11,7 +11,7 @@ use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::crash_loop::CrashLoopSettings;
-use super::glob::{Selection, UnitGlob};
+use crate::systemd::{Selection, UnitGlob};
 
 /// What is watched unless `include` says otherwise.
 const INCLUDE_DEFAULTS: [&str; 2] = ["*.service", "*.timer"];

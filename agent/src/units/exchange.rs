@@ -5,10 +5,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use pvewatch_protocol::event::UnitState;
 
-use super::name::UnitName;
-use super::signal::{ListedUnit, Signal, UnitProperties};
-use super::state::{Ending, InvocationId};
 use super::watched::Telling;
+use crate::systemd::{Heard, InvocationId, UnitName};
 
 /// The two clocks.
 #[derive(Debug, Clone, Copy)]
@@ -24,20 +22,8 @@ pub struct Now {
 pub enum Input {
     /// The bus was reached; signals come from now on. The version of systemd, if it said so.
     Connected(Option<u32>),
-    /// A signal.
-    Signal(Signal),
-    /// The answer to [`Output::List`].
-    Listed(Vec<ListedUnit>),
-    /// The answer to [`Output::LookUp`].
-    LookedUp(Vec<ListedUnit>),
-    /// The first half of the answer to [`Output::Details`].
-    Ending(UnitName, Ending),
-    /// The second half of the answer to [`Output::Details`]; none if systemd refused.
-    Details(UnitName, Option<UnitProperties>),
-    /// The answer to [`Output::Ping`].
-    Pong,
-    /// Signals were dropped, because they came faster than they could be told.
-    Overflowed,
+    /// Something came over it.
+    Heard(Heard),
     /// The bus is gone.
     Disconnected,
     /// The outbox wants a picture.

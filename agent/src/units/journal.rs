@@ -11,9 +11,8 @@ use pvewatch_protocol::event::{LogLine, UnitLog};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::name::UnitName;
 use super::redact::Redactor;
-use super::state::InvocationId;
+use crate::systemd::{InvocationId, UnitName};
 
 /// Message ids of systemd's last word on a failed run: unit failed, oomd killed, and success.
 const LAST_WORDS: [&str; 3] = [

@@ -1,9 +1,8 @@
 //! The source `units`: what became of this node's systemd units, told by systemd itself.
 //!
-//! `watch` alone does I/O: the system bus, and `journalctl` for the lines that explain a failure.
-//! The rest is pure: `signal` reads messages, `tracker` follows all units, `watched` one of them
-//! with its crash loop, `unit` and
-//! `phase` the states that one passes through, `schedule` when all are
+//! `watch` alone does I/O: the system bus (`crate::systemd`), and `journalctl` for the lines that
+//! explain a failure. The rest is pure: `tracker` follows all units, `watched` one of them with its
+//! crash loop, `unit` and `phase` the states that one passes through, `schedule` when all are
 //! listed, `journal` and `redact` the lines.
 //!
 //! Promised: a failure is told within milliseconds, once, with how it ended and whether systemd
@@ -13,24 +12,21 @@
 mod config;
 mod crash_loop;
 mod exchange;
-mod glob;
 mod journal;
-mod name;
 mod phase;
 mod redact;
 #[cfg(test)]
 mod replay;
 mod schedule;
-mod signal;
 mod state;
 mod tracker;
 mod unit;
 mod watch;
 mod watched;
 
+pub use crate::systemd::{UnitGlob, UnitGlobError};
 pub use config::{
     CrashLoopConfig, FailureCount, LogBytes, LogConfig, LogLines, LoopTime, RedactPattern,
     UnitsConfig, UnitsPaths,
 };
-pub use glob::{UnitGlob, UnitGlobError};
 pub use watch::{run, stop_reason};

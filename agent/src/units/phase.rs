@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::name::UnitType;
-use super::signal::{ListedUnit, UnitProperties};
+use crate::systemd::{ListedUnit, UnitProperties, UnitType};
 
 /// Where a unit stands when it is not on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,10 +17,8 @@ use zbus::zvariant::{ObjectPath, Value};
 
 use super::config::UnitsConfig;
 use super::exchange::{Input, Now, Output};
-use super::name::UnitName;
-use super::signal::{self, ListedUnit, Signal, UnitProperties, read_signal};
-use super::state::{Ending, word};
 use super::tracker::Tracker;
+use crate::systemd::{Ending, Heard, ListedUnit, Signal, UnitName, UnitProperties, signal, word};
 
 /// systemd ends a turn of its loop, and answers, when it pauses for this long.
 const PAUSE_MICROSECONDS: i64 = 3_000;
@@ -195,9 +193,9 @@ impl Replay {
         let selection = UnitsConfig::default().selection();
         for signal in recorded {
             self.advance(signal.t);
-            if let Some(read) = read_signal(&signal.message(), &selection) {
+            if let Some(read) = signal::read_signal(&signal.message(), &selection) {
                 self.systemd.note(&read);
-                self.feed(Input::Signal(read));
+                self.feed(Input::Heard(Heard::Signal(read)));
             }
         }
         self.advance(self.at + 5_000_000);
@@ -209,7 +207,7 @@ impl Replay {
         if to - self.at >= PAUSE_MICROSECONDS {
             self.at += PAUSE_MICROSECONDS;
             for _ in 0..std::mem::take(&mut self.pings) {
-                self.feed(Input::Pong);
+                self.feed(Input::Heard(Heard::Pong));
             }
         }
         while let Some(deadline) = self.tracker.next_deadline() {
@@ -222,7 +220,7 @@ impl Replay {
             self.at = self.at.max(due);
             self.feed(Input::Deadline);
             for _ in 0..std::mem::take(&mut self.pings) {
-                self.feed(Input::Pong);
+                self.feed(Input::Heard(Heard::Pong));
             }
         }
         self.at = self.at.max(to);
@@ -237,16 +235,16 @@ impl Replay {
         for output in self.tracker.handle(now, input) {
             match output {
                 Output::Ping => self.pings += 1,
-                Output::List => self.feed(Input::Listed(self.systemd.listing())),
+                Output::List => self.feed(Input::Heard(Heard::Listed(self.systemd.listing()))),
                 Output::LookUp(names) => {
                     let found = names.iter().map(|name| self.systemd.look_up(name)).collect();
-                    self.feed(Input::LookedUp(found));
+                    self.feed(Input::Heard(Heard::LookedUp(found)));
                 }
                 Output::Details(unit) => {
                     let known = self.systemd.units.get(unit.as_str()).cloned();
                     let (ending, seen) = known.unwrap_or_default();
-                    self.feed(Input::Ending(unit.clone(), ending));
-                    self.feed(Input::Details(unit, seen));
+                    self.feed(Input::Heard(Heard::Ending(unit.clone(), ending)));
+                    self.feed(Input::Heard(Heard::Details(unit, seen)));
                 }
                 Output::Tell(telling) => {
                     let at = telling.at.map_or_else(|| "?".to_owned(), |at| at.to_string());
@@ -268,7 +266,10 @@ impl Replay {
 
 fn signals(recorded: &[Recorded]) -> Vec<Signal> {
     let selection = UnitsConfig::default().selection();
-    recorded.iter().filter_map(|signal| read_signal(&signal.message(), &selection)).collect()
+    recorded
+        .iter()
+        .filter_map(|signal| signal::read_signal(&signal.message(), &selection))
+        .collect()
 }
 
 fn goldens() -> Vec<(u32, PathBuf, Vec<Recorded>)> {

@@ -21,13 +21,11 @@ use pvewatch_protocol::event::UnitState;
 
 use super::crash_loop::CrashLoopSettings;
 use super::exchange::{Input, Now, Output};
-use super::name::UnitName;
 use super::phase::Rules;
 use super::schedule::Schedule;
-use super::signal::{ListedUnit, Signal};
-use super::state::Ending;
 use super::unit::Change;
 use super::watched::Watched;
+use crate::systemd::{Ending, Heard, ListedUnit, Signal, UnitName};
 
 /// Most units that are followed: several times what a large node has. Further ones are not
 /// watched, and the source's status says so.
@@ -119,16 +117,20 @@ impl Tracker {
                 self.schedule.connected();
                 outputs.push(Output::List);
             }
-            Input::Signal(signal) => self.signal(now, signal, &mut outputs),
-            Input::Listed(listed) => self.listed(now, listed, &mut outputs),
-            Input::LookedUp(listed) => self.looked_up(now, listed, &mut outputs),
-            Input::Ending(unit, ending) => self.ended(now, &unit, ending, &mut outputs),
-            Input::Details(unit, seen) => self.details(now, &unit, seen, &mut outputs),
-            Input::Pong => {
+            Input::Heard(Heard::Signal(signal)) => self.signal(now, signal, &mut outputs),
+            Input::Heard(Heard::Listed(listed)) => self.listed(now, listed, &mut outputs),
+            Input::Heard(Heard::LookedUp(listed)) => self.looked_up(now, listed, &mut outputs),
+            Input::Heard(Heard::Ending(unit, ending)) => {
+                self.ended(now, &unit, ending, &mut outputs)
+            }
+            Input::Heard(Heard::Details(unit, seen)) => {
+                self.details(now, &unit, seen, &mut outputs)
+            }
+            Input::Heard(Heard::Pong) => {
                 let waiting = std::mem::take(&mut self.pinged);
                 self.decide(now, waiting, &mut outputs);
             }
-            Input::Overflowed => self.schedule.doubt(now.instant),
+            Input::Heard(Heard::Overflowed) => self.schedule.doubt(now.instant),
             Input::Disconnected => self.disconnected(now, &mut outputs),
             Input::PictureWanted => self.picture = Picture::Wanted,
             Input::Deadline => self.due(now, &mut outputs),

@@ -15,10 +15,9 @@ mod listing;
 
 use std::time::{Duration, Instant};
 
-use super::name::UnitType;
 use super::phase::{Phase, Restart, Rules, Standing};
-use super::signal::UnitProperties;
-use super::state::{Ending, Snapshot, word};
+use crate::systemd::{Ending, UnitProperties, UnitType, word};
+use crate::units::state::Snapshot;
 
 pub use listing::Compared;
 

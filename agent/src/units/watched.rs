@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use pvewatch_protocol::event::{UnitChange, UnitChanged, UnitState};
 
 use super::crash_loop::{CrashLoop, CrashLoopSettings, OnFailure, OnQuiet};
-use super::name::{UnitName, UnitType};
 use super::phase::Standing;
-use super::state::Snapshot;
 use super::unit::{Change, Turn, Unit};
+use crate::systemd::{UnitName, UnitType};
+use crate::units::state::Snapshot;
 
 /// A change that is told, and whether the journal has something to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]

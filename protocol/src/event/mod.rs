@@ -4,6 +4,7 @@
 
 mod agent;
 mod backup;
+mod guest;
 mod unit;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ pub use agent::{AgentFacts, AgentStarted, AgentStopping, OutboxDropped, SourceSt
 pub use backup::{
     BackupFinished, BackupJobFinished, BackupStarted, GuestKind, Outcome, TaskFinished,
 };
+pub use guest::{GuestCause, GuestRun, GuestState};
 pub use unit::{
     CrashLoop, Exit, LogLine, UnitChange, UnitChanged, UnitLog, UnitRemoved, UnitState,
 };
@@ -40,6 +42,8 @@ pub enum EventData {
     BackupJobFinished(BackupJobFinished),
     /// `task.finished`: another task that matters ended.
     TaskFinished(TaskFinished),
+    /// `guest.changed`: a guest runs now, or does no more.
+    GuestChanged(GuestRun),
     /// `outbox.dropped`: a range of events that the agent no longer holds.
     OutboxDropped(OutboxDropped),
     /// A kind of a later version, kept as it came.
@@ -64,6 +68,7 @@ impl EventData {
             Self::BackupFinished(_) => "backup.finished",
             Self::BackupJobFinished(_) => "backup_job.finished",
             Self::TaskFinished(_) => "task.finished",
+            Self::GuestChanged(_) => "guest.changed",
             Self::OutboxDropped(_) => OutboxDropped::KIND,
             Self::Unknown { kind, .. } => kind,
         }
@@ -82,6 +87,7 @@ impl EventData {
             Self::TaskFinished(finished) => {
                 finished.vmid.map(|vmid| vmid.to_string()).unwrap_or_default().into()
             }
+            Self::GuestChanged(run) => run.vmid.to_string().into(),
             _ => "".into(),
         }
     }
@@ -97,6 +103,7 @@ impl EventData {
             Self::BackupFinished(data) => to_raw_value(data),
             Self::BackupJobFinished(data) => to_raw_value(data),
             Self::TaskFinished(data) => to_raw_value(data),
+            Self::GuestChanged(data) => to_raw_value(data),
             Self::OutboxDropped(data) => to_raw_value(data),
             Self::Unknown { data, .. } => to_raw_value(data),
         }
@@ -113,6 +120,7 @@ impl EventData {
             "backup.finished" => Self::BackupFinished(Box::new(from_str(data)?)),
             "backup_job.finished" => Self::BackupJobFinished(from_str(data)?),
             "task.finished" => Self::TaskFinished(from_str(data)?),
+            "guest.changed" => Self::GuestChanged(from_str(data)?),
             OutboxDropped::KIND => Self::OutboxDropped(from_str(data)?),
             _ => Self::Unknown { kind: kind.to_owned(), data: from_str(data)? },
         })

@@ -29,6 +29,8 @@ pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
         kind,
         name: name.map(str::to_owned),
         template: get("template") == Some("1"),
+        onboot: get("onboot") == Some("1"),
+        lock: get("lock").map(str::to_owned),
         tags: items(get("tags").unwrap_or_default()).map(str::to_owned).collect(),
         pool: None,
         excluded: pairs.iter().filter(is_excluded).map(|(key, _)| (*key).to_owned()).collect(),

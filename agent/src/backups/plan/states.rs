@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::backups::upid::Upid;
+use crate::proxmox::Upid;
 
 /// The last run of a job on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,8 +23,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
 use super::task::{Context, Task};
-use super::upid::Upid;
 use crate::clock::{self, instant};
+use crate::proxmox::Upid;
 use crate::source::{Closed, PictureWanted, Reporter, StatusTeller};
 use inotify::{Happening, Inotify};
 use own_logs::OwnLog;

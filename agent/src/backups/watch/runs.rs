@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::backups::plan::states::JobState;
 use crate::backups::plan::watch::notes::notes;
-use crate::backups::upid::Upid;
+use crate::proxmox::Upid;
 
 /// The last run of each job, read when it is first asked for.
 pub struct Runs {

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use crate::backups::active::is_running;
-use crate::backups::upid::Upid;
+use crate::proxmox::Upid;
+use crate::proxmox::is_running;
 
 /// How much newer than a log the list of running tasks must be to know whether its task runs.
 const LISTED_AFTER: SignedDuration = SignedDuration::from_secs(60);

@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{DETAILS_MAX, DETAILS_WAIT, LOOKUPS_MAX, Picture, Tracker, UNITS_MAX};
+use crate::systemd::{ListedUnit, UnitName, UnitProperties};
 use crate::units::exchange::{Now, Output};
-use crate::units::name::UnitName;
 use crate::units::schedule::Reason;
-use crate::units::signal::{ListedUnit, UnitProperties};
 use crate::units::unit::Compared;
 use crate::units::watched::Watched;
 

@@ -1,8 +1,7 @@
 //! The tracker as timelines: what systemd says, and what is told and asked.
 
 use super::*;
-use crate::units::signal::UnitProperties;
-use crate::units::state::{InvocationId, word};
+use crate::systemd::{Heard, InvocationId, UnitProperties, word};
 
 /// A tracker on its own timeline; systemd is version 257 unless said otherwise.
 struct Story {
@@ -23,7 +22,7 @@ impl Story {
         let mut story =
             Self { tracker: Tracker::new(settings), origin, now: Duration::from_secs(1_000) };
         story.expect(Input::Connected(Some(257)), &["list"]);
-        story.hears(Input::Listed(list(listed)));
+        story.hears(Input::Heard(Heard::Listed(list(listed))));
         story
     }
 
@@ -46,9 +45,12 @@ impl Story {
     fn becomes(&mut self, unit: &str, active: &str, sub: &str, told: &[&str]) {
         let result = if active == "failed" { "exit-code" } else { "success" };
         let ending = Ending { result: Some(word(result)), ..Ending::default() };
-        assert_eq!(self.hears(Input::Signal(Signal::Ending(name(unit), ending))), [""; 0]);
+        assert_eq!(
+            self.hears(Input::Heard(Heard::Signal(Signal::Ending(name(unit), ending)))),
+            [""; 0]
+        );
         let seen = self.properties(active, sub);
-        self.expect(Input::Signal(Signal::Unit(name(unit), seen)), told);
+        self.expect(Input::Heard(Heard::Signal(Signal::Unit(name(unit), seen))), told);
     }
 
     fn properties(&self, active: &str, sub: &str) -> UnitProperties {
@@ -101,7 +103,7 @@ fn describe(output: &Output) -> String {
 #[test]
 fn a_unit_that_is_unloaded_while_inactive_is_forgotten_without_a_word() {
     let mut story = Story::begins(&[("a.service", "loaded", "inactive")]);
-    story.expect(Input::Signal(Signal::Removed(name("a.service"))), &[]);
+    story.expect(Input::Heard(Heard::Signal(Signal::Removed(name("a.service")))), &[]);
     story.expect(Input::PictureWanted, &["picture of 0"]);
 }
 
@@ -110,10 +112,13 @@ fn a_failed_unit_that_is_unloaded_is_looked_up() {
     for (load, told) in [("not-found", "a.service removed"), ("loaded", "a.service Recovered")] {
         let mut story = Story::begins(&[]);
         story.becomes("a.service", "failed", "failed", &["a.service Failed", "a.service log"]);
-        story.expect(Input::Signal(Signal::Removed(name("a.service"))), &[]);
+        story.expect(Input::Heard(Heard::Signal(Signal::Removed(name("a.service")))), &[]);
         story.after(2).expect(Input::Deadline, &["list"]);
-        story.expect(Input::Listed(vec![]), &[r#"look up ["a.service"]"#]);
-        story.expect(Input::LookedUp(list(&[("a.service", load, "inactive")])), &[told]);
+        story.expect(Input::Heard(Heard::Listed(vec![])), &[r#"look up ["a.service"]"#]);
+        story.expect(
+            Input::Heard(Heard::LookedUp(list(&[("a.service", load, "inactive")]))),
+            &[told],
+        );
     }
 }
 
@@ -122,12 +127,12 @@ fn a_unit_that_is_forgotten_after_a_failed_job_has_failed() {
     let mut story = Story::begins(&[("a.service", "loaded", "inactive")]);
     story.becomes("a.service", "activating", "start", &[]);
     let failed = "failed".to_owned();
-    story.expect(Input::Signal(Signal::JobRemoved(name("a.service"), failed)), &[]);
-    story.expect(Input::Signal(Signal::Removed(name("a.service"))), &[]);
+    story.expect(Input::Heard(Heard::Signal(Signal::JobRemoved(name("a.service"), failed))), &[]);
+    story.expect(Input::Heard(Heard::Signal(Signal::Removed(name("a.service")))), &[]);
     story.after(2).expect(Input::Deadline, &["list"]);
-    story.expect(Input::Listed(vec![]), &[r#"look up ["a.service"]"#]);
+    story.expect(Input::Heard(Heard::Listed(vec![])), &[r#"look up ["a.service"]"#]);
     story.expect(
-        Input::LookedUp(list(&[("a.service", "not-found", "inactive")])),
+        Input::Heard(Heard::LookedUp(list(&[("a.service", "not-found", "inactive")]))),
         &["a.service Failed", "a.service removed"],
     );
 }
@@ -137,14 +142,14 @@ fn a_reload_is_a_picture_and_no_facts() {
     let units: Vec<String> = (0..200).map(|n| format!("u{n}.service")).collect();
     let listed: Vec<_> = units.iter().map(|unit| (unit.as_str(), "loaded", "active")).collect();
     let mut story = Story::begins(&listed);
-    story.expect(Input::Signal(Signal::Reloading(true)), &[]);
+    story.expect(Input::Heard(Heard::Signal(Signal::Reloading(true))), &[]);
     for unit in &units {
-        story.expect(Input::Signal(Signal::Removed(name(unit))), &[]);
+        story.expect(Input::Heard(Heard::Signal(Signal::Removed(name(unit)))), &[]);
     }
-    story.expect(Input::Signal(Signal::Reloading(false)), &[]);
-    story.expect(Input::Signal(Signal::Removed(name("u7.service"))), &[]);
+    story.expect(Input::Heard(Heard::Signal(Signal::Reloading(false))), &[]);
+    story.expect(Input::Heard(Heard::Signal(Signal::Removed(name("u7.service")))), &[]);
     story.after(2).expect(Input::Deadline, &["list"]);
-    story.expect(Input::Listed(list(&listed)), &["picture of 200"]);
+    story.expect(Input::Heard(Heard::Listed(list(&listed))), &["picture of 200"]);
     assert_eq!(story.tracker.watched(), 200);
 }
 
@@ -153,18 +158,24 @@ fn what_changed_while_signals_were_dropped_is_told_from_its_details() {
     let before = [("a.service", "loaded", "active"), ("b.service", "loaded", "active")];
     let after = [("a.service", "loaded", "failed"), ("b.service", "loaded", "inactive")];
     let mut story = Story::begins(&before);
-    story.expect(Input::Overflowed, &[]);
+    story.expect(Input::Heard(Heard::Overflowed), &[]);
     story.after(2).expect(Input::Deadline, &["list"]);
-    story.expect(Input::Listed(list(&after)), &["details of a.service", "details of b.service"]);
+    story.expect(
+        Input::Heard(Heard::Listed(list(&after))),
+        &["details of a.service", "details of b.service"],
+    );
     let ending = Ending { result: Some(word("signal")), ..Ending::default() };
-    story.expect(Input::Ending(name("a.service"), ending), &[]);
+    story.expect(Input::Heard(Heard::Ending(name("a.service"), ending)), &[]);
     let seen = story.properties("failed", "failed");
     story.expect(
-        Input::Details(name("a.service"), Some(seen)),
+        Input::Heard(Heard::Details(name("a.service"), Some(seen))),
         &["a.service Failed", "a.service log"],
     );
     // systemd refuses the other's details: the listing is all there is.
-    story.expect(Input::Details(name("b.service"), None), &["b.service Stopped", "picture of 2"]);
+    story.expect(
+        Input::Heard(Heard::Details(name("b.service"), None)),
+        &["b.service Stopped", "picture of 2"],
+    );
 }
 
 #[test]
@@ -218,7 +229,7 @@ fn every_deadline_lies_ahead_once_it_was_taken() {
         assert!(ahead > story.now || story.now.is_zero(), "a deadline stands still");
         story.now = ahead;
         if story.hears(Input::Deadline).contains(&"list".to_owned()) {
-            story.hears(Input::Listed(list(&[("a.service", "loaded", "failed")])));
+            story.hears(Input::Heard(Heard::Listed(list(&[("a.service", "loaded", "failed")]))));
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::{Change, Told, Turn, Unit};
+use crate::systemd::{ListedUnit, UnitProperties, word};
 use crate::units::phase::{Rules, Standing, listed_standing};
-use crate::units::signal::{ListedUnit, UnitProperties};
-use crate::units::state::{Snapshot, word};
+use crate::units::state::Snapshot;
 
 /// Whether a listing agrees with what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,11 +18,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::source::{Fact, Report, Reporter};
+use crate::systemd::{InvocationId, UnitName};
 use crate::units::config::{LogConfig, UnitsPaths};
 use crate::units::journal::{self, FIELDS, LogBounds, RunLog};
-use crate::units::name::UnitName;
 use crate::units::redact::Redactor;
-use crate::units::state::InvocationId;
 
 /// Runs whose lines may wait to be read; 200 units can fail at once. Further ones go without
 /// lines: the failure itself was told.

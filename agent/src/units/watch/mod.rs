@@ -3,7 +3,6 @@
 //! Never gives up: without a bus it says so in its status, and tries again after 1 s to 60 s.
 //! One task owns the tracker; nothing here decides anything about units.
 
-mod bus;
 mod journalctl;
 mod stop;
 
@@ -19,10 +18,10 @@ use tokio::task::JoinSet;
 
 use super::config::{UnitsConfig, UnitsPaths};
 use super::exchange::{Input, Now, Output};
-use super::glob::{Selection, UnitGlob};
 use super::tracker::{Tracker, UNITS_MAX};
 use crate::source::{Closed, Fact, PictureWanted, Report, Reporter, StatusTeller};
-use bus::{Bus, BusError};
+use crate::systemd::bus::{Bus, BusError};
+use crate::systemd::{Heard, Selection, UnitGlob};
 use journalctl::{REQUESTS_MAX, Request};
 
 pub use stop::stop_reason;
@@ -104,7 +103,8 @@ impl Source {
         let mut was_useful = false;
         let mut input = Input::Connected(bus.systemd_version);
         let reason = loop {
-            let listed = matches!(input, Input::Listed(_) | Input::Overflowed);
+            let listed =
+                matches!(input, Input::Heard(Heard::Listed(_)) | Input::Heard(Heard::Overflowed));
             was_useful |= listed;
             let outputs = self.tracker.handle(now(), input);
             if let Err(reason) = self.carry_out(outputs, Some(&mut bus)).await? {
@@ -134,7 +134,7 @@ impl Source {
             let deadline = self.tracker.next_deadline();
             let patience = bus.patience_ends();
             tokio::select! {
-                heard = bus.next() => return Ok(heard),
+                heard = bus.next() => return Ok(heard.map(Input::Heard)),
                 changed = self.picture_wanted.changed() => {
                     changed.map_err(|_| Closed)?;
                     return Ok(Ok(Input::PictureWanted));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pvewatch_protocol::StopReason;
 use tokio::time::timeout;
 
-use super::bus;
+use crate::systemd::bus;
 use crate::units::config::UnitsPaths;
 
 /// A host that goes down does not wait for long.

@@ -16,6 +16,7 @@ use crate::backups::plan::jobs::{Job, cron_jobs, jobs};
 use crate::backups::plan::pools::pools;
 use crate::backups::plan::versions::{Listed, Versions, guests_of};
 use crate::backups::plan::watch::notes::notes;
+use crate::proxmox::config_folder;
 
 /// Where the plan is.
 #[derive(Debug, Clone)]
@@ -161,11 +162,7 @@ impl PlanReader {
         vmid: Vmid,
         kind: GuestKind,
     ) -> Result<Option<Guest>, PlanError> {
-        let folder = match kind {
-            GuestKind::Qemu => "qemu-server",
-            GuestKind::Lxc => "lxc",
-        };
-        let file = format!("nodes/{node}/{folder}/{vmid}.conf");
+        let file = format!("nodes/{node}/{}/{vmid}.conf", config_folder(kind));
         let text = optional(&self.paths.config.join(file))?;
         Ok(text.map(|text| guest(vmid, kind, &text)))
     }

@@ -14,7 +14,7 @@ use zbus::zvariant::{self, ObjectPath, Signature, Value};
 
 use super::glob::Selection;
 use super::name::UnitName;
-use super::state::{Ending, InvocationId, Word, word};
+use super::words::{Ending, InvocationId, Word, word};
 
 /// The interface that every unit has.
 pub const UNIT_INTERFACE: &str = "org.freedesktop.systemd1.Unit";

@@ -18,10 +18,8 @@ use tokio::time::timeout;
 use zbus::message::Type;
 use zbus::{Connection, Message, MessageStream, connection};
 
-use crate::units::exchange::Input;
-use crate::units::glob::Selection;
-use crate::units::name::UnitName;
-use crate::units::signal::{self, Signal, UNIT_INTERFACE};
+use super::signal::{self, Signal, UNIT_INTERFACE};
+use super::{Heard, Selection, UnitName};
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -84,9 +82,9 @@ pub enum BusError {
     Refused(String),
 }
 
-/// What came over the bus.
+/// What waits for the owner.
 #[derive(Debug)]
-enum Heard {
+enum Queued {
     Signal(Signal),
     Answer(Message),
     Closed(String),
@@ -108,7 +106,7 @@ enum Question {
 pub struct Bus {
     connection: Connection,
     selection: Arc<Selection>,
-    heard: mpsc::Receiver<Heard>,
+    heard: mpsc::Receiver<Queued>,
     dropped: Arc<AtomicU64>,
     dropped_seen: u64,
     asked: HashMap<NonZeroU32, (Question, Instant)>,
@@ -159,25 +157,25 @@ impl Bus {
         })
     }
 
-    /// The next thing that the tracker should know. Dropping the future loses nothing.
+    /// The next thing that was heard. Dropping the future loses nothing.
     ///
     /// # Errors
     /// When the connection is lost or systemd refuses.
-    pub async fn next(&mut self) -> Result<Input, BusError> {
+    pub async fn next(&mut self) -> Result<Heard, BusError> {
         loop {
             let dropped = self.dropped.load(Ordering::Relaxed);
             if dropped != self.dropped_seen {
                 self.dropped_seen = dropped;
-                return Ok(Input::Overflowed);
+                return Ok(Heard::Overflowed);
             }
             match self.heard.recv().await {
-                Some(Heard::Signal(signal)) => return Ok(Input::Signal(signal)),
-                Some(Heard::Answer(answer)) => {
+                Some(Queued::Signal(signal)) => return Ok(Heard::Signal(signal)),
+                Some(Queued::Answer(answer)) => {
                     if let Some(input) = self.answered(&answer)? {
                         return Ok(input);
                     }
                 }
-                Some(Heard::Closed(reason)) => return Err(BusError::Lost(reason)),
+                Some(Queued::Closed(reason)) => return Err(BusError::Lost(reason)),
                 None => return Err(BusError::Lost("the connection ended".to_owned())),
             }
         }
@@ -233,6 +231,13 @@ impl Bus {
         self.ask(now, call, Question::Ping).await
     }
 
+    /// Whether the host goes down. No, if systemd does not say.
+    pub async fn is_host_stopping(&self) -> bool {
+        let state = get_manager_property(&self.connection, "SystemState");
+        let state = timeout(PATIENCE, state).await;
+        matches!(state, Ok(Ok(Some(state))) if state == "stopping")
+    }
+
     /// Asks for more details, if answers have made room.
     ///
     /// # Errors
@@ -268,8 +273,8 @@ impl Bus {
         Ok(())
     }
 
-    /// What an answer tells the tracker; none if nothing, or if the question is not ours.
-    fn answered(&mut self, answer: &Message) -> Result<Option<Input>, BusError> {
+    /// What an answer tells; none if nothing, or if the question is not ours.
+    fn answered(&mut self, answer: &Message) -> Result<Option<Heard>, BusError> {
         let header = answer.header();
         let Some(serial) = header.reply_serial() else { return Ok(None) };
         let Some((question, _)) = self.asked.remove(&serial) else { return Ok(None) };
@@ -283,21 +288,21 @@ impl Bus {
                 _ => None,
             },
             Question::List => match (refusal, signal::read_listing(answer, &self.selection)) {
-                (None, Some(listed)) => Some(Input::Listed(listed)),
+                (None, Some(listed)) => Some(Heard::Listed(listed)),
                 (refusal, _) => return Err(BusError::Refused(refusal.unwrap_or_default())),
             },
             Question::LookUp => match (refusal, signal::read_listing(answer, &self.selection)) {
-                (None, Some(listed)) => Some(Input::LookedUp(listed)),
+                (None, Some(listed)) => Some(Heard::LookedUp(listed)),
                 (refusal, _) => return Err(BusError::Refused(refusal.unwrap_or_default())),
             },
             Question::Ending(unit) => {
-                signal::read_ending_answer(answer).map(|ending| Input::Ending(unit, ending))
+                signal::read_ending_answer(answer).map(|ending| Heard::Ending(unit, ending))
             }
             Question::Details(unit) => {
                 let seen = signal::read_unit_answer(answer);
-                Some(Input::Details(unit, seen))
+                Some(Heard::Details(unit, seen))
             }
-            Question::Ping => Some(Input::Pong),
+            Question::Ping => Some(Heard::Pong),
         })
     }
 }
@@ -341,24 +346,24 @@ pub async fn units_with_jobs(connection: &Connection) -> zbus::Result<Vec<String
 async fn forward(
     mut stream: MessageStream,
     selection: Arc<Selection>,
-    queue: mpsc::Sender<Heard>,
+    queue: mpsc::Sender<Queued>,
     dropped: Arc<AtomicU64>,
 ) {
     while let Some(message) = stream.next().await {
         let heard = match message {
             Ok(message) => match message.message_type() {
-                Type::MethodReturn | Type::Error => Heard::Answer(message),
+                Type::MethodReturn | Type::Error => Queued::Answer(message),
                 Type::Signal => match signal::read_signal(&message, &selection) {
                     Some(_) if queue.capacity() <= QUEUE_FOR_ANSWERS => {
                         dropped.fetch_add(1, Ordering::Relaxed);
                         continue;
                     }
-                    Some(signal) => Heard::Signal(signal),
+                    Some(signal) => Queued::Signal(signal),
                     None => continue,
                 },
                 Type::MethodCall => continue,
             },
-            Err(error) => Heard::Closed(error.to_string()),
+            Err(error) => Queued::Closed(error.to_string()),
         };
         // Only the owner's end makes this fail, or a queue that is full of answers to questions
         // that nobody asked.
