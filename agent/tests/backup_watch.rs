@@ -308,7 +308,7 @@ async fn a_run_of_which_no_task_log_is_left_is_told_by_the_guests_own_log() {
     let task = node.task_of(dead, now - HOUR, "vzdump", "");
     let covered = task.upid.clone();
     task.close(&format!("{}{}TASK OK\n", begin(100), finish(100)));
-    node.own_log("qemu-100.log", now, &own(100, &finish(100)));
+    node.own_log("qemu-100.log", now - HOUR / 2, &own(100, &finish(100)));
     // Of these there is none, and a task that is not vzdump's says nothing of it.
     node.task_of(dead, now - 9 * day, "qmstart", "101").close("TASK OK\n");
     node.own_log("qemu-101.log", now - 8 * day, &own(101, &finish(101)));

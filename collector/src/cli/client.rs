@@ -10,8 +10,11 @@ use ureq::http::Uri;
 
 use crate::output::http::api::alerts::ALERTS_MAX;
 use crate::output::http::api::backups::BACKUPS_MAX;
+use crate::output::http::api::guests::GUESTS_MAX;
 use crate::output::http::api::nodes::NODES_MAX;
-use crate::output::http::api::{AlertsAnswer, BackupsAnswer, NodesAnswer, StatusAnswer};
+use crate::output::http::api::{
+    AlertsAnswer, BackupsAnswer, GuestsAnswer, NodesAnswer, StatusAnswer,
+};
 
 /// Where a collector is unless the command line or the environment says otherwise.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:8420";
@@ -124,6 +127,14 @@ impl<'a> Api<'a> {
     /// As [`Api::status`].
     pub fn nodes(&self) -> Result<NodesAnswer, ClientError> {
         self.get(&format!("/api/v1/nodes?limit={NODES_MAX}"))
+    }
+
+    /// All guests.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub fn guests(&self) -> Result<GuestsAnswer, ClientError> {
+        self.get(&format!("/api/v1/guests?limit={GUESTS_MAX}"))
     }
 
     /// The backups of all guests.

@@ -1,4 +1,4 @@
-//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `backups`.
+//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `guests`, `backups`.
 //!
 //! Promises: exit code 0 on success, 1 after an error or when `backups` shows one that is bad, 2 for
 //! a wrong command line; an error names the thing, the cause and what to do; what comes from a node
@@ -7,6 +7,7 @@
 mod alerts;
 mod backups;
 mod client;
+mod guests;
 mod paint;
 mod status;
 mod table;
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 pub use alerts::render as render_alerts;
 pub use backups::render as render_backups;
 pub use client::{Api, ApiUrl, ClientError};
+pub use guests::render as render_guests;
 pub use paint::Paint;
 pub use status::{Status, render as render_status};
 pub use up::{UpArguments, UpError};
@@ -40,6 +42,8 @@ enum Command {
     Status(ViewArguments),
     /// Show the alerts, firing ones first
     Alerts(AlertsArguments),
+    /// Show every guest and whether it runs, those that should first
+    Guests(ViewArguments),
     /// Show the last backup of every guest; exits with 1 if one did not succeed
     Backups(ViewArguments),
 }
@@ -84,6 +88,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         }
         Command::Status(view) => show_status(&view),
         Command::Alerts(arguments) => show_alerts(&arguments),
+        Command::Guests(view) => show_guests(&view),
         Command::Backups(view) => show_backups(&view),
     };
     match result {
@@ -119,6 +124,14 @@ fn show_alerts(arguments: &AlertsArguments) -> Result<ExitCode, CommandError> {
         return print_json(&answer);
     }
     print(&render_alerts(&answer, &status, Paint::of_stdout(), table::width_of_stdout()))
+}
+
+fn show_guests(view: &ViewArguments) -> Result<ExitCode, CommandError> {
+    let answer = Api::new(&view.url).guests()?;
+    if view.json {
+        return print_json(&answer);
+    }
+    print(&render_guests(&answer, Paint::of_stdout(), table::width_of_stdout()))
 }
 
 fn show_backups(view: &ViewArguments) -> Result<ExitCode, CommandError> {

@@ -18,6 +18,7 @@ pub(super) enum Piece {
     Backup(NodeName, Arc<str>),
     BackupJob(NodeName, Arc<str>),
     Storage(NodeName, Arc<str>),
+    Guest(NodeName, Arc<str>),
     Alert(Fingerprint),
 }
 
@@ -31,6 +32,7 @@ impl Piece {
             EntityKind::Backup => Self::Backup(node, id),
             EntityKind::BackupJob => Self::BackupJob(node, id),
             EntityKind::Storage => Self::Storage(node, id),
+            EntityKind::Guest => Self::Guest(node, id),
         }
     }
 
@@ -41,6 +43,7 @@ impl Piece {
             Self::Backup(..) => RecordKind::Backup,
             Self::BackupJob(..) => RecordKind::BackupJob,
             Self::Storage(..) => RecordKind::Storage,
+            Self::Guest(..) => RecordKind::Guest,
             Self::Alert(_) => RecordKind::Alert,
         }
     }
@@ -51,7 +54,8 @@ impl Piece {
             Self::Unit(node, id)
             | Self::Backup(node, id)
             | Self::BackupJob(node, id)
-            | Self::Storage(node, id) => format!("{node}/{id}"),
+            | Self::Storage(node, id)
+            | Self::Guest(node, id) => format!("{node}/{id}"),
             Self::Alert(fingerprint) => fingerprint.to_string(),
         }
     }

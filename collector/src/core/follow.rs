@@ -46,6 +46,10 @@ impl Core {
                     let entity = (&it.node, EntityKind::Storage, &it.id);
                     self.follow_picture(entity, (moment, it.since), out);
                 }
+                Change::Guest { guest: it, moment } => {
+                    let entity = (&it.node, EntityKind::Guest, &it.id);
+                    self.follow_picture(entity, (moment, it.since), out);
+                }
                 Change::UnitGone { unit: it, moment } => {
                     self.follow_loss((&it.node, EntityKind::Unit, &it.id), moment, out);
                 }
@@ -54,6 +58,9 @@ impl Core {
                 }
                 Change::BackupJobGone { job: it, moment } => {
                     self.follow_loss((&it.node, EntityKind::BackupJob, &it.id), moment, out);
+                }
+                Change::GuestGone { guest: it, moment } => {
+                    self.follow_loss((&it.node, EntityKind::Guest, &it.id), moment, out);
                 }
                 Change::StorageGone { storage: it, moment } => {
                     self.follow_loss((&it.node, EntityKind::Storage, &it.id), moment, out);

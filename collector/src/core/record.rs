@@ -29,6 +29,8 @@ pub enum RecordKind {
     BackupJob,
     /// A storage for backups; the key is `node/storage`.
     Storage,
+    /// A guest; the key is `node/vmid`.
+    Guest,
     /// An alert; the key is its fingerprint.
     Alert,
 }
@@ -42,14 +44,22 @@ impl RecordKind {
             Self::Backup => "backup",
             Self::BackupJob => "backup_job",
             Self::Storage => "storage",
+            Self::Guest => "guest",
             Self::Alert => "alert",
         }
     }
 
     /// The kind of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        let all =
-            [Self::Node, Self::Unit, Self::Backup, Self::BackupJob, Self::Storage, Self::Alert];
+        let all = [
+            Self::Node,
+            Self::Unit,
+            Self::Backup,
+            Self::BackupJob,
+            Self::Storage,
+            Self::Guest,
+            Self::Alert,
+        ];
         all.into_iter().find(|kind| kind.as_str() == name)
     }
 }

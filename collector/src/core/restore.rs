@@ -9,7 +9,7 @@ use super::dirty::Piece;
 use super::timers::Timer;
 use super::{Core, Record, RecordKind};
 use crate::alerts::{Alert, AlertKey};
-use crate::fleet::{Backup, BackupJob, Node, Storage, Unit};
+use crate::fleet::{Backup, BackupJob, Guest, Node, Storage, Unit};
 use crate::rules::RuleSet;
 
 impl Core {
@@ -44,6 +44,10 @@ impl Core {
                 RecordKind::Storage => read(record).map(|mut storage: Storage| {
                     storage.since.judged = storage.since.judged.min(started_at);
                     core.fleet.restore_storage(storage);
+                }),
+                RecordKind::Guest => read(record).map(|mut guest: Guest| {
+                    guest.since.judged = guest.since.judged.min(started_at);
+                    core.fleet.restore_guest(guest);
                 }),
                 RecordKind::Alert => read(record).map(|mut alert: Alert| {
                     alert.hold_until(started_at);
@@ -84,6 +88,7 @@ impl Core {
             Piece::Unit(node, unit) => text(&**self.fleet.unit(node, unit)?),
             Piece::Backup(node, vmid) => text(&**self.fleet.backup_to_record(node, vmid)?),
             Piece::BackupJob(node, job) => text(&**self.fleet.backup_job(node, job)?),
+            Piece::Guest(node, id) => text(&**self.fleet.guest(node, id)?),
             Piece::Storage(node, id) => text(&**self.fleet.storage(node, id)?),
             Piece::Alert(fingerprint) => text(&**self.book.find(*fingerprint)?),
         }

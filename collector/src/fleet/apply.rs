@@ -67,6 +67,10 @@ impl Fleet {
             EventData::BackupFinished(finished) => {
                 self.finish_backup(&node, *finished, Told { at, moment, received_at })
             }
+            EventData::GuestChanged(run) => {
+                let told = Told { at, moment, received_at };
+                self.turn_guest(&node, run, told).into_iter().collect()
+            }
             EventData::TaskFinished(task) => {
                 self.finish_task(&node, &task, Told { at, moment, received_at })
             }
@@ -212,6 +216,9 @@ impl Fleet {
             }
             CheckpointContent::Guests(guests) => {
                 self.draw_guests(name, (checkpoint, guests), version, received_at)
+            }
+            CheckpointContent::GuestRuns(runs) => {
+                self.draw_runs(name, (checkpoint, runs), version, received_at)
             }
             CheckpointContent::BackupJobs(jobs) => {
                 self.draw_jobs(name, (checkpoint, jobs), version, received_at)

@@ -80,6 +80,7 @@ impl Fleet {
         told: Told,
     ) -> Vec<Change> {
         let vmid = finished.vmid;
+        let guest = self.end_guest_backup(node, vmid, told.moment);
         let other = self.elsewhere(node, vmid);
         // Of two that end at the same time the names decide, whichever comes first.
         let is_past = |other: &&Arc<Backup>| {
@@ -89,9 +90,10 @@ impl Fleet {
         if let Some(other) = other.as_ref().filter(is_past) {
             // The guest has moved since, or was backed up there: this is history.
             let elsewhere = other.node.clone();
-            return self.change(&elsewhere, vmid, told.moment, |backup| {
+            let changes = self.change(&elsewhere, vmid, told.moment, |backup| {
                 backup.end(finished, told.moment, false);
             });
+            return changes.into_iter().chain(guest).collect();
         }
         let mut changes = self.change_backup(node, vmid, told, |backup| {
             if let Some(other) = other.as_ref().filter(|_| backup.last.is_none()) {
@@ -104,6 +106,7 @@ impl Fleet {
         {
             changes.extend(self.forget_backup(&other, told.moment));
         }
+        changes.extend(guest);
         changes
     }
 
@@ -113,6 +116,9 @@ impl Fleet {
         task: &TaskFinished,
         told: Told,
     ) -> Vec<Change> {
+        if task.kind == "startall" {
+            return self.end_start_of_all(node, told.moment);
+        }
         let is_restore = matches!(&*task.kind, "qmrestore" | "vzrestore");
         if !is_restore || !task.outcome.is_success() {
             return Vec::new();

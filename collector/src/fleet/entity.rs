@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backup::Backup;
 use super::backup_job::BackupJob;
+use super::guest::Guest;
 use super::moment::Moment;
 use super::storage::Storage;
 use super::unit::Unit;
@@ -53,15 +54,18 @@ pub enum EntityKind {
     BackupJob,
     /// A storage for backups, as one node sees it.
     Storage,
+    /// A guest, on one node.
+    Guest,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 5] =
-        [Self::Node, Self::Unit, Self::Backup, Self::BackupJob, Self::Storage];
+    pub const ALL: [Self; 6] =
+        [Self::Node, Self::Unit, Self::Guest, Self::Backup, Self::BackupJob, Self::Storage];
 
     /// The kinds of what belongs to a node.
-    pub const OF_NODE: [Self; 4] = [Self::Unit, Self::Backup, Self::BackupJob, Self::Storage];
+    pub const OF_NODE: [Self; 5] =
+        [Self::Unit, Self::Guest, Self::Backup, Self::BackupJob, Self::Storage];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
@@ -71,6 +75,7 @@ impl EntityKind {
             Self::Backup => "backup",
             Self::BackupJob => "backup_job",
             Self::Storage => "storage",
+            Self::Guest => "guest",
         }
     }
 }
@@ -129,6 +134,8 @@ pub enum Entity<'a> {
     BackupJob(&'a BackupJob),
     /// One of its storages.
     Storage(&'a Storage),
+    /// One of its guests.
+    Guest(&'a Guest),
 }
 
 impl<'a> Entity<'a> {
@@ -164,6 +171,14 @@ impl<'a> Entity<'a> {
         }
     }
 
+    /// The guest, if it is one.
+    pub fn guest(self) -> Option<&'a Guest> {
+        match self {
+            Self::Guest(guest) => Some(guest),
+            _ => None,
+        }
+    }
+
     /// Since when it is as it is; a node does not say.
     pub fn since(self) -> Option<Moment> {
         match self {
@@ -172,6 +187,7 @@ impl<'a> Entity<'a> {
             Self::Backup(backup) => Some(backup.since),
             Self::BackupJob(job) => Some(job.since),
             Self::Storage(storage) => Some(storage.since),
+            Self::Guest(guest) => Some(guest.since),
         }
     }
 
@@ -182,6 +198,7 @@ impl<'a> Entity<'a> {
             Self::Node | Self::BackupJob(_) | Self::Storage(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),
+            Self::Guest(guest) => Some(guest.position),
         }
     }
 }

@@ -94,6 +94,9 @@ pub struct Node {
     /// The newest complete picture of its guests.
     #[serde(default)]
     pub guests_as_of: Drawn,
+    /// The newest complete picture of those that run.
+    #[serde(default)]
+    pub runs_as_of: Drawn,
     /// The newest complete picture of its backup jobs.
     #[serde(default)]
     pub jobs_as_of: Drawn,
@@ -147,6 +150,7 @@ impl Node {
             units_as_of: Version::default(),
             removed_units: BTreeMap::new(),
             guests_as_of: Drawn::default(),
+            runs_as_of: Drawn::default(),
             jobs_as_of: Drawn::default(),
             storages_as_of: Drawn::default(),
             archives_known: false,

@@ -37,9 +37,11 @@ impl Fleet {
         let mut changes = Vec::new();
         for guest in guests {
             changes.extend(self.put_guest(name, guest, checkpoint.as_of, moment));
+            changes.extend(self.put_guest_plan(name, guest, (moment, checkpoint.as_of)));
         }
         if let Some(named) = complete {
             changes.extend(self.keep_only_guests(name, &named, drawn, moment));
+            changes.extend(self.keep_only_guest_plans(name, &named, moment));
             changes.push(node_change(name, Vec::new(), moment));
         }
         changes

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::event::{UnitChange, UnitState};
+use pvewatch_protocol::event::{GuestRun, UnitChange, UnitState};
 use pvewatch_protocol::{BackupStorage, Position, Vmid};
 
 use super::backup::Backup;
 use super::backup_job::{BackupJob, Jobs};
 use super::entity::{Drawn, Version};
+use super::guest::{Guest, Guests};
 use super::moment::Moment;
 use super::node::Node;
 use super::parts::Parts;
@@ -35,8 +36,10 @@ pub(super) struct Slot {
     pub(super) departed: BTreeMap<Vmid, Arc<Backup>>,
     pub(super) jobs: Jobs,
     pub(super) storages: Storages,
+    pub(super) guests: Guests,
     pub(super) parts: Parts,
     pub(super) guest_parts: Parts<Drawn>,
+    pub(super) run_parts: Parts<Drawn, GuestRun>,
     pub(super) job_parts: Parts<Drawn>,
     pub(super) storage_parts: Parts<Drawn, BackupStorage>,
     /// When the sample before the newest one was taken, if that came since the collector listens.
@@ -65,8 +68,10 @@ impl Slot {
             departed: BTreeMap::new(),
             jobs: Jobs::new(),
             storages: Storages::new(),
+            guests: Guests::new(),
             parts: Parts::default(),
             guest_parts: Parts::default(),
+            run_parts: Parts::default(),
             job_parts: Parts::default(),
             storage_parts: Parts::default(),
             read_before: None,
@@ -163,16 +168,42 @@ impl Slot {
         self.storages.remove(id);
     }
 
+    /// Adds a guest.
+    pub(super) fn add_guest(&mut self, guest: Guest) {
+        self.view = None;
+        self.guests.insert(guest.id.clone(), Arc::new(guest));
+    }
+
+    /// Changes a guest, with the boot at hand in which its node runs, and gives it as it is then;
+    /// none if `change` says that this is no news.
+    pub(super) fn change_guest(
+        &mut self,
+        id: &str,
+        change: impl FnOnce(&mut Guest, Option<&str>) -> bool,
+    ) -> Option<Arc<Guest>> {
+        self.view = None;
+        let boot = self.node.boots.current.as_ref().map(|boot| &*boot.id);
+        let guest = self.guests.get_mut(id)?;
+        change(Arc::make_mut(guest), boot).then(|| guest.clone())
+    }
+
+    /// Takes a guest out.
+    pub(super) fn remove_guest(&mut self, id: &str) {
+        self.view = None;
+        self.guests.remove(id);
+    }
+
     /// The node and what belongs to it, shared until something changes.
     pub(super) fn view(&mut self) -> Arc<NodeView> {
         let (node, units, backups) = (&self.node, &self.units, &self.backups);
-        let (jobs, storages) = (&self.jobs, &self.storages);
+        let (jobs, storages, guests) = (&self.jobs, &self.storages, &self.guests);
         let make = || {
             let units = units.values().cloned().collect();
             let backups = backups.values().cloned().collect();
             let jobs = jobs.values().cloned().collect();
             let storages = storages.values().cloned().collect();
-            Arc::new(NodeView { node: node.clone(), units, backups, jobs, storages })
+            let guests = guests.values().cloned().collect();
+            Arc::new(NodeView { node: node.clone(), units, backups, jobs, storages, guests })
         };
         self.view.get_or_insert_with(make).clone()
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::backup::Backup;
 use super::backup_job::BackupJob;
 use super::entity::{Entity, EntityKind};
+use super::guest::Guest;
 use super::moment::{Moment, shift};
 use super::node::Node;
 use super::slot::Slot;
@@ -35,6 +36,9 @@ pub const JOBS_PER_NODE_MAX: usize = 1_000;
 
 /// Storages that are kept of one node; more are refused and counted.
 pub const STORAGES_PER_NODE_MAX: usize = 1_000;
+
+/// Guests that are kept of one node; more are refused and counted.
+pub const GUESTS_PER_NODE_MAX: usize = 10_000;
 
 /// Where a node's field comes from: which kind of input can change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -122,6 +126,20 @@ pub enum Change {
         /// When.
         moment: Moment,
     },
+    /// A guest is new or different, or was started or stopped.
+    Guest {
+        /// As it is now.
+        guest: Arc<Guest>,
+        /// When it came to be so.
+        moment: Moment,
+    },
+    /// A guest is no longer there.
+    GuestGone {
+        /// As it was.
+        guest: Arc<Guest>,
+        /// When.
+        moment: Moment,
+    },
 }
 
 /// What was left out or doubted since the collector started.
@@ -156,6 +174,8 @@ pub struct NodeView {
     pub jobs: Vec<Arc<BackupJob>>,
     /// Its storages for backups, by name.
     pub storages: Vec<Arc<Storage>>,
+    /// Its guests, by number.
+    pub guests: Vec<Arc<Guest>>,
 }
 
 /// Everything that is known of a site's nodes.
@@ -170,6 +190,7 @@ pub struct Fleet {
     pub(super) backups_count: usize,
     pub(super) jobs_count: usize,
     pub(super) storages_count: usize,
+    pub(super) guests_count: usize,
     /// The nodes that have, or had, backups of a guest of this number.
     pub(super) backup_nodes: HashMap<Vmid, BTreeSet<NodeName>>,
     /// The nodes of a cluster that see the same storage.
@@ -192,6 +213,7 @@ impl Fleet {
             backups_count: 0,
             jobs_count: 0,
             storages_count: 0,
+            guests_count: 0,
             backup_nodes: HashMap::new(),
             storage_nodes: HashMap::new(),
             counters: FleetCounters::default(),
@@ -275,6 +297,7 @@ impl Fleet {
             EntityKind::Backup => Entity::Backup(slot.backups.get(id)?),
             EntityKind::BackupJob => Entity::BackupJob(slot.jobs.get(id)?),
             EntityKind::Storage => Entity::Storage(slot.storages.get(id)?),
+            EntityKind::Guest => Entity::Guest(slot.guests.get(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -288,6 +311,7 @@ impl Fleet {
             EntityKind::Backup => slot.backups.keys().cloned().collect(),
             EntityKind::BackupJob => slot.jobs.keys().cloned().collect(),
             EntityKind::Storage => slot.storages.keys().cloned().collect(),
+            EntityKind::Guest => slot.guests.keys().cloned().collect(),
         }
     }
 
@@ -306,6 +330,7 @@ impl Fleet {
             EntityKind::Backup => self.backups_count,
             EntityKind::BackupJob => self.jobs_count,
             EntityKind::Storage => self.storages_count,
+            EntityKind::Guest => self.guests_count,
         }
     }
 

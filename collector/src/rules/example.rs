@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{
-    AgentFacts, BackupFinished, BackupJobFinished, CrashLoop, Exit, GuestKind, Outcome, UnitChange,
-    UnitState,
+    AgentFacts, BackupFinished, BackupJobFinished, CrashLoop, Exit, GuestCause, GuestKind,
+    GuestRun, GuestState, Outcome, UnitChange, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Sample, Stall, Swap};
 use pvewatch_protocol::{
-    Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest, GuestArchives, NodeName, Position,
-    Sequence, StopReason, StorageState, StreamId, Vmid,
+    Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest as GuestPlan, GuestArchives,
+    NodeName, Position, Sequence, StopReason, StorageState, StreamId, Vmid,
 };
 
 use super::fields::Subject;
 use crate::fleet::{
-    Archives, Backlog, Backup, BackupJob, Drawn, Entity, EntityKind, Loss, Moment, Node, Presence,
-    Reading, Running, Stop, Storage, Unit, Version, Written,
+    Archives, Backlog, Backup, BackupJob, Drawn, Entity, EntityKind, Guest, Loss, Moment, Node,
+    Presence, Reading, Running, Stop, Storage, Unit, Version, Written,
 };
 
 /// A node with a unit, a guest's backups and a job, of which every field has a value.
@@ -26,6 +26,7 @@ pub(super) struct Example {
     backup: Backup,
     job: Arc<BackupJob>,
     storage: Storage,
+    guest: Guest,
 }
 
 impl Example {
@@ -37,6 +38,7 @@ impl Example {
             EntityKind::Backup => Entity::Backup(&self.backup),
             EntityKind::BackupJob => Entity::BackupJob(&self.job),
             EntityKind::Storage => Entity::Storage(&self.storage),
+            EntityKind::Guest => Entity::Guest(&self.guest),
         };
         Subject { node: &self.node, entity }
     }
@@ -77,7 +79,8 @@ impl Example {
         let job = Arc::new(job(name.clone(), silent));
         let backup = backup(name.clone(), position, &job, silent);
         let storage = Storage::new(name.clone(), nas(silent), silent);
-        Self { node, unit: unit(name, position, silent), backup, job, storage }
+        let guest = guest(name.clone(), position, silent);
+        Self { node, unit: unit(name, position, silent), backup, job, storage, guest }
     }
 }
 
@@ -224,6 +227,41 @@ fn archives(at: Moment) -> GuestArchives {
     }
 }
 
+fn plan() -> GuestPlan {
+    GuestPlan {
+        vmid: vmid(),
+        kind: GuestKind::Qemu,
+        name: Some("web".to_owned()),
+        template: true,
+        onboot: true,
+        lock: Some("snapshot".to_owned()),
+        tags: vec!["nobackup".to_owned()],
+        pool: Some("prod".to_owned()),
+        excluded: vec!["scsi1".to_owned()],
+    }
+}
+
+/// A guest that crashed.
+fn guest(node: NodeName, position: Position, at: Moment) -> Guest {
+    let mut guest = Guest::new(node, (vmid(), GuestKind::Qemu), at, position);
+    let run = GuestRun {
+        vmid: vmid(),
+        kind: GuestKind::Qemu,
+        state: GuestState::Stopped,
+        since: Some(at.fact),
+        cause: Some(GuestCause::Crash),
+        expected: false,
+        awaited: false,
+        upid: None,
+        user: Some("root@pam".to_owned()),
+        detail: Some("killed by signal 9".to_owned()),
+    };
+    guest.turn(run, Some("now"), at);
+    guest.awaited_since = Some(at);
+    guest.plan = Some(plan());
+    guest
+}
+
 /// A guest whose last run failed, after eight that succeeded.
 fn backup(node: NodeName, position: Position, job: &Arc<BackupJob>, at: Moment) -> Backup {
     let version = Version { stream_ordinal: 1, sequence: 1 };
@@ -255,15 +293,7 @@ fn backup(node: NodeName, position: Position, job: &Arc<BackupJob>, at: Moment) 
     }
     let upid = "UPID:pve1:00000001:00000001:6AC0539F:vzdump::root@pam:".to_owned();
     backup.running = Some(Running { upid, since: at.fact });
-    backup.guest = Some(Guest {
-        vmid,
-        kind: GuestKind::Qemu,
-        name: Some("web".to_owned()),
-        template: true,
-        tags: vec!["nobackup".to_owned()],
-        pool: Some("prod".to_owned()),
-        excluded: vec!["scsi1".to_owned()],
-    });
+    backup.guest = Some(plan());
     let jobs = [(job.id.clone(), job.clone())].into();
     backup.cover(&jobs, at.after(SignedDuration::from_hours(-300)));
     backup.plan_due(&jobs, (at, SignedDuration::ZERO));

@@ -92,6 +92,7 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
         EntityKind::Backup => backups::BACKUP,
         EntityKind::BackupJob => backups::BACKUP_JOB,
         EntityKind::Storage => storages::STORAGE,
+        EntityKind::Guest => guests::GUEST,
     }
 }
 
@@ -147,6 +148,7 @@ macro_rules! fields {
 }
 
 mod backups;
+mod guests;
 mod storages;
 
 // Statics, not constants: a field is known by its address.

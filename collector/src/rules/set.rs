@@ -311,6 +311,7 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
         Entity::Backup(backup) => Some(("vmid", &backup.id)),
         Entity::BackupJob(job) => Some(("backup_job", &job.id)),
         Entity::Storage(storage) => Some(("storage", &storage.id)),
+        Entity::Guest(guest) => Some(("vmid", &guest.id)),
     };
     if let Some((name, value)) = own {
         set(name, value);

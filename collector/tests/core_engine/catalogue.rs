@@ -288,6 +288,8 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "HighLoadAverage node warning 600",
         "AgentOutboxDropped node critical 0",
         "EventsDelayed node warning 600",
+        "ProxmoxVMStopped guest warning 600",
+        "GuestDidNotReturn guest critical 0",
         "BackupJobFailed backup critical 0",
         "BackupSizeAnomaly backup warning 0",
         "GuestsNotBackedUp backup warning 600",

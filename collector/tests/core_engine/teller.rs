@@ -5,8 +5,8 @@ use pvewatch_collector::core::Input;
 use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_protocol::event::{
     AgentFacts, AgentStarted, AgentStopping, BackupFinished, BackupJobFinished, BackupStarted,
-    Exit, GuestKind, LogLine, OutboxDropped, Outcome, UnitChange, UnitChanged, UnitLog,
-    UnitRemoved, UnitState,
+    Exit, GuestKind, LogLine, OutboxDropped, Outcome, TaskFinished, UnitChange, UnitChanged,
+    UnitLog, UnitRemoved, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
@@ -15,6 +15,7 @@ use pvewatch_protocol::{
 };
 use uuid::Uuid;
 
+use super::runs::run;
 use super::stored::{archive_name, storage};
 use super::story::at;
 
@@ -70,11 +71,15 @@ impl Teller {
                 };
                 return Input::Sample { node: name, sample, backlog, received_at: time };
             }
-            "units" | "guests" | "jobs" | "storages" => {
+            "units" | "guests" | "runs" | "jobs" | "storages" => {
                 let elements = words.iter().filter(|word| !word.contains('='));
                 let content = match verb {
                     "units" => units(words, said_at),
                     "guests" => CheckpointContent::Guests(elements.map(guest).collect()),
+                    "runs" => {
+                        let run = |word: &&str| run(word, said_at);
+                        CheckpointContent::GuestRuns(elements.map(run).collect())
+                    }
                     "storages" => {
                         let storage = |word: &&str| storage(word, said_at);
                         CheckpointContent::BackupStorages(elements.map(storage).collect())
@@ -141,6 +146,17 @@ impl Teller {
                 storage: None,
             }),
             "job" => EventData::BackupJobFinished(job_finished(words, option)),
+            "guest" => EventData::GuestChanged(run(words[0], said_at)),
+            "task" => EventData::TaskFinished(TaskFinished {
+                upid: upid(option),
+                kind: words[0].to_owned(),
+                vmid: None,
+                user: "root@pam".to_owned(),
+                outcome: serde_json::from_value(words[1].into()).unwrap(),
+                error: None,
+                started: said_at,
+                restored_from: None,
+            }),
             "removed" => EventData::UnitRemoved(UnitRemoved { unit: words[0].to_owned() }),
             "log" => EventData::UnitLog(UnitLog {
                 unit: words[0].to_owned(),
@@ -266,7 +282,13 @@ fn guest(word: &&str) -> Guest {
         kind: GuestKind::Qemu,
         name: Some("web".to_owned()),
         template,
-        tags: if template || tag.is_empty() { Vec::new() } else { vec![tag.to_owned()] },
+        onboot: tag == "onboot",
+        lock: None,
+        tags: if template || tag.is_empty() || tag == "onboot" {
+            Vec::new()
+        } else {
+            vec![tag.to_owned()]
+        },
         pool: None,
         excluded: Vec::new(),
     }

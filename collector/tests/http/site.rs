@@ -7,7 +7,7 @@ use jiff::{Timestamp, ToSpan};
 use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
 use pvewatch_collector::fleet::{
-    Backup, BackupJob, EntityKind, FleetCounters, Node, NodeView, Storage, Unit,
+    Backup, BackupJob, EntityKind, FleetCounters, Guest, Node, NodeView, Storage, Unit,
 };
 use pvewatch_collector::ingest::Reason;
 use pvewatch_collector::output::channel::ChannelReading;
@@ -50,6 +50,7 @@ pub struct Written {
     backups: Vec<Arc<Backup>>,
     jobs: Vec<Arc<BackupJob>>,
     storages: Vec<Arc<Storage>>,
+    guests: Vec<Arc<Guest>>,
     alerts: Vec<Arc<Alert>>,
 }
 
@@ -64,7 +65,9 @@ pub fn snapshot() -> Snapshot {
         let jobs = written.jobs.iter().filter(|job| job.node == node.name).cloned().collect();
         let storages = written.storages.iter();
         let storages = storages.filter(|storage| storage.node == node.name).cloned().collect();
-        Arc::new(NodeView { units, backups, jobs, storages, node: Arc::new(node) })
+        let guests = written.guests.iter();
+        let guests = guests.filter(|guest| guest.node == node.name).cloned().collect();
+        Arc::new(NodeView { units, backups, jobs, storages, guests, node: Arc::new(node) })
     };
     Snapshot {
         site: Site::default(),

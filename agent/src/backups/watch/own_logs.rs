@@ -21,9 +21,8 @@ use crate::clock;
 /// been given to another guest.
 const OLD_AFTER: SignedDuration = SignedDuration::from_hours(35 * 24);
 
-/// By how much a guest's own log can have been written later than the log of its task, whose worker
-/// was killed.
-const LATE: SignedDuration = SignedDuration::from_secs(60);
+/// By how much a run may have begun before its end and its duration say so.
+const ROUNDED: SignedDuration = SignedDuration::from_secs(60);
 
 /// The log of a guest's last run.
 pub struct OwnLog {
@@ -67,9 +66,10 @@ pub fn span(path: &Path, started: Timestamp) -> Option<Span> {
 }
 
 impl OwnLog {
-    /// Whether the log of one of these tasks tells of the run.
+    /// Whether the log of one of these tasks tells of the run: a worker writes to it after it has
+    /// closed the guest's own.
     pub fn is_covered(&self, tasks: &[Span]) -> bool {
-        tasks.iter().any(|(begun, ended)| *begun <= self.ended_at && self.ended_at <= *ended + LATE)
+        tasks.iter().any(|(begun, ended)| (*begun..=*ended).contains(&self.ended_at))
     }
 
     /// What it says of the run. One that broke off says nothing.
@@ -92,7 +92,7 @@ impl OwnLog {
         }
         let guest = reader.finish().guests.pop();
         Ok(guest.filter(|guest| guest.outcome != Outcome::Unknown).map(|guest| {
-            let begun = self.ended_at - lasted(&guest) - LATE;
+            let begun = self.ended_at - lasted(&guest) - ROUNDED;
             let origin = Origin { run: &self.run, begun };
             origin.told(guest, Some(self.ended_at), context)
         }))

@@ -24,4 +24,4 @@ pub use delivery::{
 pub use picture::{Picture, Readiness};
 pub use routes::router;
 pub use serve::{CONNECTIONS_MAX, serve};
-pub use words::{Tone, ago, archives, archives_trouble, storage, tone_of};
+pub use words::{Tone, ago, archives, archives_trouble, storage, tone_of, what_became};

@@ -18,8 +18,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, EventsAnswer, EventsQuery, NodesAnswer,
-    NodesQuery, RulesAnswer, StatusAnswer,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, EventsAnswer, EventsQuery,
+    GuestsAnswer, GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer,
 };
 use super::error::ApiError;
 use super::metrics::{self, Format};
@@ -51,6 +51,7 @@ pub fn router(queries: Queries) -> Router {
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/alerts", get(alerts))
         .route("/api/v1/backups", get(backups))
+        .route("/api/v1/guests", get(guests))
         .route("/api/v1/events", get(events))
         .route("/api/v1/rules", get(rules));
     Router::new()
@@ -109,6 +110,14 @@ async fn alerts(
 ) -> Result<Response, ApiError> {
     let (query, picture) = (parameters(query)?, look(&queries).await?);
     answer(move || AlertsAnswer::of(&picture, &query)).await
+}
+
+async fn guests(
+    State(queries): State<Queries>,
+    query: Result<Query<GuestsQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let (query, picture) = (parameters(query)?, look(&queries).await?);
+    answer(move || GuestsAnswer::of(&picture, &query)).await
 }
 
 async fn backups(

@@ -2,9 +2,11 @@
 
 mod archives;
 mod backups;
+mod guests;
 
 pub use archives::{archives, archives_trouble, storage};
 pub use backups::tone_of;
+pub use guests::what_became;
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::{Exit, UnitChange, UnitChanged, UnitState};
@@ -64,6 +66,7 @@ pub fn tell(data: &EventData) -> Told {
         EventData::BackupFinished(finished) => backups::tell_finished(finished),
         EventData::BackupJobFinished(job) => backups::tell_job(job),
         EventData::TaskFinished(task) => backups::tell_task(task),
+        EventData::GuestChanged(run) => guests::tell_guest(run),
         EventData::OutboxDropped(dropped) => {
             let count = dropped.through.0.saturating_sub(dropped.from.0).saturating_add(1);
             let events = if count == 1 { "event was" } else { "events were" };

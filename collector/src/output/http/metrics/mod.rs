@@ -10,6 +10,7 @@ mod alerts;
 mod backups;
 mod classic;
 mod families;
+mod guests;
 mod nodes;
 mod own;
 mod storages;
@@ -78,6 +79,7 @@ impl Collector for Scrape {
         own::write(&mut families, &self.0)?;
         nodes::write(&mut families, snapshot)?;
         units::write(&mut families, snapshot)?;
+        guests::write(&mut families, snapshot)?;
         backups::write(&mut families, snapshot)?;
         storages::write(&mut families, snapshot)?;
         alerts::write(&mut families, snapshot)

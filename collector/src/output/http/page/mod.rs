@@ -7,6 +7,7 @@
 pub mod assets;
 mod backups;
 mod events;
+mod guests;
 mod headline;
 mod view;
 

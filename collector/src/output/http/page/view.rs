@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Input;
 use super::backups::{self, BackupsView};
 use super::events::{self, EventView};
+use super::guests::{self, GuestsView};
 use super::headline::Headline;
 use crate::alerts::{Alert, Phase};
 use crate::core::Snapshot;
@@ -44,6 +45,7 @@ pub struct View {
     inhibited: Listed<AlertView>,
     resolved: Vec<AlertView>,
     nodes: Listed<NodeView>,
+    guests: GuestsView,
     backups: BackupsView,
     events: Vec<EventView>,
     rules: Vec<RuleView>,
@@ -204,6 +206,7 @@ impl View {
             inhibited: of(AlertState::Firing, true, ALERTS_MAX),
             resolved: of(AlertState::Resolved, false, RESOLVED_MAX).shown,
             nodes: list_nodes(snapshot, now),
+            guests: guests::view(picture),
             backups: backups::view(picture),
             events: events::tell(&input.events, now),
             rules: snapshot.rules.iter().filter_map(RuleView::of).collect(),

@@ -1,0 +1,193 @@
+//! How events and pictures change what is known of guests: which run, and why not.
+//!
+//! Promised: what was seen of a stop is not forgotten for a picture that knows less; a picture of
+//! those that run counts when all its parts are there, and then all at once. A guest that moves is
+//! on two nodes for a moment: stopped, as was meant, on the one, and running on the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pvewatch_protocol::event::{GuestKind, GuestRun};
+use pvewatch_protocol::{Checkpoint, Guest as GuestPlan, NodeName, Position, Vmid};
+
+use super::apply::node_change;
+use super::backups::Told;
+use super::entity::{Drawn, Version};
+use super::guest::Guest;
+use super::moment::Moment;
+use super::state::{Change, Fleet, GUESTS_PER_NODE_MAX};
+
+impl Fleet {
+    /// A guest of a node.
+    pub fn guest(&self, node: &NodeName, id: &str) -> Option<&Arc<Guest>> {
+        self.nodes.get(node)?.guests.get(id)
+    }
+
+    /// Puts a guest back as it was recorded; its node may follow later.
+    pub fn restore_guest(&mut self, guest: Guest) {
+        let slot = self.slot_to_restore(&guest.node, guest.since.judged);
+        if slot.guests.insert(guest.id.clone(), Arc::new(guest)).is_none() {
+            self.guests_count += 1;
+        }
+    }
+
+    /// A guest was started or stopped.
+    pub(super) fn turn_guest(
+        &mut self,
+        node: &NodeName,
+        run: GuestRun,
+        told: Told,
+    ) -> Option<Change> {
+        let (vmid, (version, position)) = (run.vmid, told.at);
+        let known = self.guest(node, &vmid.to_string());
+        let newest = known.map(|known| known.version).max(self.runs_as_of(node));
+        if newest.is_some_and(|newest| version <= newest) {
+            self.counters.not_newer += 1;
+            return None;
+        }
+        self.change_guest(node, (vmid, run.kind), (told.moment, position), |guest, boot| {
+            guest.turn(run, boot, told.moment);
+            (guest.version, guest.position) = told.at;
+            true
+        })
+    }
+
+    /// The last event that the newest picture of the node's running guests includes.
+    fn runs_as_of(&self, node: &NodeName) -> Option<Version> {
+        self.node(node).map(|node| node.runs_as_of.version)
+    }
+
+    pub(super) fn draw_runs(
+        &mut self,
+        name: &NodeName,
+        (checkpoint, runs): (&Checkpoint, &[GuestRun]),
+        version: Version,
+        received_at: Timestamp,
+    ) -> Vec<Change> {
+        let drawn = Drawn { version, at: checkpoint.at };
+        let Some(slot) = self.slot(name, received_at) else { return Vec::new() };
+        if drawn <= slot.node.runs_as_of {
+            self.counters.not_newer += 1;
+            return Vec::new();
+        }
+        let part = (checkpoint.part, checkpoint.of);
+        let Some(runs) = slot.run_parts.add(drawn, part, runs.iter().cloned()) else {
+            return Vec::new();
+        };
+        let runs: Vec<GuestRun> = runs;
+        slot.node_mut().runs_as_of = drawn;
+        let skew = slot.node.clock_skew();
+        let moment = Moment::judge(checkpoint.at, received_at, skew);
+        let named: BTreeSet<String> = runs.iter().map(|run| run.vmid.to_string()).collect();
+        let mut changes = Vec::new();
+        for run in runs {
+            let since = run.since.map_or(moment, |at| Moment::judge(at, received_at, skew));
+            let at = (since, checkpoint.as_of);
+            changes.extend(self.change_guest(name, (run.vmid, run.kind), at, |guest, boot| {
+                guest.version <= version && guest.learn(run, boot, since)
+            }));
+        }
+        changes.extend(self.change_guests(name, moment, |guest, boot| {
+            let is_stopped = !named.contains(&*guest.id)
+                && guest.version <= version
+                && guest.is_not_running(boot, moment);
+            guest.await_after_boot(boot, moment) || is_stopped
+        }));
+        changes.push(node_change(name, Vec::new(), moment));
+        changes
+    }
+
+    /// A picture of what there is names a guest.
+    pub(super) fn put_guest_plan(
+        &mut self,
+        name: &NodeName,
+        plan: &GuestPlan,
+        (moment, as_of): (Moment, Position),
+    ) -> Option<Change> {
+        let are_runs_known = self.node(name)?.runs_as_of > Drawn::default();
+        self.change_guest(name, (plan.vmid, plan.kind), (moment, as_of), |guest, boot| {
+            let is_stopped =
+                are_runs_known && guest.run.is_none() && guest.is_not_running(boot, moment);
+            let is_news = guest.plan.as_ref() != Some(plan);
+            guest.plan = Some(plan.clone());
+            is_news || is_stopped
+        })
+    }
+
+    /// A picture of what there is is complete: a guest that it does not name is not here, unless it
+    /// runs.
+    pub(super) fn keep_only_guest_plans(
+        &mut self,
+        name: &NodeName,
+        named: &BTreeSet<String>,
+        moment: Moment,
+    ) -> Vec<Change> {
+        let mut changes = self.change_guests(name, moment, |guest, _| {
+            let is_gone = !named.contains(&*guest.id);
+            is_gone && guest.plan.take().is_some()
+        });
+        let Some(slot) = self.nodes.get_mut(name) else { return changes };
+        let is_gone = |guest: &&Arc<Guest>| guest.plan.is_none() && !guest.is_running();
+        let gone: Vec<_> = slot.guests.values().filter(is_gone).cloned().collect();
+        for guest in gone {
+            slot.remove_guest(&guest.id);
+            self.guests_count -= 1;
+            changes.push(Change::GuestGone { guest, moment });
+        }
+        changes
+    }
+
+    /// A backup of a guest has ended.
+    pub(super) fn end_guest_backup(
+        &mut self,
+        node: &NodeName,
+        vmid: Vmid,
+        moment: Moment,
+    ) -> Option<Change> {
+        let slot = self.nodes.get_mut(node)?;
+        slot.change_guest(&vmid.to_string(), |guest, _| guest.await_after_backup(moment))
+            .map(|guest| Change::Guest { guest, moment })
+    }
+
+    /// A node has started its guests after a boot.
+    pub(super) fn end_start_of_all(&mut self, node: &NodeName, moment: Moment) -> Vec<Change> {
+        self.change_guests(node, moment, |guest, _| guest.await_after_start_of_all(moment))
+    }
+
+    /// Changes a guest, which is added if it is not known, with the node's boot at hand. Nothing
+    /// comes of it unless `change` says that it is news.
+    fn change_guest(
+        &mut self,
+        name: &NodeName,
+        (vmid, kind): (Vmid, GuestKind),
+        (moment, position): (Moment, Position),
+        change: impl FnOnce(&mut Guest, Option<&str>) -> bool,
+    ) -> Option<Change> {
+        let slot = self.slot(name, moment.judged)?;
+        let id = vmid.to_string();
+        if !slot.guests.contains_key(&*id) {
+            if slot.guests.len() >= GUESTS_PER_NODE_MAX {
+                self.counters.entities_refused += 1;
+                return None;
+            }
+            slot.add_guest(Guest::new(name.clone(), (vmid, kind), moment, position));
+            self.guests_count += 1;
+        }
+        let slot = self.nodes.get_mut(name)?;
+        slot.change_guest(&id, change).map(|guest| Change::Guest { guest, moment })
+    }
+
+    /// Changes all guests of a node; those are told for which `change` says that it is news.
+    fn change_guests(
+        &mut self,
+        name: &NodeName,
+        moment: Moment,
+        mut change: impl FnMut(&mut Guest, Option<&str>) -> bool,
+    ) -> Vec<Change> {
+        let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
+        let ids: Vec<_> = slot.guests.keys().cloned().collect();
+        let changed = ids.iter().filter_map(|id| slot.change_guest(id, &mut change));
+        changed.map(|guest| Change::Guest { guest, moment }).collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! The fields of guests.
+
+use pvewatch_protocol::event::{GuestCause, GuestRun, GuestState};
+
+use super::{Field, FieldType, FieldValue, Subject, text, time};
+use crate::fleet::{Guest, Origin};
+
+fn guest<'a>(
+    subject: &Subject<'a>,
+    read: impl FnOnce(&'a Guest) -> FieldValue<'a>,
+) -> FieldValue<'a> {
+    subject.entity.guest().map_or(FieldValue::Absent, read)
+}
+
+/// What its configuration says; absent while its node does not have it.
+fn planned<'a>(
+    subject: &Subject<'a>,
+    read: impl FnOnce(&'a pvewatch_protocol::Guest) -> FieldValue<'a>,
+) -> FieldValue<'a> {
+    guest(subject, |guest| guest.plan.as_ref().map_or(FieldValue::Absent, read))
+}
+
+fn run_text<'a>(
+    subject: &Subject<'a>,
+    read: impl FnOnce(&'a GuestRun) -> Option<&'a str>,
+) -> FieldValue<'a> {
+    guest(subject, |guest| text(guest.run.as_ref().and_then(read)))
+}
+
+pub(super) static GUEST: &[Field] = fields! {
+    vmid: Text, Facts, "100", "Its number.",
+        |s| guest(s, |guest| FieldValue::Text(&guest.id));
+    name: Text, Facts, "web", "Its name, or a container's host name.",
+        |s| guest(s, |guest| text(guest.name()));
+    type: Text, Facts, "qemu", "`qemu` for a virtual machine, `lxc` for a container.",
+        |s| guest(s, |guest| FieldValue::Text(guest.kind.as_str()));
+    state: Text, Facts, "stopped", "`running` or `stopped`; empty as long as nobody has said.",
+        |s| guest(s, |guest| text(guest.state().map(GuestState::as_str)));
+    stopped: Flag, Facts, "true", "Whether it does not run; no as long as nobody has said.",
+        |s| guest(s, |guest| FieldValue::Flag(guest.state() == Some(GuestState::Stopped)));
+    unexpectedly_stopped: Flag, Facts, "true",
+        "Whether it does not run and nothing asked for that; one that nobody saw stop, if it is to \
+         be started when its node boots.",
+        |s| guest(s, |guest| FieldValue::Flag(guest.is_unexpectedly_stopped()));
+    cause: Text, Facts, "crash",
+        "Why it was started or stopped: `requested`, `backup`, `migration`, `ha`, `node_shutdown`, \
+         `node_boot`, `guest` (from inside), `out_of_memory`, `crash`, `unexplained`; empty if \
+         nobody saw it.",
+        |s| run_text(s, |run| run.cause.map(GuestCause::as_str));
+    unexpected: Flag, Facts, "true", "Whether nothing asked for that, although somebody saw it.",
+        |s| guest(s, |guest| {
+            let run = guest.run.as_ref().filter(|run| run.cause.is_some());
+            FieldValue::Flag(run.is_some_and(|run| !run.expected))
+        });
+    user: Text, Facts, "root@pam", "Who asked for it.",
+        |s| run_text(s, |run| run.user.as_deref());
+    detail: Text, Facts, "killed by signal 9", "More of why.",
+        |s| run_text(s, |run| run.detail.as_deref());
+    changed_at: Time, Facts, "2026-11-21 03:07:00 UTC", "Since when it runs, or does not.",
+        |s| guest(s, |guest| FieldValue::Time(guest.since));
+    awaited_since: Time, Facts, "2026-11-21 03:09:00 UTC",
+        "Since when it should run again: since the end of the backup that stopped it, or since its \
+         node has started its guests. Can lie ahead. Absent if it runs, or is to stay stopped.",
+        |s| guest(s, |guest| time(guest.awaited_since));
+    onboot: Flag, Facts, "true", "Whether its node starts it when it boots.",
+        |s| planned(s, |plan| FieldValue::Flag(plan.onboot));
+    template: Flag, Facts, "true", "Whether it is a template.",
+        |s| planned(s, |plan| FieldValue::Flag(plan.template));
+    pool: Text, Facts, "prod", "Its pool.",
+        |s| planned(s, |plan| text(plan.pool.as_deref()));
+    lock: Text, Facts, "snapshot", "What holds it, if something does.",
+        |s| planned(s, |plan| text(plan.lock.as_deref()));
+};

@@ -1,0 +1,225 @@
+//! Guests: told apart into what was meant and what was not.
+
+use super::story::{CATALOGUE, tell};
+
+const RUNNING: &str = "
+    0s     pve1 started
+    0s     pve1 beats every=600
+    1s     pve1 guests 100
+    2s     pve1 runs 100
+    ";
+
+/// A story that goes on while guest 100 runs.
+fn while_it_runs(rest: &str) {
+    tell(CATALOGUE, &format!("{RUNNING}{rest}"));
+}
+
+#[test]
+fn a_guest_that_stops_without_an_explanation_is_told_after_ten_minutes() {
+    for cause in ["unexplained", "crash", "out_of_memory", "guest"] {
+        while_it_runs(&format!(
+            "
+            1h     pve1 guest 100:stopped:{cause}
+            => 1h ProxmoxVMStopped pve1/100 none -> pending: condition_began
+            => 1h10m ProxmoxVMStopped pve1/100 pending -> firing: condition_lasted, told
+            2h     pve1 guest 100:running:requested
+            => 2h ProxmoxVMStopped pve1/100 firing -> resolved: condition_ended, told
+            3h
+            "
+        ));
+    }
+}
+
+#[test]
+fn a_guest_that_was_meant_to_stop_is_no_alert() {
+    for cause in ["requested", "migration", "ha"] {
+        while_it_runs(&format!(
+            "
+            1h     pve1 guest 100:stopped:{cause}
+            5h     pve1 runs 100:stopped:{cause}
+            9h
+            "
+        ));
+    }
+}
+
+#[test]
+fn a_backup_that_stops_a_guest_is_no_outage_if_it_comes_back() {
+    while_it_runs(
+        "
+        1h     pve1 guest 100:stopped:backup:awaited
+        3h     pve1 guest 100:running:backup
+        3h1m   pve1 backup 100 ok
+        9h
+        ",
+    );
+}
+
+#[test]
+fn a_guest_that_does_not_come_back_after_its_backup_is_told_five_minutes_later() {
+    while_it_runs(
+        "
+        1h     pve1 guest 100:stopped:backup:awaited
+        2h     pve1 runs 100:stopped:backup:awaited
+        3h     pve1 backup 100 failed
+        => 3h BackupJobFailed pve1/100 none -> firing: condition_lasted, told
+        => 3h5m GuestDidNotReturn pve1/100 none -> firing: condition_lasted, told
+        4h     pve1 guest 100:running:requested
+        => 4h GuestDidNotReturn pve1/100 firing -> resolved: condition_ended, told
+        5h     pve1 backup 100 ok
+        => 5h BackupJobFailed pve1/100 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn a_stopped_machine_that_runs_for_its_backup_alone_is_not_awaited() {
+    while_it_runs(
+        "
+        10m    pve1 guest 100:stopped:requested
+        1h     pve1 guest 100:running:backup
+        2h     pve1 guest 100:stopped:backup
+        2h     pve1 backup 100 ok
+        9h
+        ",
+    );
+}
+
+#[test]
+fn after_a_reboot_each_guest_that_ran_is_to_run_again() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 started
+        0s     pve1 beats every=600
+        1s     pve1 guests 100 101 102
+        2s     pve1 runs 100 101
+        1h     pve1 guest 100:stopped:node_shutdown:awaited
+        1h     pve1 guest 101:stopped:node_shutdown:awaited
+        1h1s   pve1 stopping reason=reboot
+        1h5m   pve1 started boot=boot-2
+        1h5m   pve1 beats every=600
+        1h5m1s pve1 runs
+        1h6m   pve1 guest 100:running:node_boot
+        1h8m   pve1 task startall ok
+        => 1h13m GuestDidNotReturn pve1/101 none -> firing: condition_lasted, told
+        1h20m  pve1 runs 100
+        2h     pve1 guest 101:running:requested
+        => 2h GuestDidNotReturn pve1/101 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn after_a_reset_that_nobody_announced_too() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 started
+        0s     pve1 beats every=600
+        1s     pve1 guests 100 101
+        2s     pve1 runs 100
+        1h     pve1 started boot=boot-2
+        1h     pve1 beats every=600
+        1h1s   pve1 runs
+        => 1h20m1s GuestDidNotReturn pve1/100 none -> firing: condition_lasted, told
+        3h     pve1 guest 100:running:requested
+        => 3h GuestDidNotReturn pve1/100 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn a_restart_that_does_not_come_back_is_told() {
+    while_it_runs(
+        "
+        1h     pve1 guest 100:stopped:requested:awaited
+        1h1m   pve1 guest 100:running:requested
+        2h     pve1 guest 100:stopped:requested:awaited
+        => 2h5m GuestDidNotReturn pve1/100 none -> firing: condition_lasted, told
+        3h     pve1 guest 100:stopped:requested
+        => 3h GuestDidNotReturn pve1/100 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn what_stopped_while_nobody_watched_is_explained_by_its_task_or_not_at_all() {
+    while_it_runs(
+        "
+        1h     pve1 started
+        1h1s   pve1 runs 100:stopped:requested
+        9h
+        ",
+    );
+    while_it_runs(
+        "
+        1h     pve1 started
+        1h1s   pve1 runs
+        => 1h0m1s ProxmoxVMStopped pve1/100 none -> pending: condition_began
+        => 1h10m1s ProxmoxVMStopped pve1/100 pending -> firing: condition_lasted, told
+        2h     pve1 runs 100
+        => 2h ProxmoxVMStopped pve1/100 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn of_guests_that_never_ran_only_those_that_start_at_boot_are_told() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=600
+        1s     pve1 guests 100 101:onboot 102:template
+        2s     pve1 runs
+        => 2s ProxmoxVMStopped pve1/101 none -> pending: condition_began
+        => 10m2s ProxmoxVMStopped pve1/101 pending -> firing: condition_lasted, told
+        1h     pve1 guests 100
+        => 1h ProxmoxVMStopped pve1/101 firing -> resolved: entity_removed, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn a_guest_that_moves_is_one_guest() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=600
+        0s     pve2 beats every=600
+        1s     pve1 guests 100:onboot
+        1s     pve2 guests
+        2s     pve1 runs 100
+        2s     pve2 runs
+        1h     pve2 guest 100:running:migration
+        1h2s   pve1 guest 100:stopped:migration
+        1h10s  pve2 guests 100:onboot
+        1h10s  pve1 guests
+        2h     pve1 runs
+        2h     pve2 runs 100
+        9h
+        ",
+    );
+}
+
+#[test]
+fn what_was_seen_of_a_stop_outlives_pictures_and_older_events() {
+    while_it_runs(
+        "
+        1h     pve1 guest 100:stopped:crash
+        => 1h ProxmoxVMStopped pve1/100 none -> pending: condition_began
+        1h1m   pve1 runs 100:stopped
+        1h2m   pve1 runs
+        => 1h10m ProxmoxVMStopped pve1/100 pending -> firing: condition_lasted, told
+        1h20m  pve1 guests
+        => 1h20m ProxmoxVMStopped pve1/100 firing -> resolved: entity_removed, told
+        9h
+        ",
+    );
+}
