@@ -8,6 +8,7 @@
 //! the lab could not run. Absent on purpose: machined, bridges, images of disks.
 
 pub mod container;
+mod guests;
 pub mod image;
 pub mod leftovers;
 pub mod node;

@@ -202,6 +202,22 @@ impl Site {
         });
     }
 
+    /// Waits until the agent that speaks has shown which guests run: from then on everything that
+    /// happens to them is told.
+    ///
+    /// # Panics
+    /// When it does not, or when no agent has spoken.
+    #[track_caller]
+    pub fn wait_for_guests(&mut self, node: &WatchedNode) {
+        let topic = format!("pvewatch/v1/home/node/{}/checkpoint/guest_runs/1", node.name());
+        let streams = self.events_of(node).into_iter().map(|heard| heard.event.position.stream);
+        let stream = streams.max().expect("an agent that spoke").to_string();
+        let what = format!("{} to show its guests", node.name());
+        self.observer.wait_for(&what, GENEROUS, |message| {
+            message.topic == topic && message.json()["as_of"]["stream"] == stream.as_str()
+        });
+    }
+
     /// Waits until the agent has shown all units as of everything that was heard of it so far.
     #[track_caller]
     pub fn wait_for_picture_after(&mut self, node: &WatchedNode) {

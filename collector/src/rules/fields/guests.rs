@@ -58,7 +58,7 @@ pub(super) static GUEST: &[Field] = fields! {
         |s| run_text(s, |run| run.detail.as_deref());
     changed_at: Time, Facts, "2026-11-21 03:07:00 UTC", "Since when it runs, or does not.",
         |s| guest(s, |guest| FieldValue::Time(guest.since));
-    awaited_since: Time, Facts, "2026-11-21 03:09:00 UTC",
+    awaited_since: Time, Facts, "2026-11-21 03:07:00 UTC",
         "Since when it should run again: since the end of the backup that stopped it, or since its \
          node has started its guests. Can lie ahead. Absent if it runs, or is to stay stopped.",
         |s| guest(s, |guest| time(guest.awaited_since));

@@ -10,7 +10,8 @@
 #
 # GUEST is `vmid:type:name:how`; how is `ok`, `warn=TEXT`, `fail=TEXT`, `die` (the worker is
 # killed), or `hold=PATH`, which waits until that file is there and then is `ok`. TEXT describes a
-# run in full (`Description`). LINE is printed as it is; one that begins with `fail=` ends the task.
+# run in full (`Description`). LINE is printed as it is; one that begins with `fail=` ends the task, one
+# with `run=` is a command that the task runs.
 # Prints the task's name at once, and returns when the task is over. `--tick` is the scheduler's
 # minute. `--dry` runs nothing, and prints one form of the log: task, guest, mail or terminal.
 # `--describe` tells the run that left a log as such a TEXT.
@@ -68,6 +69,10 @@ if ($kind eq '--tick') {
 sub print_lines {
     for my $line (@ARGV) {
         die "$1\n" if $line =~ /^fail=(.*)$/s;
+        if ($line =~ /^run=(.*)$/s) {
+            system('/bin/sh', '-c', $1) == 0 or die "command '$1' failed: exit code $?\n";
+            next;
+        }
         print "$line\n";
     }
     return 0;
