@@ -247,8 +247,8 @@ fn start_sources(settings: &Settings, backups_paths: BackupsPaths) -> (JoinSet<(
     let mut sources = JoinSet::new();
     let (units_config, unit_paths) = (settings.units.clone(), paths.units());
     let (plan_paths, storage_paths) = (paths.plan(), paths.storages());
-    let guests_paths = paths.guests(backups_paths.booted_at);
-    let (pressure, api) = (paths.pressure.clone(), settings.proxmox.clone());
+    let guests_paths = paths.guests();
+    let (host_paths, api) = (paths.host(), settings.proxmox.clone());
     let reporter = Reporter::new(reports_in);
     // The outbox closes only when the agent stops, and then its sources may end too.
     let (own_reporter, wanted) = (reporter.clone(), picture_wanted_out.clone());
@@ -270,7 +270,7 @@ fn start_sources(settings: &Settings, backups_paths: BackupsPaths) -> (JoinSet<(
     sources.spawn(async move {
         let _ = units::run(units_config, unit_paths, reporter, picture_wanted_out).await;
     });
-    sources.spawn(host::watch::run(sample_interval, pressure, readings_in));
+    sources.spawn(host::watch::run(sample_interval, host_paths, readings_in));
     (sources, Inputs { reports, readings, picture_wanted, sample_interval })
 }
 

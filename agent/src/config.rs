@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use pvewatch_edge::config::ConfigError;
 use pvewatch_edge::mqtt::BrokerSettings;
 use pvewatch_protocol::{CollectorName, NodeName, Site};
@@ -17,6 +17,7 @@ use serde::de::IgnoredAny;
 use crate::backups::plan::watch::reader::PlanPaths;
 use crate::backups::storages::watch::StoragePaths;
 use crate::guests::watch::GuestsPaths;
+use crate::host::HostPaths;
 use crate::proxmox::ProxmoxConfig;
 use crate::units::{UnitsConfig, UnitsPaths};
 
@@ -196,6 +197,10 @@ pub struct Paths {
     pub journal_directory: Option<PathBuf>,
     /// Pressure stall information.
     pub pressure: PathBuf,
+    /// The kernel's word on pools of disks and on memory.
+    pub proc: PathBuf,
+    /// Is there when something that was installed waits for a reboot.
+    pub reboot_required: PathBuf,
     /// The kernel's boot id.
     pub boot_id: PathBuf,
     /// The machine id.
@@ -225,6 +230,8 @@ impl Default for Paths {
             journalctl: "journalctl".into(),
             journal_directory: None,
             pressure: "/proc/pressure".into(),
+            proc: "/proc".into(),
+            reboot_required: "/run/reboot-required".into(),
             boot_id: "/proc/sys/kernel/random/boot_id".into(),
             machine_id: "/etc/machine-id".into(),
             pve: "/etc/pve".into(),
@@ -259,13 +266,22 @@ impl Paths {
         }
     }
 
-    /// The places that the source `guests` reads from, on a host that was booted then.
-    pub fn guests(&self, booted_at: Timestamp) -> GuestsPaths {
+    /// The places that the host's readings come from.
+    pub fn host(&self) -> HostPaths {
+        HostPaths {
+            pressure: self.pressure.clone(),
+            mountinfo: self.mountinfo.clone(),
+            proc: self.proc.clone(),
+            reboot_required: self.reboot_required.clone(),
+        }
+    }
+
+    /// The places that the source `guests` reads from.
+    pub fn guests(&self) -> GuestsPaths {
         GuestsPaths {
             system_bus: self.system_bus.clone(),
             pve: self.pve.clone(),
             tasks: self.tasks.clone(),
-            booted_at,
         }
     }
 

@@ -54,7 +54,7 @@ pub async fn run(
                 None => return,
             },
             Ok(()) = inputs.readings.changed() => {
-                let reading = *inputs.readings.borrow_and_update();
+                let reading = inputs.readings.borrow_and_update().clone();
                 if let Some(reading) = reading {
                     let sample = samples::complete(
                         reading, clock::today(), printer.epoch, inputs.sample_interval,

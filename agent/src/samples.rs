@@ -28,6 +28,10 @@ pub fn complete(
         memory: reading.memory,
         swap: reading.swap,
         pressure: reading.pressure,
+        filesystems: reading.filesystems,
+        pools: reading.pools,
+        oom_kills: reading.oom_kills,
+        reboot_required: Some(reading.reboot_required),
         agent: AgentHealth {
             rss_bytes: reading.rss_bytes,
             outbox_events: outbox.unacked_events(),

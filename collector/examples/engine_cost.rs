@@ -193,6 +193,10 @@ impl Bench {
             memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
             swap: Swap { total_bytes: 0, free_bytes: 0 },
             pressure: None,
+            filesystems: Vec::new(),
+            pools: Vec::new(),
+            oom_kills: None,
+            reboot_required: None,
             agent: AgentHealth {
                 rss_bytes: 5 << 20,
                 outbox_events: 0,

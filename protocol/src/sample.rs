@@ -32,8 +32,96 @@ pub struct Sample {
     /// Pressure stall information; none where the kernel has it switched off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pressure: Option<Pressure>,
+    /// Filesystems that can fill up, by place; each once, however often it is mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filesystems: Vec<Filesystem>,
+    /// Pools of disks: ZFS, and arrays of md.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<Pool>,
+    /// Processes that the kernel killed since it started, because memory ran out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+    /// Whether something that was installed waits for a reboot (`/run/reboot-required`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_required: Option<bool>,
     /// The agent's own health.
     pub agent: AgentHealth,
+}
+
+/// A filesystem (statvfs(3)), in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Filesystem {
+    /// Where it is mounted.
+    pub mount: String,
+    /// What is: a device, a dataset, a share.
+    pub device: String,
+    /// Its type, such as `ext4` or `nfs4`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether nothing can be written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+    /// Whether it does not answer; then nothing of the rest is known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hanging: bool,
+    /// Its size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+    /// What is in use. With what is available, less than all of it: some is kept for root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_bytes: Option<u64>,
+    /// What can still be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available_bytes: Option<u64>,
+    /// How many files it can have; none if there is no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
+    /// How many more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes_free: Option<u64>,
+}
+
+/// A pool of disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Pool {
+    /// Its name, such as `rpool` or `md0`.
+    pub name: String,
+    /// What keeps it.
+    pub kind: PoolKind,
+    /// Its state in the words of what keeps it, in small letters: `online`, `degraded`, `active`.
+    pub state: String,
+    /// Whether it has all its disks, and can be used.
+    pub healthy: bool,
+    /// More of it, for people: `1 of 2 devices, recovery 12.6%`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What keeps a pool of disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PoolKind {
+    /// ZFS.
+    Zfs,
+    /// The kernel's software RAID.
+    Md,
+    /// Something of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl PoolKind {
+    /// The kind as labels and fields carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zfs => "zfs",
+            Self::Md => "md",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Load averages (`/proc/loadavg`): tasks that run or wait uninterruptibly.

@@ -153,7 +153,8 @@ fn fired(collector: &Collector) -> Vec<String> {
         alert["labels"]["alertname"].as_str().is_some_and(|name| name.ends_with("Soon"))
     };
     let alerts = collector.alerts();
-    let summary = |alert: &Value| alert["annotations"]["summary"].as_str().unwrap().to_owned();
+    let summary =
+        |alert: &Value| alert["annotations"]["summary"].as_str().unwrap_or_default().to_owned();
     alerts.iter().filter(is_soon).map(summary).collect()
 }
 
@@ -251,7 +252,8 @@ fn change_after_boot(site: &mut Site, node: &WatchedNode, vmid: u32) -> GuestRun
 fn a_guest_that_moves_is_one_guest(suite: Suite) {
     let mut site = Site::with_mosquitto();
     let collector = Collector::named_on("main", site.access(), IMPATIENT);
-    let pve1 = proxmox(&mut site, "pve1", suite, &TWO[..1]);
+    let mobile = [(100, "qemu", "name: web\n")];
+    let pve1 = proxmox(&mut site, "pve1", suite, &mobile);
     let pve2 = proxmox(&mut site, "pve2", suite, &[]);
     pve1.runs_task(&["qmstart", "--id", "100", &format!("run={}", Node::machine(100))]);
     change(&mut site, &pve1, 100);
@@ -263,7 +265,7 @@ fn a_guest_that_moves_is_one_guest(suite: Suite) {
     pve1.runs_task(&["qmigrate", "--id", "100", &end]);
     expect(&change(&mut site, &pve1, 100), GuestState::Stopped, GuestCause::Migration);
     pve1.has_guests(&[]);
-    pve2.has_guests(&TWO[..1]);
+    pve2.has_guests(&mobile);
     let is_there = || guests(&collector) == ["pve2 100 running migration"];
     eventually("the guest to be on pve2 alone", GENEROUS, || is_there().then_some(()));
     assert_eq!(fired(&collector), [""; 0]);

@@ -40,10 +40,20 @@ pub struct Clues {
     pub tasks: Vec<Task>,
     /// Of these, the one that the manager of high availability asked for, by its name.
     pub asked_by_ha: Vec<String>,
+    /// The task that explained the last turn of the guest to the same state: it explains no other.
+    pub spent: Option<String>,
     /// Whether the node goes down.
     pub is_host_stopping: bool,
     /// When the node was booted.
     pub booted_at: Timestamp,
+}
+
+impl Clues {
+    /// The tasks that can have done something at a moment.
+    fn at(&self, at: Timestamp) -> impl Iterator<Item = &Task> {
+        let is_spent = |task: &Task| self.spent.as_deref() == Some(task.upid.as_str());
+        self.tasks.iter().filter(move |task| task.ran_at(at) && !is_spent(task))
+    }
 }
 
 /// Describes a guest that was started or stopped at a moment. `before` is what was known of it.
@@ -140,11 +150,11 @@ fn stop<'a>(turn: &Turn, at: Timestamp, clues: &'a Clues) -> Found<'a> {
 /// The newest task about the guest itself that does one of these.
 fn own<'a>(turn: &Turn, at: Timestamp, clues: &'a Clues, deeds: &[Deed]) -> Option<&'a Task> {
     let does = |task: &&Task| task.deed().is_some_and(|deed| deeds.contains(&deed));
-    clues.tasks.iter().find(|task| task.is_about(turn.vmid) && does(task) && task.ran_at(at))
+    clues.at(at).find(|task| task.is_about(turn.vmid) && does(task))
 }
 
 fn of_all(deed: Deed, at: Timestamp, clues: &Clues) -> Option<&Task> {
-    clues.tasks.iter().find(|task| task.deed() == Some(deed) && task.ran_at(at))
+    clues.at(at).find(|task| task.deed() == Some(deed))
 }
 
 /// The backup of the guest; one of several guests does not name them.
@@ -299,6 +309,15 @@ mod tests {
         assert!(stopped.awaited && back.detail.is_none());
         // If it is stopped again before the backup ends, it is awaited again.
         assert!(explain(&stop, at(NOW), &clues, Some(&back)).awaited);
+    }
+
+    #[test]
+    fn a_task_explains_one_stop() {
+        let stop = turn(GuestState::Stopped, GuestKind::Qemu);
+        let clues = running(&[("qmstop", "100")]);
+        let spent = Some(clues.tasks[0].upid.to_string());
+        assert_eq!(why(&stop, &clues).0, GuestCause::Requested);
+        assert_eq!(why(&stop, &Clues { spent, ..clues }).0, GuestCause::Unexplained);
     }
 
     #[test]

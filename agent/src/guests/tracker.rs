@@ -187,7 +187,10 @@ mod tests {
             }
             Output::Complete => "complete".to_owned(),
             Output::List => "list".to_owned(),
-            Output::LookUp(units) => format!("look up {units:?}"),
+            Output::LookUp(units) => {
+                let names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
+                format!("look up [{}]", names.join(", "))
+            }
         };
         outputs.into_iter().map(short).collect()
     }

@@ -1,9 +1,12 @@
-//! The host itself: its load, processors, memory and pressure, read at intervals.
+//! The host itself: its load, processors, memory, pressure, filesystems and pools, read at intervals.
 //!
-//! `identity` is what does not change while the agent runs; `watch` does the reading.
+//! `identity` is what does not change while the agent runs; `watch` does the reading, and `mounts`,
+//! `pools` and `pressure` understand what it read.
 
 pub mod identity;
+mod mounts;
+mod pools;
 mod pressure;
 pub mod watch;
 
-pub use watch::Reading;
+pub use watch::{HostPaths, Reading};

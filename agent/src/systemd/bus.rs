@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -113,6 +114,8 @@ pub struct Bus {
     wanted_details: VecDeque<UnitName>,
     /// systemd's version, if it said so.
     pub systemd_version: Option<u32>,
+    /// When systemd was started: of a container that is its own boot. The epoch if it does not say.
+    pub booted_at: Timestamp,
     _forwarder: JoinSet<()>,
 }
 
@@ -144,7 +147,11 @@ impl Bus {
         let version = get_manager_property(&connection, "Version")
             .await
             .map_err(hangs_or(BusError::Systemd))?;
+        let booted_at = get_property(&connection, "UserspaceTimestamp")
+            .await
+            .map_err(hangs_or(BusError::Systemd))?;
         Ok(Self {
+            booted_at: signal::read_time_property(&booted_at).unwrap_or_default(),
             connection,
             selection,
             heard,
@@ -327,10 +334,12 @@ pub async fn get_manager_property(
     connection: &Connection,
     property: &str,
 ) -> zbus::Result<Option<String>> {
-    let answer = connection
-        .call_method(Some(SYSTEMD), MANAGER_PATH, Some(PROPERTIES), "Get", &(MANAGER, property))
-        .await?;
-    Ok(signal::read_string_property(&answer))
+    Ok(signal::read_string_property(&get_property(connection, property).await?))
+}
+
+async fn get_property(connection: &Connection, property: &str) -> zbus::Result<Message> {
+    let what = &(MANAGER, property);
+    connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(PROPERTIES), "Get", what).await
 }
 
 /// The names of the units that have a job.

@@ -142,6 +142,19 @@ pub fn read_string_property(message: &Message) -> Option<String> {
     }
 }
 
+/// Reads the answer to `Get` of a property that is a time, in microseconds.
+pub fn read_time_property(message: &Message) -> Option<Timestamp> {
+    let body = message.body();
+    match body.deserialize::<Value<'_>>().ok()? {
+        Value::U64(microseconds) => microsecond(microseconds),
+        _ => None,
+    }
+}
+
+fn microsecond(microseconds: u64) -> Option<Timestamp> {
+    Timestamp::from_microsecond(i64::try_from(microseconds).ok()?).ok()
+}
+
 /// Reads the answer to `ListJobs`: the names of the units that have a job.
 pub fn read_jobs(message: &Message) -> Vec<String> {
     type Job<'m> = (u32, &'m str, &'m str, &'m str, ObjectPath<'m>, ObjectPath<'m>);
@@ -169,9 +182,7 @@ fn unit_properties(properties: &Properties<'_>) -> Option<UnitProperties> {
         active_state: text("ActiveState")?,
         sub_state: text("SubState").unwrap_or(Word::Borrowed("")),
         changed_at: match properties.get("StateChangeTimestamp") {
-            Some(Value::U64(microseconds @ 1..)) => {
-                i64::try_from(*microseconds).ok().and_then(|m| Timestamp::from_microsecond(m).ok())
-            }
+            Some(Value::U64(microseconds @ 1..)) => microsecond(*microseconds),
             _ => None,
         },
         invocation: properties.get("InvocationID").and_then(invocation),

@@ -59,6 +59,9 @@ impl Core {
                 Change::BackupJobGone { job: it, moment } => {
                     self.follow_loss((&it.node, EntityKind::BackupJob, &it.id), moment, out);
                 }
+                Change::SampledGone { node, kind, id, moment } => {
+                    self.follow_loss((&node, kind, &id), moment, out);
+                }
                 Change::GuestGone { guest: it, moment } => {
                     self.follow_loss((&it.node, EntityKind::Guest, &it.id), moment, out);
                 }

@@ -10,7 +10,7 @@ use pvewatch_protocol::{
 
 use super::backups::Told;
 use super::delivery::{Backlog, Loss};
-use super::entity::Version;
+use super::entity::{EntityKind, Version};
 use super::moment::{Moment, is_future};
 use super::node::{Heard, Node};
 use super::slot::{Put, Slot};
@@ -134,6 +134,8 @@ impl Fleet {
         let before = slot.node.reading.as_ref();
         let before = before.filter(|reading| reading.received_at >= listening_since);
         slot.read_before = before.map(|reading| reading.sample.at);
+        let sampled = |node: &Node| EntityKind::OF_SAMPLE.map(|kind| (kind, node.sampled(kind)));
+        let named_before = sampled(&slot.node);
         let node = slot.node_mut();
         let mut origins = vec![Origin::Reading];
         let returned = node.read(sample, backlog, received_at);
@@ -143,7 +145,17 @@ impl Fleet {
         }
         let moment = Moment::judge(sample.at, received_at, node.clock_skew());
         let is_silence = origins.contains(&Origin::Silence);
+        let named = sampled(node);
         let mut changes = vec![node_change(name, origins, moment)];
+        for ((kind, before), (_, now)) in named_before.into_iter().zip(named) {
+            let gone = before.into_iter().filter(|id| !now.contains(id));
+            changes.extend(gone.map(|id| Change::SampledGone {
+                node: name.clone(),
+                kind,
+                id,
+                moment,
+            }));
+        }
         if is_silence {
             changes.extend(self.share_storages_anew(name, moment));
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use pvewatch_protocol::sample::{Filesystem, Pool};
 use pvewatch_protocol::{NodeName, Position, Site};
 use serde::{Deserialize, Serialize};
 
@@ -56,16 +57,38 @@ pub enum EntityKind {
     Storage,
     /// A guest, on one node.
     Guest,
+    /// A filesystem of a node, by the newest sample.
+    Filesystem,
+    /// A pool of disks of a node, by the newest sample.
+    Pool,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Node, Self::Unit, Self::Guest, Self::Backup, Self::BackupJob, Self::Storage];
+    pub const ALL: [Self; 8] = [
+        Self::Node,
+        Self::Unit,
+        Self::Filesystem,
+        Self::Pool,
+        Self::Guest,
+        Self::Backup,
+        Self::BackupJob,
+        Self::Storage,
+    ];
 
     /// The kinds of what belongs to a node.
-    pub const OF_NODE: [Self; 5] =
-        [Self::Unit, Self::Guest, Self::Backup, Self::BackupJob, Self::Storage];
+    pub const OF_NODE: [Self; 7] = [
+        Self::Unit,
+        Self::Filesystem,
+        Self::Pool,
+        Self::Guest,
+        Self::Backup,
+        Self::BackupJob,
+        Self::Storage,
+    ];
+
+    /// The kinds of what a sample names, and which are gone when the next one does not.
+    pub const OF_SAMPLE: [Self; 2] = [Self::Filesystem, Self::Pool];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
@@ -76,6 +99,8 @@ impl EntityKind {
             Self::BackupJob => "backup_job",
             Self::Storage => "storage",
             Self::Guest => "guest",
+            Self::Filesystem => "filesystem",
+            Self::Pool => "pool",
         }
     }
 }
@@ -136,6 +161,10 @@ pub enum Entity<'a> {
     Storage(&'a Storage),
     /// One of its guests.
     Guest(&'a Guest),
+    /// One of its filesystems.
+    Filesystem(&'a Filesystem),
+    /// One of its pools of disks.
+    Pool(&'a Pool),
 }
 
 impl<'a> Entity<'a> {
@@ -179,10 +208,26 @@ impl<'a> Entity<'a> {
         }
     }
 
-    /// Since when it is as it is; a node does not say.
+    /// The filesystem, if it is one.
+    pub fn filesystem(self) -> Option<&'a Filesystem> {
+        match self {
+            Self::Filesystem(filesystem) => Some(filesystem),
+            _ => None,
+        }
+    }
+
+    /// The pool of disks, if it is one.
+    pub fn pool(self) -> Option<&'a Pool> {
+        match self {
+            Self::Pool(pool) => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// Since when it is as it is; a node does not say, nor does a sample.
     pub fn since(self) -> Option<Moment> {
         match self {
-            Self::Node => None,
+            Self::Node | Self::Filesystem(_) | Self::Pool(_) => None,
             Self::Unit(unit) => Some(unit.since),
             Self::Backup(backup) => Some(backup.since),
             Self::BackupJob(job) => Some(job.since),
@@ -195,7 +240,11 @@ impl<'a> Entity<'a> {
     /// and storages are known from pictures.
     pub fn position(self) -> Option<Position> {
         match self {
-            Self::Node | Self::BackupJob(_) | Self::Storage(_) => None,
+            Self::Node
+            | Self::BackupJob(_)
+            | Self::Storage(_)
+            | Self::Filesystem(_)
+            | Self::Pool(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),
             Self::Guest(guest) => Some(guest.position),

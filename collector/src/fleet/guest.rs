@@ -17,6 +17,9 @@ pub type Guests = BTreeMap<Arc<str>, Arc<Guest>>;
 /// How long a node may take to start its guests after a boot, if it does not say when it is done.
 const STARTING_MAX: SignedDuration = SignedDuration::from_mins(15);
 
+/// vzdump says when it ended to the second.
+const ROUNDED: SignedDuration = SignedDuration::from_secs(1);
+
 /// A guest, as the node says that has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Guest {
@@ -180,7 +183,7 @@ impl Guest {
     pub fn await_after_backup(&mut self, moment: Moment) -> bool {
         let is_due = self.is_awaited_after(GuestCause::Backup)
             && self.awaited_since.is_none()
-            && self.since.fact <= moment.fact;
+            && self.since.fact < moment.after(ROUNDED).fact;
         if is_due {
             self.awaited_since = Some(moment);
         }

@@ -133,6 +133,17 @@ pub enum Change {
         /// When it came to be so.
         moment: Moment,
     },
+    /// Something that the sample before named is no longer there.
+    SampledGone {
+        /// Of which node.
+        node: NodeName,
+        /// What it was.
+        kind: EntityKind,
+        /// Its name.
+        id: Arc<str>,
+        /// When.
+        moment: Moment,
+    },
     /// A guest is no longer there.
     GuestGone {
         /// As it was.
@@ -298,6 +309,8 @@ impl Fleet {
             EntityKind::BackupJob => Entity::BackupJob(slot.jobs.get(id)?),
             EntityKind::Storage => Entity::Storage(slot.storages.get(id)?),
             EntityKind::Guest => Entity::Guest(slot.guests.get(id)?),
+            EntityKind::Filesystem => Entity::Filesystem(slot.node.filesystem(id)?),
+            EntityKind::Pool => Entity::Pool(slot.node.pool(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -312,6 +325,7 @@ impl Fleet {
             EntityKind::BackupJob => slot.jobs.keys().cloned().collect(),
             EntityKind::Storage => slot.storages.keys().cloned().collect(),
             EntityKind::Guest => slot.guests.keys().cloned().collect(),
+            EntityKind::Filesystem | EntityKind::Pool => slot.node.sampled(kind),
         }
     }
 
@@ -331,6 +345,9 @@ impl Fleet {
             EntityKind::BackupJob => self.jobs_count,
             EntityKind::Storage => self.storages_count,
             EntityKind::Guest => self.guests_count,
+            EntityKind::Filesystem | EntityKind::Pool => {
+                self.nodes.values().map(|slot| slot.node.sampled(kind).len()).sum()
+            }
         }
     }
 

@@ -7,7 +7,9 @@ use pvewatch_protocol::event::{
     AgentFacts, BackupFinished, BackupJobFinished, CrashLoop, Exit, GuestCause, GuestKind,
     GuestRun, GuestState, Outcome, UnitChange, UnitState,
 };
-use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Sample, Stall, Swap};
+use pvewatch_protocol::sample::{
+    AgentHealth, Cpu, Filesystem, Load, Memory, Pool, PoolKind, Pressure, Sample, Stall, Swap,
+};
 use pvewatch_protocol::{
     Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest as GuestPlan, GuestArchives,
     NodeName, Position, Sequence, StopReason, StorageState, StreamId, Vmid,
@@ -27,6 +29,8 @@ pub(super) struct Example {
     job: Arc<BackupJob>,
     storage: Storage,
     guest: Guest,
+    filesystem: Filesystem,
+    pool: Pool,
 }
 
 impl Example {
@@ -39,6 +43,8 @@ impl Example {
             EntityKind::BackupJob => Entity::BackupJob(&self.job),
             EntityKind::Storage => Entity::Storage(&self.storage),
             EntityKind::Guest => Entity::Guest(&self.guest),
+            EntityKind::Filesystem => Entity::Filesystem(&self.filesystem),
+            EntityKind::Pool => Entity::Pool(&self.pool),
         };
         Subject { node: &self.node, entity }
     }
@@ -80,7 +86,9 @@ impl Example {
         let backup = backup(name.clone(), position, &job, silent);
         let storage = Storage::new(name.clone(), nas(silent), silent);
         let guest = guest(name.clone(), position, silent);
-        Self { node, unit: unit(name, position, silent), backup, job, storage, guest }
+        let unit = unit(name, position, silent);
+        let (filesystem, pool) = (filesystem(), pool());
+        Self { node, unit, backup, job, storage, guest, filesystem, pool }
     }
 }
 
@@ -116,6 +124,10 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
         memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
         swap: Swap { total_bytes: 1 << 30, free_bytes: 3 << 28 },
         pressure: Some(Pressure { cpu: stall(0.1), io: stall(0.2), memory: stall(0.3) }),
+        filesystems: vec![filesystem()],
+        pools: vec![pool()],
+        oom_kills: Some(2),
+        reboot_required: Some(true),
         agent: AgentHealth {
             rss_bytes: 5 << 20,
             outbox_events: 2,
@@ -224,6 +236,32 @@ fn archives(at: Moment) -> GuestArchives {
         surplus: Some(2),
         prune: Some("keep-daily=7".to_owned()),
         unfinished: 0,
+    }
+}
+
+/// A filesystem that is almost full, and can be written no more.
+fn filesystem() -> Filesystem {
+    Filesystem {
+        mount: "/var".to_owned(),
+        device: "/dev/mapper/pve-var".to_owned(),
+        kind: "ext4".to_owned(),
+        read_only: true,
+        hanging: true,
+        total_bytes: Some(100 << 30),
+        used_bytes: Some(86 << 30),
+        available_bytes: Some(14 << 30),
+        inodes: Some(1000),
+        inodes_free: Some(50),
+    }
+}
+
+fn pool() -> Pool {
+    Pool {
+        name: "rpool".to_owned(),
+        kind: PoolKind::Zfs,
+        state: "degraded".to_owned(),
+        healthy: false,
+        detail: Some("1 of 2 devices".to_owned()),
     }
 }
 

@@ -93,6 +93,8 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
         EntityKind::BackupJob => backups::BACKUP_JOB,
         EntityKind::Storage => storages::STORAGE,
         EntityKind::Guest => guests::GUEST,
+        EntityKind::Filesystem => disks::FILESYSTEM,
+        EntityKind::Pool => disks::POOL,
     }
 }
 
@@ -148,6 +150,7 @@ macro_rules! fields {
 }
 
 mod backups;
+mod disks;
 mod guests;
 mod storages;
 
@@ -227,6 +230,15 @@ static NODE: &[Field] = fields! {
     pressure_memory_ratio: Number("ratio"), Reading, "0.3",
         "Share of the last 300 s in which a task waited for memory.",
         |s| sampled(s, |sample| sample.pressure.map(|pressure| pressure.memory.some_300s_ratio));
+    oom_kills: Number, Reading, "2",
+        "Processes that the kernel killed for want of memory since it started; absent if the agent \
+         does not say.",
+        |s| sampled(s, |sample| sample.oom_kills.map(|kills| kills as f64));
+    reboot_required: Flag, Reading, "true", "Whether something that was installed waits for a reboot.",
+        |s| {
+            let sample = s.node.reading.as_ref().map(|reading| &reading.sample);
+            FieldValue::Flag(sample.is_some_and(|sample| sample.reboot_required == Some(true)))
+        };
     events_missing: Number, Reading, "2", "Events that its agent has and this collector has not.",
         |s| FieldValue::Number(s.node.backlog.events as f64);
     events_delayed_seconds: Number("seconds"), Reading, "40",

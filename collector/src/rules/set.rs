@@ -46,7 +46,8 @@ pub struct RuleSet {
     /// Numbers of rules, by scope.
     by_scope: BTreeMap<EntityKind, Vec<usize>>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Numbers of rules over a node's units, by the origin of fields that they read of the node.
+    /// Numbers of rules over what belongs to a node, by the origin of fields that they read of the
+    /// node, or of its sample.
     children: BTreeMap<u8, Vec<usize>>,
     /// For each rule, the numbers of those that it inhibits.
     inhibits: Vec<Vec<usize>>,
@@ -121,7 +122,9 @@ impl RuleSet {
             self.by_scope.entry(rule.scope).or_default().push(number);
             self.by_name.insert(rule.name.clone(), number);
             for origin in [Origin::Facts, Origin::Reading, Origin::Silence] {
-                if rule.scope != EntityKind::Node && rule.reads_from_node(origin) {
+                let is_sampled = EntityKind::OF_SAMPLE.contains(&rule.scope);
+                let reads = rule.reads_from_node(origin) || is_sampled && origin == Origin::Reading;
+                if rule.scope != EntityKind::Node && reads {
                     self.children.entry(origin as u8).or_default().push(number);
                 }
             }
@@ -307,11 +310,13 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
     set("node", subject.node.name.as_str());
     let own = match subject.entity {
         Entity::Node => None,
-        Entity::Unit(unit) => Some(("unit", &unit.id)),
-        Entity::Backup(backup) => Some(("vmid", &backup.id)),
-        Entity::BackupJob(job) => Some(("backup_job", &job.id)),
-        Entity::Storage(storage) => Some(("storage", &storage.id)),
-        Entity::Guest(guest) => Some(("vmid", &guest.id)),
+        Entity::Unit(unit) => Some(("unit", &*unit.id)),
+        Entity::Backup(backup) => Some(("vmid", &*backup.id)),
+        Entity::BackupJob(job) => Some(("backup_job", &*job.id)),
+        Entity::Storage(storage) => Some(("storage", &*storage.id)),
+        Entity::Guest(guest) => Some(("vmid", &*guest.id)),
+        Entity::Filesystem(filesystem) => Some(("mountpoint", &*filesystem.mount)),
+        Entity::Pool(pool) => Some(("pool", &*pool.name)),
     };
     if let Some((name, value)) = own {
         set(name, value);

@@ -16,6 +16,7 @@ use pvewatch_protocol::{
 use uuid::Uuid;
 
 use super::runs::run;
+use super::sampled::{filesystems, pools};
 use super::stored::{archive_name, storage};
 use super::story::at;
 
@@ -235,6 +236,10 @@ impl Teller {
             memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
             swap: Swap { total_bytes: 0, free_bytes: 0 },
             pressure: None,
+            filesystems: option("disks").map(filesystems).unwrap_or_default(),
+            pools: option("pools").map(pools).unwrap_or_default(),
+            oom_kills: None,
+            reboot_required: option("reboot").map(|needed| needed == "true"),
             agent: AgentHealth {
                 rss_bytes: 5 << 20,
                 outbox_events: u64::from(option("oldest").is_some()),

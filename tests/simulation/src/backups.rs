@@ -103,6 +103,8 @@ impl Node {
             kind: GuestKind::Qemu,
             name: Some(self.guest_name()),
             template: false,
+            onboot: false,
+            lock: None,
             tags: Vec::new(),
             pool: None,
             excluded: Vec::new(),

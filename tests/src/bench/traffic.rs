@@ -140,6 +140,10 @@ impl PaperNode {
             memory: Memory { total_bytes: 32 << 30, available_bytes: 20 << 30 },
             swap: Swap { total_bytes: 8 << 30, free_bytes: 8 << 30 },
             pressure: None,
+            filesystems: Vec::new(),
+            pools: Vec::new(),
+            oom_kills: None,
+            reboot_required: None,
             agent: AgentHealth { rss_bytes: 6 << 20, ..AgentHealth::default() },
         };
         let topic = Topic::Sample { node: self.name.clone() };

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use jiff::Timestamp;
 use pvewatch_protocol::event::{GuestKind, GuestRun, GuestState};
 use pvewatch_protocol::{CheckpointContent, EventData, Vmid};
 use tokio::task::spawn_blocking;
@@ -46,8 +45,6 @@ pub struct GuestsPaths {
     pub pve: PathBuf,
     /// The logs of Proxmox' tasks.
     pub tasks: PathBuf,
-    /// When the kernel started.
-    pub booted_at: Timestamp,
 }
 
 /// Follows the guests of this node until the outbox closes.
@@ -69,6 +66,7 @@ pub async fn run(
         reporter,
         picture_wanted,
         tracker: Tracker::default(),
+        spent: BTreeMap::new(),
         runs: BTreeMap::new(),
         is_complete: false,
         was_complete: false,
@@ -106,6 +104,8 @@ struct Source {
     picture_wanted: PictureWanted,
     status: StatusTeller,
     tracker: Tracker,
+    /// The task that explained each guest's last turn to a state.
+    spent: BTreeMap<(Vmid, bool), String>,
     /// Guests that run, and those that were seen to stop.
     runs: BTreeMap<Vmid, GuestRun>,
     /// Whether all that run are known by this connection.
@@ -181,8 +181,12 @@ impl Source {
         let (paths, vmid, kind) = (self.paths.clone(), turn.vmid, turn.kind);
         let read = spawn_blocking(move || notes::clues(&paths, vmid, kind));
         let read = timeout(PATIENCE, read).await.ok().and_then(Result::ok);
-        let clues = Clues { is_host_stopping, ..read.unwrap_or_default() };
+        let turned = (vmid, is_stop);
+        let spent = self.spent.get(&turned).cloned();
+        let booted_at = bus.booted_at;
+        let clues = Clues { is_host_stopping, booted_at, spent, ..read.unwrap_or_default() };
         let run = explain(&turn, at, &clues, self.runs.get(&vmid));
+        self.spent.extend(run.upid.clone().map(|upid| (turned, upid)));
         self.runs.insert(vmid, run.clone());
         let data = EventData::GuestChanged(run);
         let fact = Fact { time: at, recorded_time: learned_at, data };

@@ -45,8 +45,7 @@ pub fn clues(paths: &GuestsPaths, vmid: Vmid, kind: GuestKind) -> Clues {
         config: config(&paths.pve, vmid, kind),
         asked_by_ha: by_ha.map(|task| task.upid.to_string()).collect(),
         tasks,
-        is_host_stopping: false,
-        booted_at: paths.booted_at,
+        ..Clues::default()
     }
 }
 

@@ -41,7 +41,7 @@ impl Runner {
     }
 
     pub(super) fn publish_sample(&mut self) {
-        let reading = *self.inputs.readings.borrow_and_update();
+        let reading = self.inputs.readings.borrow_and_update().clone();
         let (Some(reading), Some(epoch)) = (reading, self.epoch) else {
             return;
         };

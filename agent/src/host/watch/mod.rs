@@ -1,17 +1,21 @@
 //! Reads the host at intervals and hands the newest reading over; an older one is replaced.
 
+mod filesystems;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pvewatch_protocol::sample::{Cpu, Load, Memory, Pressure, Stall, Swap};
+use pvewatch_protocol::sample::{Cpu, Filesystem, Load, Memory, Pool, Pressure, Stall, Swap};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::pressure;
+use super::{pools, pressure};
+use filesystems::Filesystems;
 
 /// One reading of the host; the parts of a sample that are not the agent's own.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// Time since boot, in seconds.
     pub uptime_seconds: f64,
@@ -25,13 +29,34 @@ pub struct Reading {
     pub swap: Swap,
     /// Pressure; none where the kernel has it switched off.
     pub pressure: Option<Pressure>,
+    /// Filesystems, by place.
+    pub filesystems: Vec<Filesystem>,
+    /// Pools of disks.
+    pub pools: Vec<Pool>,
+    /// Processes that the kernel killed for memory since it started; none if it does not count.
+    pub oom_kills: Option<u64>,
+    /// Whether something that was installed waits for a reboot.
+    pub reboot_required: bool,
     /// Resident memory of the agent, in bytes.
     pub rss_bytes: u64,
 }
 
+/// Where the host is read, beside what has one place everywhere.
+#[derive(Debug, Clone)]
+pub struct HostPaths {
+    /// Pressure stall information.
+    pub pressure: PathBuf,
+    /// What is mounted.
+    pub mountinfo: PathBuf,
+    /// The kernel's word on pools, counters and memory.
+    pub proc: PathBuf,
+    /// Is there when something waits for a reboot.
+    pub reboot_required: PathBuf,
+}
+
 /// Reads the host every `period` until nobody wants readings any more.
-pub async fn run(period: Duration, pressure: PathBuf, readings: watch::Sender<Option<Reading>>) {
-    let mut reader = match Reader::new(pressure) {
+pub async fn run(period: Duration, paths: HostPaths, readings: watch::Sender<Option<Reading>>) {
+    let mut reader = match Reader::new(paths) {
         Ok(reader) => reader,
         Err(error) => {
             log::error!("load: /proc cannot be read ({error}): no samples are sent");
@@ -45,7 +70,7 @@ pub async fn run(period: Duration, pressure: PathBuf, readings: watch::Sender<Op
             _ = ticks.tick() => {}
             () = readings.closed() => return,
         }
-        match reader.read() {
+        match reader.read().await {
             Ok(reading) => {
                 if readings.send(Some(reading)).is_err() {
                     return;
@@ -59,19 +84,22 @@ pub async fn run(period: Duration, pressure: PathBuf, readings: watch::Sender<Op
 /// Keeps what a reading is compared with: processor time is a difference.
 struct Reader {
     system: System,
-    pressure: PathBuf,
+    filesystems: Filesystems,
+    paths: HostPaths,
     first: bool,
 }
 
 impl Reader {
-    fn new(pressure: PathBuf) -> Result<Self, sysinfo::Error> {
+    fn new(paths: HostPaths) -> Result<Self, sysinfo::Error> {
         let narrow = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing().with_usage())
             .with_memory(MemoryRefreshKind::everything());
-        Ok(Self { system: System::new_with_specifics(narrow)?, pressure, first: true })
+        let filesystems = Filesystems::new(paths.mountinfo.clone());
+        let system = System::new_with_specifics(narrow)?;
+        Ok(Self { system, filesystems, paths, first: true })
     }
 
-    fn read(&mut self) -> Result<Reading, sysinfo::Error> {
+    async fn read(&mut self) -> Result<Reading, sysinfo::Error> {
         self.system.refresh_cpu_usage();
         self.system.refresh_memory();
         let busy_ratio = f64::from(self.system.global_cpu_usage()) / 100.0;
@@ -93,22 +121,46 @@ impl Reader {
                 total_bytes: self.system.total_swap(),
                 free_bytes: self.system.free_swap(),
             },
-            pressure: read_pressure(&self.pressure),
+            pressure: read_pressure(&self.paths.pressure),
+            filesystems: self.filesystems.read().await,
+            pools: read_pools(&self.paths.proc),
+            oom_kills: read_oom_kills(&self.paths.proc),
+            reboot_required: self.paths.reboot_required.exists(),
             rss_bytes: own_rss_bytes(),
         })
     }
 }
 
+/// The pools of ZFS and the arrays of md; none without either.
+fn read_pools(proc: &Path) -> Vec<Pool> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(proc.join("spl/kstat/zfs")).into_iter().flatten().flatten() {
+        if let Ok(state) = fs::read_to_string(entry.path().join("state")) {
+            found.push(pools::zfs(&entry.file_name().to_string_lossy(), &state));
+        }
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.extend(pools::md(&fs::read_to_string(proc.join("mdstat")).unwrap_or_default()));
+    found.truncate(pools::POOLS_MAX);
+    found
+}
+
+/// `oom_kill` in `vmstat`.
+fn read_oom_kills(proc: &Path) -> Option<u64> {
+    let text = fs::read_to_string(proc.join("vmstat")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
+}
+
 fn read_pressure(directory: &Path) -> Option<Pressure> {
     let stall = |name: &str| -> Option<Stall> {
-        pressure::parse(&std::fs::read_to_string(directory.join(name)).ok()?)
+        pressure::parse(&fs::read_to_string(directory.join(name)).ok()?)
     };
     Some(Pressure { cpu: stall("cpu")?, io: stall("io")?, memory: stall("memory")? })
 }
 
 /// Resident memory of this process (`/proc/self/statm`, second field, in pages).
 fn own_rss_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm")
+    let pages = fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or_default() * rustix::param::page_size() as u64
@@ -118,17 +170,36 @@ fn own_rss_bytes() -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_reading_of_this_machine_makes_sense() {
-        let mut reader = Reader::new("/proc/pressure".into()).unwrap();
-        let first = reader.read().unwrap();
-        let second = reader.read().unwrap();
+    #[tokio::test]
+    async fn a_reading_of_this_machine_makes_sense() {
+        let paths = HostPaths {
+            pressure: "/proc/pressure".into(),
+            mountinfo: "/proc/self/mountinfo".into(),
+            proc: "/proc".into(),
+            reboot_required: "/run/reboot-required".into(),
+        };
+        let mut reader = Reader::new(paths).unwrap();
+        let first = reader.read().await.unwrap();
+        let second = reader.read().await.unwrap();
         assert_eq!(first.cpu.busy_ratio, None);
         assert!(second.cpu.busy_ratio.is_some_and(|busy| (0.0..=1.0).contains(&busy)));
         assert!(second.cpu.count >= 1);
         assert!(second.memory.total_bytes >= second.memory.available_bytes);
         assert!(second.rss_bytes > 100_000);
         assert!(second.uptime_seconds > 0.0);
+        assert!(second.oom_kills.is_some());
+    }
+
+    #[test]
+    fn pools_are_read_where_the_kernel_shows_them() {
+        let proc = tempfile::tempdir().unwrap();
+        assert_eq!(read_pools(proc.path()), []);
+        let rpool = proc.path().join("spl/kstat/zfs/rpool");
+        fs::create_dir_all(&rpool).unwrap();
+        fs::write(rpool.join("state"), "DEGRADED\n").unwrap();
+        fs::write(proc.path().join("mdstat"), "md0 : active raid1 sda1[0]\n").unwrap();
+        let names: Vec<_> = read_pools(proc.path()).into_iter().map(|pool| pool.name).collect();
+        assert_eq!(names, ["rpool", "md0"]);
     }
 
     #[test]
