@@ -20,6 +20,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("event.backup.finished", schema_for!(event::BackupFinished)),
         ("event.backup_job.finished", schema_for!(event::BackupJobFinished)),
         ("event.task.finished", schema_for!(event::TaskFinished)),
+        ("event.guest.changed", schema_for!(event::GuestRun)),
         ("event.outbox.dropped", schema_for!(event::OutboxDropped)),
         ("sample", schema_for!(Sample)),
         ("checkpoint", schema_for!(Checkpoint)),

@@ -17,15 +17,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zbus::message::Type;
-use zbus::{Connection, Message, MessageStream, connection};
+use zbus::{Connection, Message, MessageStream};
 
+use super::manager::{self, PROPERTIES, call, manager_call};
 use super::signal::{self, Signal, UNIT_INTERFACE};
 use super::{Heard, Selection, UnitName};
-
-const SYSTEMD: &str = "org.freedesktop.systemd1";
-const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// Signals and answers that may wait for the owner; 200 failures at once are some 2,000. When it
 /// is full, signals are dropped, counted in the source's status, and all units are listed again.
@@ -128,7 +124,7 @@ impl Bus {
         address: Option<&str>,
         selection: Arc<Selection>,
     ) -> Result<Self, BusError> {
-        let connection = timeout(PATIENCE, connect(address))
+        let connection = timeout(PATIENCE, manager::connect(address))
             .await
             .map_err(|_| BusError::Hangs)?
             .map_err(BusError::Connect)?;
@@ -144,14 +140,13 @@ impl Bus {
                 .await
                 .map_err(hangs_or(BusError::Connect))?;
         }
-        let version = get_manager_property(&connection, "Version")
-            .await
-            .map_err(hangs_or(BusError::Systemd))?;
-        let booted_at = get_property(&connection, "UserspaceTimestamp")
+        let version =
+            manager::text(&connection, "Version").await.map_err(hangs_or(BusError::Systemd))?;
+        let booted_at = manager::time(&connection, "UserspaceTimestamp")
             .await
             .map_err(hangs_or(BusError::Systemd))?;
         Ok(Self {
-            booted_at: signal::read_time_property(&booted_at).unwrap_or_default(),
+            booted_at: booted_at.unwrap_or_default(),
             connection,
             selection,
             heard,
@@ -234,15 +229,14 @@ impl Bus {
     /// # Errors
     /// When the bus hangs or is lost.
     pub async fn ping(&mut self, now: Instant) -> Result<(), BusError> {
-        let call = call(MANAGER_PATH, "org.freedesktop.DBus.Peer", "Ping", &());
+        let call = call(manager::PATH, "org.freedesktop.DBus.Peer", "Ping", &());
         self.ask(now, call, Question::Ping).await
     }
 
     /// Whether the host goes down. No, if systemd does not say.
     pub async fn is_host_stopping(&self) -> bool {
-        let state = get_manager_property(&self.connection, "SystemState");
-        let state = timeout(PATIENCE, state).await;
-        matches!(state, Ok(Ok(Some(state))) if state == "stopping")
+        let state = manager::text(&self.connection, "SystemState");
+        matches!(timeout(PATIENCE, state).await, Ok(Ok(Some(state))) if state == "stopping")
     }
 
     /// Asks for more details, if answers have made room.
@@ -314,44 +308,6 @@ impl Bus {
     }
 }
 
-/// Connects to the given address, or to the system's bus.
-///
-/// # Errors
-/// When the address is no address, or nobody answers there.
-pub async fn connect(address: Option<&str>) -> zbus::Result<Connection> {
-    let builder = match address {
-        Some(address) => connection::Builder::address(address)?,
-        None => connection::Builder::system()?,
-    };
-    builder.method_timeout(PATIENCE).build().await
-}
-
-/// Reads a text property of systemd's manager.
-///
-/// # Errors
-/// When systemd does not answer.
-pub async fn get_manager_property(
-    connection: &Connection,
-    property: &str,
-) -> zbus::Result<Option<String>> {
-    Ok(signal::read_string_property(&get_property(connection, property).await?))
-}
-
-async fn get_property(connection: &Connection, property: &str) -> zbus::Result<Message> {
-    let what = &(MANAGER, property);
-    connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(PROPERTIES), "Get", what).await
-}
-
-/// The names of the units that have a job.
-///
-/// # Errors
-/// When systemd does not answer.
-pub async fn units_with_jobs(connection: &Connection) -> zbus::Result<Vec<String>> {
-    let answer =
-        connection.call_method(Some(SYSTEMD), MANAGER_PATH, Some(MANAGER), "ListJobs", &()).await?;
-    Ok(signal::read_jobs(&answer))
-}
-
 async fn forward(
     mut stream: MessageStream,
     selection: Arc<Selection>,
@@ -389,18 +345,4 @@ fn hangs_or(otherwise: fn(zbus::Error) -> BusError) -> impl Fn(zbus::Error) -> B
         }
         _ => otherwise(error),
     }
-}
-
-fn manager_call<B>(member: &str, body: &B) -> zbus::Result<Message>
-where
-    B: serde::Serialize + zbus::zvariant::DynamicType,
-{
-    call(MANAGER_PATH, MANAGER, member, body)
-}
-
-fn call<B>(path: &str, interface: &str, member: &str, body: &B) -> zbus::Result<Message>
-where
-    B: serde::Serialize + zbus::zvariant::DynamicType,
-{
-    Message::method_call(path, member)?.destination(SYSTEMD)?.interface(interface)?.build(body)
 }

@@ -9,12 +9,13 @@ use pvewatch_protocol::{
 };
 
 use super::backups::Told;
+use super::change::{Change, Origin};
 use super::delivery::{Backlog, Loss};
 use super::entity::{EntityKind, Version};
 use super::moment::{Moment, is_future};
 use super::node::{Heard, Node};
 use super::slot::{Put, Slot};
-use super::state::{Change, Fleet, NODES_MAX, Origin};
+use super::state::{Fleet, NODES_MAX};
 
 impl Fleet {
     /// When an event happened, and whether it comes from a backlog.
@@ -134,8 +135,7 @@ impl Fleet {
         let before = slot.node.reading.as_ref();
         let before = before.filter(|reading| reading.received_at >= listening_since);
         slot.read_before = before.map(|reading| reading.sample.at);
-        let sampled = |node: &Node| EntityKind::OF_SAMPLE.map(|kind| (kind, node.sampled(kind)));
-        let named_before = sampled(&slot.node);
+        let named_before = EntityKind::OF_SAMPLE.map(|kind| (kind, slot.sampled(kind)));
         let node = slot.node_mut();
         let mut origins = vec![Origin::Reading];
         let returned = node.read(sample, backlog, received_at);
@@ -145,9 +145,9 @@ impl Fleet {
         }
         let moment = Moment::judge(sample.at, received_at, node.clock_skew());
         let is_silence = origins.contains(&Origin::Silence);
-        let named = sampled(node);
         let mut changes = vec![node_change(name, origins, moment)];
-        for ((kind, before), (_, now)) in named_before.into_iter().zip(named) {
+        for (kind, before) in named_before {
+            let now = slot.sampled(kind);
             let gone = before.into_iter().filter(|id| !now.contains(id));
             changes.extend(gone.map(|id| Change::SampledGone {
                 node: name.clone(),

@@ -8,9 +8,10 @@ use pvewatch_protocol::{NodeName, Position, Vmid};
 
 use super::backup::{Backup, Running};
 use super::backup_job::BackupJob;
+use super::change::Change;
 use super::entity::Version;
 use super::moment::Moment;
-use super::state::{BACKUPS_PER_NODE_MAX, Change, Fleet};
+use super::state::{BACKUPS_PER_NODE_MAX, Fleet};
 
 /// Where a description comes from: its place in its stream, when it happened, and when it came.
 #[derive(Clone, Copy)]

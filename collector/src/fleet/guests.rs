@@ -13,10 +13,11 @@ use pvewatch_protocol::{Checkpoint, Guest as GuestPlan, NodeName, Position, Vmid
 
 use super::apply::node_change;
 use super::backups::Told;
+use super::change::Change;
 use super::entity::{Drawn, Version};
 use super::guest::Guest;
 use super::moment::Moment;
-use super::state::{Change, Fleet, GUESTS_PER_NODE_MAX};
+use super::state::{Fleet, GUESTS_PER_NODE_MAX};
 
 impl Fleet {
     /// A guest of a node.

@@ -12,6 +12,7 @@ mod backup_job;
 mod backups;
 mod boots;
 mod calendar;
+mod change;
 mod delivery;
 mod duplicates;
 mod entity;
@@ -35,6 +36,7 @@ pub use backup::{Backup, RUNS_KEPT, Run, Running, is_unwanted};
 pub use backup_job::{BackupJob, Jobs};
 pub use boots::Boots;
 pub use calendar::{CalendarError, CalendarEvent};
+pub use change::{Change, Origin};
 pub use delivery::{Backlog, Loss};
 pub use duplicates::{DUPLICATE_WINDOW, Duplicates};
 pub use entity::{Drawn, Entity, EntityKey, EntityKind, Version};
@@ -47,8 +49,7 @@ pub(crate) use silence::epoch_time;
 pub use silence::{HEARTBEATS_MISSED_MAX, Presence, Stop};
 pub use skew::{STEP_SAMPLES, Skew};
 pub use state::{
-    BACKUPS_PER_NODE_MAX, Change, Fleet, FleetCounters, NODES_MAX, NodeView, Origin,
-    UNITS_PER_NODE_MAX,
+    BACKUPS_PER_NODE_MAX, Fleet, FleetCounters, NODES_MAX, NodeView, UNITS_PER_NODE_MAX,
 };
 pub use storage::{Storage, Storages};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

@@ -1,11 +1,9 @@
 //! A host that runs an agent: what it said of itself, its newest sample, whether it can be heard.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{AgentFacts, AgentStopping};
-use pvewatch_protocol::sample::{Filesystem, Pool};
 use pvewatch_protocol::{
     Epoch, NodeName, NodePresence, Position, PresenceState, Sample, StopReason,
 };
@@ -14,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::boots::Boots;
 use super::delivery::{Backlog, Loss};
 use super::duplicates::Duplicates;
-use super::entity::{Drawn, EntityKind, Version};
+use super::entity::{Drawn, Version};
 use super::moment::{Moment, shift};
 use super::reading::Reading;
 use super::silence::{HEARTBEATS_MISSED_MAX, Presence, Silence, Stop, epoch_time};
@@ -391,31 +389,6 @@ impl Node {
     /// The time since boot at the newest reading.
     pub fn booted_at(&self) -> Option<Timestamp> {
         self.boots.current.as_ref().map(|boot| boot.at)
-    }
-
-    /// One of its filesystems, by where it is mounted.
-    pub fn filesystem(&self, mount: &str) -> Option<&Filesystem> {
-        let sample = &self.reading.as_ref()?.sample;
-        sample.filesystems.iter().find(|filesystem| filesystem.mount == mount)
-    }
-
-    /// One of its pools of disks.
-    pub fn pool(&self, name: &str) -> Option<&Pool> {
-        self.reading.as_ref()?.sample.pools.iter().find(|pool| pool.name == name)
-    }
-
-    /// The names of what its newest sample has of a kind.
-    pub fn sampled(&self, kind: EntityKind) -> Vec<Arc<str>> {
-        let Some(reading) = &self.reading else { return Vec::new() };
-        match kind {
-            EntityKind::Filesystem => {
-                reading.sample.filesystems.iter().map(|it| it.mount.as_str().into()).collect()
-            }
-            EntityKind::Pool => {
-                reading.sample.pools.iter().map(|it| it.name.as_str().into()).collect()
-            }
-            _ => Vec::new(),
-        }
     }
 
     /// The boot's moment by both clocks.

@@ -12,9 +12,10 @@ use pvewatch_protocol::{BackupJob as JobPlan, Checkpoint, Guest, NodeName, Posit
 use super::apply::node_change;
 use super::backup::Backup;
 use super::backup_job::BackupJob;
+use super::change::Change;
 use super::entity::{Drawn, Version};
 use super::moment::Moment;
-use super::state::{BACKUPS_PER_NODE_MAX, Change, Fleet, JOBS_PER_NODE_MAX};
+use super::state::{BACKUPS_PER_NODE_MAX, Fleet, JOBS_PER_NODE_MAX};
 
 impl Fleet {
     pub(super) fn draw_guests(

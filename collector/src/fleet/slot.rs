@@ -9,12 +9,13 @@ use pvewatch_protocol::{BackupStorage, Position, Vmid};
 
 use super::backup::Backup;
 use super::backup_job::{BackupJob, Jobs};
-use super::entity::{Drawn, Version};
+use super::change::Change;
+use super::entity::{Drawn, EntityKind, Version};
 use super::guest::{Guest, Guests};
 use super::moment::Moment;
 use super::node::Node;
 use super::parts::Parts;
-use super::state::{Change, NodeView, UNITS_PER_NODE_MAX};
+use super::state::{NodeView, UNITS_PER_NODE_MAX};
 use super::storage::{Storage, Storages};
 use super::unit::Unit;
 
@@ -123,6 +124,11 @@ impl Slot {
     pub(super) fn remove_backup(&mut self, id: &str) -> Option<Arc<Backup>> {
         self.view = None;
         self.backups.remove(id)
+    }
+
+    /// The names of what the newest sample has of a kind.
+    pub(super) fn sampled(&self, kind: EntityKind) -> Vec<Arc<str>> {
+        self.node.reading.as_ref().map(|reading| reading.names(kind)).unwrap_or_default()
     }
 
     /// When the node's kernel started.

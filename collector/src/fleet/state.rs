@@ -14,7 +14,7 @@ use super::backup::Backup;
 use super::backup_job::BackupJob;
 use super::entity::{Entity, EntityKind};
 use super::guest::Guest;
-use super::moment::{Moment, shift};
+use super::moment::shift;
 use super::node::Node;
 use super::slot::Slot;
 use super::storage::Storage;
@@ -39,119 +39,6 @@ pub const STORAGES_PER_NODE_MAX: usize = 1_000;
 
 /// Guests that are kept of one node; more are refused and counted.
 pub const GUESTS_PER_NODE_MAX: usize = 10_000;
-
-/// Where a node's field comes from: which kind of input can change it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// Events and checkpoints.
-    Facts,
-    /// Samples.
-    Reading,
-    /// Presence and heartbeats: the collector's own judgement of whether it hears the node.
-    Silence,
-    /// A calendar: what is due is due although the node cannot be heard.
-    Due,
-}
-
-/// What an input changed.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// A node's own fields.
-    Node {
-        /// Whose.
-        node: NodeName,
-        /// Which fields can have changed.
-        origins: Vec<Origin>,
-        /// When.
-        moment: Moment,
-    },
-    /// A unit is new or different.
-    Unit {
-        /// As it is now.
-        unit: Arc<Unit>,
-        /// When it came to be so.
-        moment: Moment,
-        /// Whether its state differs, and not only its log.
-        state: bool,
-        /// Since when it was as it was known before; none if it was not known.
-        known_since: Option<Moment>,
-    },
-    /// A unit is no longer there.
-    UnitGone {
-        /// As it was.
-        unit: Arc<Unit>,
-        /// When.
-        moment: Moment,
-    },
-    /// A guest was backed up, is being backed up, or was restored.
-    Backup {
-        /// As it is now.
-        backup: Arc<Backup>,
-        /// When it came to be so.
-        moment: Moment,
-    },
-    /// A guest is another node's now, or is gone.
-    BackupGone {
-        /// As its backups were.
-        backup: Arc<Backup>,
-        /// When.
-        moment: Moment,
-    },
-    /// A backup job is new or different, or it ran.
-    BackupJob {
-        /// As it is now.
-        job: Arc<BackupJob>,
-        /// When it came to be so.
-        moment: Moment,
-    },
-    /// A backup job is no longer there.
-    BackupJobGone {
-        /// As it was.
-        job: Arc<BackupJob>,
-        /// When.
-        moment: Moment,
-    },
-    /// A storage is new or different.
-    Storage {
-        /// As it is now.
-        storage: Arc<Storage>,
-        /// When it came to be so.
-        moment: Moment,
-    },
-    /// A storage is no longer there.
-    StorageGone {
-        /// As it was.
-        storage: Arc<Storage>,
-        /// When.
-        moment: Moment,
-    },
-    /// A guest is new or different, or was started or stopped.
-    Guest {
-        /// As it is now.
-        guest: Arc<Guest>,
-        /// When it came to be so.
-        moment: Moment,
-    },
-    /// Something that the sample before named is no longer there.
-    SampledGone {
-        /// Of which node.
-        node: NodeName,
-        /// What it was.
-        kind: EntityKind,
-        /// Its name.
-        id: Arc<str>,
-        /// When.
-        moment: Moment,
-    },
-    /// A guest is no longer there.
-    GuestGone {
-        /// As it was.
-        guest: Arc<Guest>,
-        /// When.
-        moment: Moment,
-    },
-}
 
 /// What was left out or doubted since the collector started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -309,8 +196,10 @@ impl Fleet {
             EntityKind::BackupJob => Entity::BackupJob(slot.jobs.get(id)?),
             EntityKind::Storage => Entity::Storage(slot.storages.get(id)?),
             EntityKind::Guest => Entity::Guest(slot.guests.get(id)?),
-            EntityKind::Filesystem => Entity::Filesystem(slot.node.filesystem(id)?),
-            EntityKind::Pool => Entity::Pool(slot.node.pool(id)?),
+            EntityKind::Filesystem => {
+                Entity::Filesystem(slot.node.reading.as_ref()?.filesystem(id)?)
+            }
+            EntityKind::Pool => Entity::Pool(slot.node.reading.as_ref()?.pool(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -325,7 +214,7 @@ impl Fleet {
             EntityKind::BackupJob => slot.jobs.keys().cloned().collect(),
             EntityKind::Storage => slot.storages.keys().cloned().collect(),
             EntityKind::Guest => slot.guests.keys().cloned().collect(),
-            EntityKind::Filesystem | EntityKind::Pool => slot.node.sampled(kind),
+            EntityKind::Filesystem | EntityKind::Pool => slot.sampled(kind),
         }
     }
 
@@ -346,7 +235,7 @@ impl Fleet {
             EntityKind::Storage => self.storages_count,
             EntityKind::Guest => self.guests_count,
             EntityKind::Filesystem | EntityKind::Pool => {
-                self.nodes.values().map(|slot| slot.node.sampled(kind).len()).sum()
+                self.nodes.values().map(|slot| slot.sampled(kind).len()).sum()
             }
         }
     }

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use pvewatch_protocol::{BackupStorage, Checkpoint, NodeName, Vmid};
 
 use super::apply::node_change;
+use super::change::Change;
 use super::entity::{Drawn, Version};
 use super::moment::Moment;
-use super::state::{Change, Fleet, STORAGES_PER_NODE_MAX};
+use super::state::{Fleet, STORAGES_PER_NODE_MAX};
 use super::storage::{Storage, whole};
 
 /// What nodes of one cluster see alike: the cluster, and the storage.

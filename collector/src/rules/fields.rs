@@ -149,6 +149,8 @@ macro_rules! fields {
     };
 }
 
+pub(crate) use disks::used_ratio;
+
 mod backups;
 mod disks;
 mod guests;

@@ -26,7 +26,7 @@ pub(crate) fn used_ratio(filesystem: &Filesystem) -> Option<f64> {
 }
 
 /// How many of the files that a filesystem can have are there, 0 to 1.
-pub(crate) fn inodes_used_ratio(filesystem: &Filesystem) -> Option<f64> {
+fn inodes_used_ratio(filesystem: &Filesystem) -> Option<f64> {
     let (all, free) = (filesystem.inodes?, filesystem.inodes_free?);
     share(all.saturating_sub(free), all)
 }

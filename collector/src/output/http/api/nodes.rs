@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::{CrashLoop, Exit, SourceStatus};
-use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Pressure, Swap};
+use pvewatch_protocol::sample::{AgentHealth, Cpu, Filesystem, Load, Memory, Pool, Pressure, Swap};
 use pvewatch_protocol::{NodeName, Site, StreamId};
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,18 @@ pub struct ReadingAnswer {
     pub swap: Swap,
     /// Pressure stall information.
     pub pressure: Option<Pressure>,
+    /// Filesystems, by place.
+    #[serde(default)]
+    pub filesystems: Vec<Filesystem>,
+    /// Pools of disks.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+    /// Processes that the kernel killed for want of memory since it started.
+    #[serde(default)]
+    pub oom_kills: Option<u64>,
+    /// Whether something that was installed waits for a reboot.
+    #[serde(default)]
+    pub reboot_required: Option<bool>,
     /// The agent's own health.
     pub agent: AgentHealth,
 }
@@ -221,6 +233,10 @@ impl NodeAnswer {
                     memory: sample.memory,
                     swap: sample.swap,
                     pressure: sample.pressure,
+                    filesystems: sample.filesystems.clone(),
+                    pools: sample.pools.clone(),
+                    oom_kills: sample.oom_kills,
+                    reboot_required: sample.reboot_required,
                     agent: sample.agent,
                 }
             }),

@@ -9,6 +9,7 @@
 mod alerts;
 mod backups;
 mod classic;
+mod disks;
 mod families;
 mod guests;
 mod nodes;
@@ -78,6 +79,7 @@ impl Collector for Scrape {
         let snapshot = &self.0.snapshot;
         own::write(&mut families, &self.0)?;
         nodes::write(&mut families, snapshot)?;
+        disks::write(&mut families, snapshot)?;
         units::write(&mut families, snapshot)?;
         guests::write(&mut families, snapshot)?;
         backups::write(&mut families, snapshot)?;

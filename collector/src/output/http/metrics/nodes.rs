@@ -11,10 +11,10 @@ use crate::fleet::Node;
 use crate::output::http::condition::{Condition, last_heard};
 
 type Reading = (&'static str, &'static str, fn(&Sample) -> Option<f64>);
-type Total = (&'static str, &'static str, fn(&Sample) -> u64);
+type Total = (&'static str, &'static str, fn(&Sample) -> Option<u64>);
 
 /// Readings of the host and of its agent, taken from the newest sample.
-const READINGS: [Reading; 17] = [
+const READINGS: [Reading; 18] = [
     ("pvewatch_node_load1", "Load average over 1 minute.", |s| Some(s.load.one)),
     ("pvewatch_node_load5", "Load average over 5 minutes.", |s| Some(s.load.five)),
     ("pvewatch_node_load15", "Load average over 15 minutes.", |s| Some(s.load.fifteen)),
@@ -31,6 +31,11 @@ const READINGS: [Reading; 17] = [
     ("pvewatch_node_swap_total_bytes", "Configured swap.", |s| Some(s.swap.total_bytes as f64)),
     ("pvewatch_node_swap_free_bytes", "Free swap.", |s| Some(s.swap.free_bytes as f64)),
     ("pvewatch_node_uptime_seconds", "Time since boot.", |s| Some(s.uptime_seconds)),
+    (
+        "pvewatch_node_reboot_required",
+        "Whether something that was installed waits for a reboot.",
+        |s| s.reboot_required.map(|required| f64::from(u8::from(required))),
+    ),
     ("pvewatch_agent_resident_memory_bytes", "Resident memory of the agent.", |s| {
         Some(s.agent.rss_bytes as f64)
     }),
@@ -60,12 +65,17 @@ const READINGS: [Reading; 17] = [
     ),
 ];
 
-/// What an agent counts since it started.
-const TOTALS: [Total; 2] = [
-    ("pvewatch_agent_dropped_events", "Events dropped because the outbox was full.", |s| {
-        s.agent.dropped_events
+/// What a kernel or an agent counts since it started.
+const TOTALS: [Total; 3] = [
+    ("pvewatch_node_oom_kills", "Processes that the kernel killed for want of memory.", |s| {
+        s.oom_kills
     }),
-    ("pvewatch_agent_resent_events", "Events sent more than once.", |s| s.agent.resent_events),
+    ("pvewatch_agent_dropped_events", "Events dropped because the outbox was full.", |s| {
+        Some(s.agent.dropped_events)
+    }),
+    ("pvewatch_agent_resent_events", "Events sent more than once.", |s| {
+        Some(s.agent.resent_events)
+    }),
 ];
 
 /// Writes the metrics of all nodes.
@@ -163,7 +173,8 @@ fn write_readings(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Resu
     )?;
     for (name, help, read) in TOTALS {
         let samples = fresh_samples(snapshot);
-        families.counter(name, help, samples.map(|(node, s)| (label(node), read(s))))?;
+        let totals = samples.filter_map(|(node, s)| Some((label(node), read(s)?)));
+        families.counter(name, help, totals)?;
     }
     Ok(())
 }
@@ -222,7 +233,7 @@ fn heard(snapshot: &Snapshot) -> impl Iterator<Item = &Node> {
 }
 
 /// The newest samples of the nodes that are heard.
-fn fresh_samples(snapshot: &Snapshot) -> impl Iterator<Item = (&NodeName, &Sample)> {
+pub(super) fn fresh_samples(snapshot: &Snapshot) -> impl Iterator<Item = (&NodeName, &Sample)> {
     heard(snapshot).filter_map(|node| Some((&node.name, &node.reading.as_ref()?.sample)))
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use pvewatch_protocol::AlertState;
 use pvewatch_protocol::event::{LogLine, SourceStatus};
+use pvewatch_protocol::sample::Filesystem;
 use serde::Serialize;
 
 use super::Input;
@@ -21,7 +22,7 @@ use crate::output::http::api::{DeliveryAnswer, NodeAnswer};
 use crate::output::http::condition::{Condition, last_heard};
 use crate::output::http::delivery;
 use crate::output::http::words::{self, Tone};
-use crate::rules::human;
+use crate::rules::{human, used_ratio};
 
 /// Alerts of one state on the page.
 const ALERTS_MAX: usize = 100;
@@ -148,6 +149,8 @@ struct NodeView {
 struct ReadingView {
     load: Gauge,
     memory: Gauge,
+    /// The fullest filesystem.
+    disk: Option<Gauge>,
     uptime: String,
 }
 
@@ -345,9 +348,20 @@ impl ReadingView {
                 format!("{} of {}", human::bytes(used), human::bytes(total)),
                 used / total.max(1.0),
             ),
+            disk: fullest(&sample.filesystems),
             uptime: human::duration(sample.uptime_seconds),
         })
     }
+}
+
+/// The filesystem that has the least room, in parts of its size, of those that can be written.
+fn fullest(filesystems: &[Filesystem]) -> Option<Gauge> {
+    let ratio = |it: &Filesystem| used_ratio(it).filter(|_| !it.read_only);
+    let (fullest, ratio) = filesystems
+        .iter()
+        .filter_map(|it| Some((it, ratio(it)?)))
+        .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+    Some(Gauge::new(format!("{} of {}", human::percent(ratio), fullest.mount), ratio))
 }
 
 impl RuleView {
