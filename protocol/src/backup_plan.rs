@@ -36,10 +36,23 @@ pub struct Guest {
     /// Its pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// Its snapshots, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<Snapshot>,
     /// Disks and mount points that no backup of it includes, such as `scsi1` or `mp0`, because its
     /// configuration says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
+}
+
+/// A snapshot of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Snapshot {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub at: Timestamp,
 }
 
 /// A backup job, as it concerns the node.

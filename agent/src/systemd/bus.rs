@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use zbus::message::Type;
 use zbus::{Connection, Message, MessageStream};
 
-use super::manager::{self, PROPERTIES, call, manager_call};
+use super::calls::{self, PROPERTIES, call, manager_call};
 use super::signal::{self, Signal, UNIT_INTERFACE};
 use super::{Heard, Selection, UnitName};
 
@@ -124,7 +124,7 @@ impl Bus {
         address: Option<&str>,
         selection: Arc<Selection>,
     ) -> Result<Self, BusError> {
-        let connection = timeout(PATIENCE, manager::connect(address))
+        let connection = timeout(PATIENCE, calls::connect(address))
             .await
             .map_err(|_| BusError::Hangs)?
             .map_err(BusError::Connect)?;
@@ -141,8 +141,8 @@ impl Bus {
                 .map_err(hangs_or(BusError::Connect))?;
         }
         let version =
-            manager::text(&connection, "Version").await.map_err(hangs_or(BusError::Systemd))?;
-        let booted_at = manager::time(&connection, "UserspaceTimestamp")
+            calls::text(&connection, "Version").await.map_err(hangs_or(BusError::Systemd))?;
+        let booted_at = calls::time(&connection, "UserspaceTimestamp")
             .await
             .map_err(hangs_or(BusError::Systemd))?;
         Ok(Self {
@@ -229,13 +229,13 @@ impl Bus {
     /// # Errors
     /// When the bus hangs or is lost.
     pub async fn ping(&mut self, now: Instant) -> Result<(), BusError> {
-        let call = call(manager::PATH, "org.freedesktop.DBus.Peer", "Ping", &());
+        let call = call(calls::PATH, "org.freedesktop.DBus.Peer", "Ping", &());
         self.ask(now, call, Question::Ping).await
     }
 
     /// Whether the host goes down. No, if systemd does not say.
     pub async fn is_host_stopping(&self) -> bool {
-        let state = manager::text(&self.connection, "SystemState");
+        let state = calls::text(&self.connection, "SystemState");
         matches!(timeout(PATIENCE, state).await, Ok(Ok(Some(state))) if state == "stopping")
     }
 

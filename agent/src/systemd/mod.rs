@@ -1,14 +1,14 @@
 //! systemd, as it speaks on the system bus.
 //!
-//! `bus` is the connection, and `manager` what is asked on it once: they do I/O and decide nothing
+//! `bus` is the connection, and `calls` what is asked on it once: they do I/O and decide nothing
 //! about units. The rest is pure: `signal`
 //! reads messages, `name` and `glob` say which units they are about, `words` keeps what they say.
 //! Each source that needs systemd has a connection of its own: what is of no interest to one must
 //! not fill the queue of another.
 
 pub mod bus;
+pub mod calls;
 mod glob;
-pub mod manager;
 mod name;
 pub mod signal;
 mod words;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{GuestCause, GuestKind, GuestRun, GuestState};
 use pvewatch_protocol::{Guest as GuestPlan, NodeName, Position, Vmid};
 use serde::{Deserialize, Serialize};
@@ -99,6 +101,22 @@ impl Guest {
             Some(_) => !run.expected,
             None => self.plan.as_ref().is_some_and(|plan| plan.onboot && !plan.template),
         }
+    }
+
+    /// When the day has passed that a tag such as `expires-2026-12-31` names, in UTC.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        let day = |tag: &String| {
+            let date = tag.strip_prefix("expires")?.strip_prefix([':', '-', '_', '.'])?;
+            let next: Date = date.parse::<Date>().ok()?.tomorrow().ok()?;
+            Some(next.to_zoned(TimeZone::UTC).ok()?.timestamp())
+        };
+        self.plan.as_ref()?.tags.iter().find_map(day)
+    }
+
+    /// When the oldest of its snapshots was made that something makes by itself.
+    pub fn oldest_auto_snapshot_at(&self) -> Option<Timestamp> {
+        let snapshots = &self.plan.as_ref()?.snapshots;
+        snapshots.iter().find(|snapshot| snapshot.name.starts_with("auto")).map(|it| it.at)
     }
 
     /// Somebody saw it start or stop, in this boot of its node.

@@ -12,7 +12,7 @@ use pvewatch_protocol::sample::{
 };
 use pvewatch_protocol::{
     Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest as GuestPlan, GuestArchives,
-    NodeName, Position, Sequence, StopReason, StorageState, StreamId, Vmid,
+    NodeName, Position, Sequence, Snapshot, StopReason, StorageState, StreamId, Vmid,
 };
 
 use super::fields::Subject;
@@ -273,8 +273,12 @@ fn plan() -> GuestPlan {
         template: true,
         onboot: true,
         lock: Some("snapshot".to_owned()),
-        tags: vec!["nobackup".to_owned()],
+        tags: vec!["nobackup".to_owned(), "expires-2026-11-20".to_owned()],
         pool: Some("prod".to_owned()),
+        snapshots: vec![Snapshot {
+            name: "auto-daily".to_owned(),
+            at: Timestamp::constant(1_793_502_000, 0),
+        }],
         excluded: vec!["scsi1".to_owned()],
     }
 }

@@ -295,6 +295,8 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "ZfsPoolUnhealthy pool critical 0",
         "MdArrayDegraded pool critical 0",
         "VMRebootRequired node warning 86400",
+        "LabVMExpired guest warning 300",
+        "SnapshotOlderThanWeek guest info 60",
         "ProxmoxVMStopped guest warning 600",
         "GuestDidNotReturn guest critical 0",
         "BackupJobFailed backup critical 0",

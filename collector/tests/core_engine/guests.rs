@@ -223,3 +223,37 @@ fn what_was_seen_of_a_stop_outlives_pictures_and_older_events() {
         ",
     );
 }
+
+#[test]
+fn a_guest_that_has_expired_is_told_while_it_runs() {
+    // Stories begin on Saturday, 2026-11-21, at 03:00.
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=600
+        1s     pve1 guests 100:expires-2026-11-21 101:expires:2026-11-20 102:expires-soon
+        2s     pve1 runs 100 102
+        => 21h LabVMExpired pve1/100 none -> pending: condition_began
+        => 21h5m LabVMExpired pve1/100 pending -> firing: condition_lasted, told
+        30h    pve1 guest 100:stopped:requested
+        => 30h LabVMExpired pve1/100 firing -> resolved: condition_ended, told
+        40h
+        ",
+    );
+}
+
+#[test]
+fn an_automatic_snapshot_that_nobody_removes_is_told_after_a_week() {
+    tell(
+        CATALOGUE,
+        "
+        1h     pve1 beats every=3600
+        1h     pve1 guests 100:auto-daily@1h,before-upgrade@0s
+        => 169h SnapshotOlderThanWeek pve1/100 none -> pending: condition_began
+        => 169h1m SnapshotOlderThanWeek pve1/100 pending -> firing: condition_lasted, told
+        170h   pve1 guests 100:auto-daily@169h,before-upgrade@0s
+        => 170h SnapshotOlderThanWeek pve1/100 firing -> resolved: condition_ended, told
+        200h
+        ",
+    );
+}

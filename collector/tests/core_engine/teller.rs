@@ -11,7 +11,7 @@ use pvewatch_protocol::event::{
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
     BackupJob, Checkpoint, CheckpointContent, Epoch, Event, EventData, Guest, NodeName,
-    NodePresence, Position, PresenceState, Sample, Sequence, Site, StopReason, StreamId,
+    NodePresence, Position, PresenceState, Sample, Sequence, Site, Snapshot, StopReason, StreamId,
 };
 use uuid::Uuid;
 
@@ -280,21 +280,23 @@ fn units(words: &[&str], time: Timestamp) -> CheckpointContent {
 
 /// `100[:TAG|:template]`
 fn guest(word: &&str) -> Guest {
-    let (vmid, tag) = word.split_once(':').unwrap_or((word, ""));
-    let template = tag == "template";
+    let (vmid, tags) = word.split_once(':').unwrap_or((word, ""));
+    let tags: Vec<&str> = tags.split(',').filter(|tag| !tag.is_empty()).collect();
+    let snapshot = |tag: &&str| {
+        let (name, made) = tag.split_once('@')?;
+        Some(Snapshot { name: name.to_owned(), at: at(made) })
+    };
+    let is_own = |tag: &&&str| !matches!(**tag, "template" | "onboot") && !tag.contains('@');
     Guest {
         vmid: vmid.parse().unwrap(),
         kind: GuestKind::Qemu,
         name: Some("web".to_owned()),
-        template,
-        onboot: tag == "onboot",
+        template: tags.contains(&"template"),
+        onboot: tags.contains(&"onboot"),
         lock: None,
-        tags: if template || tag.is_empty() || tag == "onboot" {
-            Vec::new()
-        } else {
-            vec![tag.to_owned()]
-        },
+        tags: tags.iter().filter(is_own).map(|tag| (*tag).to_owned()).collect(),
         pool: None,
+        snapshots: tags.iter().filter_map(snapshot).collect(),
         excluded: Vec::new(),
     }
 }

@@ -107,6 +107,7 @@ impl Node {
             lock: None,
             tags: Vec::new(),
             pool: None,
+            snapshots: Vec::new(),
             excluded: Vec::new(),
         };
         let archives = &self.backups.archives;

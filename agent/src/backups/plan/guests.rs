@@ -1,13 +1,17 @@
 //! A guest's configuration, as far as it says what a backup of it includes.
 //!
-//! Lines before the first `[section]` are the guest as it is; sections are snapshots and changes
-//! to come. Of a virtual machine all disks are included unless `backup=0`, of a container its root
+//! Lines before the first `[section]` are the guest as it is; sections are snapshots, which have a
+//! `snaptime`, and changes to come. Of a virtual machine all disks are included unless `backup=0`, of a container its root
 //! and those mount points that say `backup=1`.
 
+use jiff::Timestamp;
 use pvewatch_protocol::event::GuestKind;
-use pvewatch_protocol::{Guest, Vmid};
+use pvewatch_protocol::{Guest, Snapshot, Vmid};
 
 use super::sections::{is_true, items};
+
+/// Snapshots that are told of a guest. Overflow: the newest are left out.
+const SNAPSHOTS_MAX: usize = 50;
 
 /// Reads a configuration.
 pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
@@ -33,8 +37,28 @@ pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
         lock: get("lock").map(str::to_owned),
         tags: items(get("tags").unwrap_or_default()).map(str::to_owned).collect(),
         pool: None,
+        snapshots: snapshots(text),
         excluded: pairs.iter().filter(is_excluded).map(|(key, _)| (*key).to_owned()).collect(),
     }
+}
+
+/// The sections that say when they were made.
+fn snapshots(text: &str) -> Vec<Snapshot> {
+    let mut section = None;
+    let mut snapshots = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = Some(name);
+        }
+        let made = line.strip_prefix("snaptime:").and_then(|time| time.trim().parse().ok());
+        let at = made.and_then(|second| Timestamp::from_second(second).ok());
+        if let (Some(name), Some(at)) = (section, at) {
+            snapshots.push(Snapshot { name: name.to_owned(), at });
+        }
+    }
+    snapshots.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
+    snapshots.truncate(SNAPSHOTS_MAX);
+    snapshots
 }
 
 /// `scsi0` and the like; a drive for discs is none.
@@ -90,6 +114,7 @@ virtio3: local-lvm:vm-100-disk-3,backup=1
 
 [before]
 name: old
+snaptime: 1795230420
 template: 1
 scsi2: local-lvm:vm-100-disk-4,backup=0
 ";
@@ -98,6 +123,9 @@ scsi2: local-lvm:vm-100-disk-4,backup=0
         assert_eq!(web.tags, ["prod", "web"]);
         assert_eq!(web.excluded, ["efidisk0", "scsi1"]);
         assert!(!web.template);
+        assert_eq!(web.snapshots.len(), 1);
+        assert_eq!(web.snapshots[0].name, "before");
+        assert_eq!(web.snapshots[0].at.to_string(), "2026-11-21T03:07:00Z");
         let with_efi = text.replace("seabios", "ovmf");
         assert_eq!(read(GuestKind::Qemu, &with_efi).excluded, ["scsi1"]);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pvewatch_protocol::StopReason;
 use tokio::time::timeout;
 
-use crate::systemd::manager;
+use crate::systemd::calls;
 use crate::units::config::UnitsPaths;
 
 /// A host that goes down does not wait for long.
@@ -39,12 +39,12 @@ pub async fn stop_reason(paths: &UnitsPaths) -> StopReason {
 }
 
 async fn ask(address: Option<&str>) -> zbus::Result<StopReason> {
-    let connection = manager::connect(address).await?;
-    let state = manager::text(&connection, "SystemState").await?;
+    let connection = calls::connect(address).await?;
+    let state = calls::text(&connection, "SystemState").await?;
     if state.as_deref() != Some("stopping") {
         return Ok(StopReason::Stopped);
     }
-    let jobs = manager::units_with_jobs(&connection).await?;
+    let jobs = calls::units_with_jobs(&connection).await?;
     let end = ENDS.iter().find(|(target, _)| jobs.iter().any(|unit| unit == target));
     Ok(end.map_or(StopReason::Shutdown, |(_, reason)| *reason))
 }

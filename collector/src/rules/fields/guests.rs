@@ -3,7 +3,7 @@
 use pvewatch_protocol::event::{GuestCause, GuestRun, GuestState};
 
 use super::{Field, FieldType, FieldValue, Subject, text, time};
-use crate::fleet::{Guest, Origin};
+use crate::fleet::{Guest, Moment, Origin};
 
 fn guest<'a>(
     subject: &Subject<'a>,
@@ -62,6 +62,14 @@ pub(super) static GUEST: &[Field] = fields! {
         "Since when it should run again: since the end of the backup that stopped it, or since its \
          node has started its guests. Can lie ahead. Absent if it runs, or is to stay stopped.",
         |s| guest(s, |guest| time(guest.awaited_since));
+    expires_at: Time, Facts, "2026-11-21 00:00:00 UTC",
+        "When the day has passed that a tag names, such as `expires-2026-11-20`.",
+        |s| guest(s, |guest| time(guest.expires_at().map(Moment::both)));
+    oldest_auto_snapshot_at: Time, Facts, "2026-11-01 03:00:00 UTC",
+        "When the oldest of its snapshots was made whose name begins with `auto`.",
+        |s| guest(s, |guest| time(guest.oldest_auto_snapshot_at().map(Moment::both)));
+    snapshots: Number, Facts, "1", "How many snapshots it has.",
+        |s| planned(s, |plan| FieldValue::Number(plan.snapshots.len() as f64));
     onboot: Flag, Facts, "true", "Whether its node starts it when it boots.",
         |s| planned(s, |plan| FieldValue::Flag(plan.onboot));
     template: Flag, Facts, "true", "Whether it is a template.",
