@@ -48,8 +48,9 @@ fn expect(run: &GuestRun, state: GuestState, cause: GuestCause) {
     assert_eq!(run.expected, cause.is_meant(), "{run:?}");
 }
 
-fn container(vmid: u32, what: &str) -> String {
-    format!("systemctl {what} pve-container@{vmid}.service")
+/// A command for a container's unit.
+fn tell_container(what: &str) -> String {
+    format!("systemctl {what} pve-container@101.service")
 }
 
 fn each_start_and_stop_is_told_with_its_cause(suite: Suite) {
@@ -77,19 +78,19 @@ fn each_start_and_stop_is_told_with_its_cause(suite: Suite) {
     expect(&change(&mut site, &pve1, 100), Stopped, Unexplained);
 
     // Somebody at the terminal, without Proxmox.
-    pve1.shell(&container(101, "start"));
+    pve1.shell(&Node::container(101));
     expect(&change(&mut site, &pve1, 101), Running, Unexplained);
-    pve1.shell(&container(101, "kill --kill-whom=main --signal=USR1"));
+    pve1.shell(&tell_container("kill --kill-whom=main --signal=USR1"));
     expect(&change(&mut site, &pve1, 101), Stopped, Guest);
-    pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", container(101, "start"))]);
+    pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", Node::container(101))]);
     expect(&change(&mut site, &pve1, 101), Running, Requested);
-    pve1.shell(&container(101, "kill --kill-whom=main --signal=USR2"));
+    pve1.shell(&tell_container("kill --kill-whom=main --signal=USR2"));
     let run = change(&mut site, &pve1, 101);
     expect(&run, Stopped, Crash);
     assert_eq!(run.detail.as_deref(), Some("exit status 1"));
-    pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", container(101, "start"))]);
+    pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", Node::container(101))]);
     expect(&change(&mut site, &pve1, 101), Running, Requested);
-    pve1.shell(&container(101, "kill --signal=KILL"));
+    pve1.shell(&tell_container("kill --signal=KILL"));
     let run = change(&mut site, &pve1, 101);
     expect(&run, Stopped, Crash);
     assert_eq!(run.detail.as_deref(), Some("killed by signal 9"));
@@ -165,7 +166,7 @@ fn a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back(suite: 
     let collector = Collector::named_on("main", site.access(), IMPATIENT);
     let pve1 = proxmox(&mut site, "pve1", suite, &TWO);
     for (kind, vmid, start) in
-        [("qmstart", 100, Node::machine(100)), ("vzstart", 101, container(101, "start"))]
+        [("qmstart", 100, Node::machine(100)), ("vzstart", 101, Node::container(101))]
     {
         pve1.runs_task(&[kind, "--id", &vmid.to_string(), &format!("run={start}")]);
         expect(&change(&mut site, &pve1, vmid), Running, Requested);
@@ -184,7 +185,7 @@ fn a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back(suite: 
     pve1.shell("touch /run/go");
     pve1.waits_for_task_to_say("Starting Backup of VM 101");
     pve1.locks(101, "backup");
-    pve1.shell(&container(101, "stop"));
+    pve1.shell(&tell_container("stop"));
     expect(&change(&mut site, &pve1, 101), Stopped, Backup);
     assert_eq!(fired(&collector), [""; 0]);
     pve1.locks(101, "");
@@ -194,7 +195,7 @@ fn a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back(suite: 
     pve1.stop_agent();
     let end = format!("run={}", Node::machine_ends(100));
     pve1.runs_task(&["qmstop", "--id", "100", &end]);
-    pve1.shell(&container(101, "start"));
+    pve1.shell(&Node::container(101));
     pve1.start_agent();
     collector.expect_alert("resolved", &alert("NotBackSoon", "101"));
     assert_eq!(guests(&collector), ["pve1 100 stopped requested", "pve1 101 running -"]);
@@ -212,7 +213,7 @@ fn a_reboot_is_over_when_all_guests_that_ran_run_again(suite: Suite) {
     ];
     let mut pve1 = proxmox(&mut site, "pve1", suite, &guests_here);
     pve1.shell(&Node::machine(100));
-    pve1.shell(&container(101, "start"));
+    pve1.shell(&Node::container(101));
     change(&mut site, &pve1, 100);
     change(&mut site, &pve1, 101);
     pve1.reboot();
@@ -224,7 +225,7 @@ fn a_reboot_is_over_when_all_guests_that_ran_run_again(suite: Suite) {
     expect(&run, GuestState::Running, GuestCause::NodeBoot);
     let told = collector.expect_alert("firing", &alert("NotBackSoon", "101"));
     assert_eq!(told["annotations"]["summary"], "101 (dns): node_shutdown");
-    pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", container(101, "start"))]);
+    pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", Node::container(101))]);
     collector.expect_alert("resolved", &alert("NotBackSoon", "101"));
     // A machine that did not run, and a template, are as they were.
     let expected = [

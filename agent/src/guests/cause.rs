@@ -3,6 +3,8 @@
 //! The guest's lock comes before tasks: a backup that stops a guest does so by a task of its own. A
 //! node that goes down comes before all, since it stops its guests by tasks as well.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::event::{GuestCause, GuestKind, GuestRun, GuestState};
 
@@ -40,8 +42,9 @@ pub struct Clues {
     pub tasks: Vec<Task>,
     /// Of these, the one that the manager of high availability asked for, by its name.
     pub asked_by_ha: Vec<String>,
-    /// The task that explained the last turn of the guest to the same state: it explains no other.
-    pub spent: Option<String>,
+    /// Those of them that have explained a turn of the guest to the same state: they explain no
+    /// other.
+    pub spent: BTreeSet<String>,
     /// Whether the node goes down.
     pub is_host_stopping: bool,
     /// When the node was booted.
@@ -51,7 +54,7 @@ pub struct Clues {
 impl Clues {
     /// The tasks that can have done something at a moment.
     fn at(&self, at: Timestamp) -> impl Iterator<Item = &Task> {
-        let is_spent = |task: &Task| self.spent.as_deref() == Some(task.upid.as_str());
+        let is_spent = |task: &Task| self.spent.contains(task.upid.as_str());
         self.tasks.iter().filter(move |task| task.ran_at(at) && !is_spent(task))
     }
 }
@@ -315,7 +318,7 @@ mod tests {
     fn a_task_explains_one_stop() {
         let stop = turn(GuestState::Stopped, GuestKind::Qemu);
         let clues = running(&[("qmstop", "100")]);
-        let spent = Some(clues.tasks[0].upid.to_string());
+        let spent = [clues.tasks[0].upid.to_string()].into();
         assert_eq!(why(&stop, &clues).0, GuestCause::Requested);
         assert_eq!(why(&stop, &Clues { spent, ..clues }).0, GuestCause::Unexplained);
     }

@@ -8,6 +8,9 @@ use crate::proxmox::Upid;
 /// By how much a task may have ended before its effect was seen.
 const JUST_ENDED: SignedDuration = SignedDuration::from_secs(30);
 
+/// The same of one that starts or stops all guests: what follows is somebody's own doing.
+const JUST_ENDED_FOR_ALL: SignedDuration = SignedDuration::from_secs(2);
+
 /// What a task does to guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
@@ -49,7 +52,11 @@ impl Task {
 
     /// Whether it ran at a moment, or had just ended.
     pub fn ran_at(&self, at: Timestamp) -> bool {
-        self.ended.is_none_or(|ended| at.duration_since(ended) <= JUST_ENDED)
+        let patience = match self.deed() {
+            Some(Deed::StartAll | Deed::StopAll) => JUST_ENDED_FOR_ALL,
+            _ => JUST_ENDED,
+        };
+        self.ended.is_none_or(|ended| at.duration_since(ended) <= patience)
     }
 }
 

@@ -9,7 +9,7 @@ Description=PVE LXC Container: %i
 [Service]
 Type=simple
 KillMode=mixed
-ExecStart=/bin/bash -c 'trap \"exit 0\" USR1; trap \"exit 1\" USR2; sleep infinity & wait'
+ExecStart=/bin/bash -c 'trap \"exit 0\" USR1; trap \"exit 1\" USR2; touch /run/%i.ready; sleep infinity & wait'
 ";
 
 impl Node {
@@ -37,6 +37,14 @@ impl Node {
         format!(
             "systemctl kill --signal=KILL {vmid}.scope; \
              while systemctl is-active --quiet {vmid}.scope; do sleep 0.01; done"
+        )
+    }
+
+    /// The command that starts a container, and waits until it can be told to end.
+    pub fn container(vmid: u32) -> String {
+        format!(
+            "rm -f /run/{vmid}.ready; systemctl start pve-container@{vmid}.service; \
+             until [ -e /run/{vmid}.ready ]; do sleep 0.01; done"
         )
     }
 

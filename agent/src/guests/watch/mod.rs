@@ -66,7 +66,7 @@ pub async fn run(
         reporter,
         picture_wanted,
         tracker: Tracker::default(),
-        spent: BTreeMap::new(),
+        spent: BTreeSet::new(),
         runs: BTreeMap::new(),
         is_complete: false,
         was_complete: false,
@@ -104,8 +104,9 @@ struct Source {
     picture_wanted: PictureWanted,
     status: StatusTeller,
     tracker: Tracker,
-    /// The task that explained each guest's last turn to a state.
-    spent: BTreeMap<(Vmid, bool), String>,
+    /// Tasks that have explained that a guest stopped, or was started. Bounded by Proxmox' list of
+    /// tasks: what is not in it any more explains nothing anyway.
+    spent: BTreeSet<(Vmid, bool, String)>,
     /// Guests that run, and those that were seen to stop.
     runs: BTreeMap<Vmid, GuestRun>,
     /// Whether all that run are known by this connection.
@@ -181,12 +182,14 @@ impl Source {
         let (paths, vmid, kind) = (self.paths.clone(), turn.vmid, turn.kind);
         let read = spawn_blocking(move || notes::clues(&paths, vmid, kind));
         let read = timeout(PATIENCE, read).await.ok().and_then(Result::ok);
-        let turned = (vmid, is_stop);
-        let spent = self.spent.get(&turned).cloned();
+        let read = read.unwrap_or_default();
+        self.spent.retain(|(_, _, upid)| read.tasks.iter().any(|it| it.upid.as_str() == upid));
+        let alike = self.spent.iter().filter(|(of, stopped, _)| (*of, *stopped) == (vmid, is_stop));
+        let spent = alike.map(|(_, _, upid)| upid.clone()).collect();
         let booted_at = bus.booted_at;
-        let clues = Clues { is_host_stopping, booted_at, spent, ..read.unwrap_or_default() };
+        let clues = Clues { is_host_stopping, booted_at, spent, ..read };
         let run = explain(&turn, at, &clues, self.runs.get(&vmid));
-        self.spent.extend(run.upid.clone().map(|upid| (turned, upid)));
+        self.spent.extend(run.upid.clone().map(|upid| (vmid, is_stop, upid)));
         self.runs.insert(vmid, run.clone());
         let data = EventData::GuestChanged(run);
         let fact = Fact { time: at, recorded_time: learned_at, data };
