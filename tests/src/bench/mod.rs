@@ -13,6 +13,7 @@ pub mod bare;
 pub mod figure;
 pub mod fleet;
 pub mod footprint;
+pub mod guests;
 pub mod ingest;
 pub mod latency;
 pub mod listener;

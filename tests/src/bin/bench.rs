@@ -10,7 +10,9 @@ use clap::{Parser, ValueEnum};
 use pvewatch_tests::bench::figure::Report;
 use pvewatch_tests::bench::middle::{Collector, Via};
 use pvewatch_tests::bench::stage::{AgentFrom, Plan};
-use pvewatch_tests::bench::{alert, backlog, backups, fleet, footprint, ingest, latency, sizes};
+use pvewatch_tests::bench::{
+    alert, backlog, backups, fleet, footprint, guests, ingest, latency, sizes,
+};
 use pvewatch_tests::lab::Suite;
 use serde_json::Value;
 
@@ -63,6 +65,7 @@ enum Benchmark {
     Ingest,
     Backlog,
     Backups,
+    Guests,
     Fleet,
 }
 
@@ -140,6 +143,7 @@ fn measure(name: Benchmark, arguments: &Arguments) -> Vec<Report> {
         }
         Benchmark::Backlog => backlog::run(&arguments.agent, collector),
         Benchmark::Backups => backups::run(&arguments.agent),
+        Benchmark::Guests => guests::run(&plan(name, arguments)),
         Benchmark::Fleet => fleet::run(collector, arguments.nodes),
     };
     vec![report]
