@@ -28,7 +28,8 @@ pub enum Config {
 }
 
 impl Config {
-    fn is_locked_for(&self, purpose: &str) -> bool {
+    /// Whether it is locked for this purpose.
+    pub fn is_locked_for(&self, purpose: &str) -> bool {
         matches!(self, Self::Here(Some(lock)) if lock == purpose)
     }
 }
@@ -59,8 +60,14 @@ impl Clues {
     }
 }
 
-/// Describes a guest that was started or stopped at a moment. `before` is what was known of it.
-pub fn explain(turn: &Turn, at: Timestamp, clues: &Clues, before: Option<&GuestRun>) -> GuestRun {
+/// Describes a guest that was started or stopped at a moment. `before` is what was known of it;
+/// of a turn that nobody saw `since` is when it was known to be so last.
+pub fn explain(
+    turn: &Turn,
+    (since, at): (Timestamp, Timestamp),
+    clues: &Clues,
+    before: Option<&GuestRun>,
+) -> GuestRun {
     let mut run = GuestRun {
         vmid: turn.vmid,
         kind: turn.kind,
@@ -74,21 +81,20 @@ pub fn explain(turn: &Turn, at: Timestamp, clues: &Clues, before: Option<&GuestR
         detail: None,
     };
     let (cause, task) = match turn.state {
-        GuestState::Running => start(turn, at, clues),
-        _ => stop(turn, at, clues),
+        GuestState::Running => start(turn, since, clues),
+        _ => stop(turn, since, clues),
     };
-    if turn.state == GuestState::Stopped {
-        run.awaited = match cause {
-            GuestCause::NodeShutdown => true,
-            // One that only ran for its backup stays as it was before.
-            GuestCause::Backup => !before.is_some_and(is_for_a_backup),
-            _ => task.is_some_and(|task| task.deed() == Some(Deed::Restart)),
-        };
-        if task.is_none() {
-            run.detail = turn.ending.as_ref().and_then(words);
+    // What is for a while changes back to what it was.
+    let was_for_a_while = before.is_some_and(|before| before.awaited);
+    run.awaited = match (turn.state, cause) {
+        (_, GuestCause::Backup) | (GuestState::Stopped, GuestCause::NodeShutdown) => {
+            !was_for_a_while
         }
-    } else if cause == GuestCause::Backup && !before.is_some_and(|before| before.awaited) {
-        run.detail = Some(FOR_A_BACKUP.to_owned());
+        (GuestState::Stopped, _) => task.is_some_and(|it| it.deed() == Some(Deed::Restart)),
+        _ => false,
+    };
+    if turn.state == GuestState::Stopped && task.is_none() {
+        run.detail = turn.ending.as_ref().and_then(words);
     }
     run.upid = task.map(|task| task.upid.to_string());
     run.user = task.map(|task| task.upid.user.clone());
@@ -97,18 +103,11 @@ pub fn explain(turn: &Turn, at: Timestamp, clues: &Clues, before: Option<&GuestR
     run
 }
 
-/// What is said of a guest that was stopped before.
-const FOR_A_BACKUP: &str = "runs for its backup alone";
-
-fn is_for_a_backup(run: &GuestRun) -> bool {
-    run.cause == Some(GuestCause::Backup) && run.detail.as_deref() == Some(FOR_A_BACKUP)
-}
-
 type Found<'a> = (GuestCause, Option<&'a Task>);
 
 fn start<'a>(turn: &Turn, at: Timestamp, clues: &'a Clues) -> Found<'a> {
-    if clues.config.is_locked_for("backup") {
-        return (GuestCause::Backup, backup(turn, at, clues));
+    if let Some(backup) = backup(turn, at, clues) {
+        return (GuestCause::Backup, Some(backup));
     }
     if clues.config == Config::Absent || clues.config.is_locked_for("migrate") {
         return (GuestCause::Migration, None);
@@ -118,7 +117,7 @@ fn start<'a>(turn: &Turn, at: Timestamp, clues: &'a Clues) -> Found<'a> {
         let cause = if is_boot { GuestCause::NodeBoot } else { GuestCause::Requested };
         return (cause, Some(all));
     }
-    let task = own(turn, at, clues, &[Deed::Start, Deed::Restart]);
+    let task = own(turn, at, clues, &[Deed::Start, Deed::Restart, Deed::PutBack]);
     (task.map_or(GuestCause::Unexplained, |task| asked(task, clues)), task)
 }
 
@@ -126,25 +125,25 @@ fn stop<'a>(turn: &Turn, at: Timestamp, clues: &'a Clues) -> Found<'a> {
     if clues.is_host_stopping {
         return (GuestCause::NodeShutdown, of_all(Deed::StopAll, at, clues));
     }
-    if clues.config.is_locked_for("backup") {
-        return (GuestCause::Backup, backup(turn, at, clues));
+    let result = turn.ending.as_ref().and_then(|ending| ending.result.as_deref());
+    if result == Some("oom-kill") {
+        return (GuestCause::OutOfMemory, None);
+    }
+    if let Some(backup) = backup(turn, at, clues) {
+        return (GuestCause::Backup, Some(backup));
     }
     if let Some(task) = own(turn, at, clues, &[Deed::Migrate]) {
         return (GuestCause::Migration, Some(task));
     }
-    let task = own(turn, at, clues, &[Deed::Stop, Deed::Restart])
+    let task = own(turn, at, clues, &[Deed::Stop, Deed::Restart, Deed::PutBack])
         .or_else(|| of_all(Deed::StopAll, at, clues));
     if let Some(task) = task {
         return (asked(task, clues), Some(task));
     }
-    if clues.config == Config::Absent {
-        return (GuestCause::Migration, None);
-    }
-    let result = turn.ending.as_ref().and_then(|ending| ending.result.as_deref());
     let cause = match (result, turn.kind) {
-        (Some("oom-kill"), _) => GuestCause::OutOfMemory,
-        (Some("success"), GuestKind::Lxc) => GuestCause::Guest,
         (Some(result), _) if result != "success" => GuestCause::Crash,
+        _ if clues.config == Config::Absent => GuestCause::Migration,
+        (Some("success"), GuestKind::Lxc) => GuestCause::Guest,
         _ => GuestCause::Unexplained,
     };
     (cause, None)
@@ -160,8 +159,12 @@ fn of_all(deed: Deed, at: Timestamp, clues: &Clues) -> Option<&Task> {
     clues.at(at).find(|task| task.deed() == Some(deed))
 }
 
-/// The backup of the guest; one of several guests does not name them.
+/// The backup that holds the guest; one of several guests does not name them. A lock that one left
+/// that broke off explains nothing.
 fn backup<'a>(turn: &Turn, at: Timestamp, clues: &'a Clues) -> Option<&'a Task> {
+    if !clues.config.is_locked_for("backup") {
+        return None;
+    }
     let mut backups = clues.tasks.iter().filter(|task| task.deed() == Some(Deed::Backup));
     backups.find(|task| (task.is_about(turn.vmid) || task.upid.id.is_empty()) && task.ran_at(at))
 }
@@ -196,14 +199,14 @@ mod tests {
     }
 
     fn turn(state: GuestState, kind: GuestKind) -> Turn {
-        Turn { vmid: "100".parse().unwrap(), kind, state, at: None, ending: None }
+        Turn { vmid: "100".parse().unwrap(), kind, state, at: None, ending: None, is_unseen: false }
     }
 
     /// Tasks that run, by kind and what they are about.
     fn running(tasks: &[(&str, &str)]) -> Clues {
         let task = |(kind, id): &(&str, &str)| {
             let upid = format!("UPID:pve1:00000001:00000001:6AC05390:{kind}:{id}:eve@pve:");
-            Task { upid: upid.parse().unwrap(), ended: None }
+            Task { upid: upid.parse().unwrap(), ended: None, has_failed: false }
         };
         let config = Config::Here(None);
         Clues { config, tasks: tasks.iter().map(task).collect(), ..Clues::default() }
@@ -215,7 +218,7 @@ mod tests {
 
     /// The cause, who asked, and whether it is to run again.
     fn why(turn: &Turn, clues: &Clues) -> (GuestCause, String, bool) {
-        let run = explain(turn, at(NOW), clues, None);
+        let run = explain(turn, (at(NOW), at(NOW)), clues, None);
         assert_eq!(run.expected, run.cause.unwrap().is_meant());
         (run.cause.unwrap(), run.user.unwrap_or_default(), run.awaited)
     }
@@ -241,6 +244,9 @@ mod tests {
             (going_down, (NodeShutdown, "eve@pve", true)),
             // The backup's own task that stops the guest.
             (locked("backup", &[("qmshutdown", "100"), ("vzdump", "")]), (Backup, "eve@pve", true)),
+            (locked("backup", &[("qmshutdown", "100")]), (Requested, "eve@pve", false)),
+            (locked("backup", &[]), (Unexplained, "", false)),
+            (running(&[("qmrollback", "100")]), (Requested, "eve@pve", false)),
             // A lock that a crash left behind explains all the same that it is not there.
             (locked("snapshot", &[]), (Unexplained, "", false)),
         ] {
@@ -256,7 +262,7 @@ mod tests {
             let exit = exit.map(|(code, status)| Exit { code: code.to_owned(), status });
             let ending = Ending { result: Some(word(result)), exit, restarts: 0 };
             let turn = Turn { ending: Some(ending), ..turn(GuestState::Stopped, kind) };
-            let run = explain(&turn, at(NOW), &running(&[]), None);
+            let run = explain(&turn, (at(NOW), at(NOW)), &running(&[]), None);
             (run.cause.unwrap(), run.detail.unwrap_or_default())
         };
         let (qemu, lxc) = (GuestKind::Qemu, GuestKind::Lxc);
@@ -267,6 +273,7 @@ mod tests {
             (lxc, "exit-code", Some(("exited", 1)), (Crash, "exit status 1")),
             (lxc, "signal", Some(("killed", 9)), (Crash, "killed by signal 9")),
             (lxc, "oom-kill", Some(("killed", 9)), (OutOfMemory, "killed by signal 9")),
+            (qemu, "oom-kill", None, (OutOfMemory, "oom-kill")),
         ] {
             let (cause, detail) = ended(kind, result, exit);
             assert_eq!((cause, &*detail), expected, "{kind:?} {result}");
@@ -303,15 +310,19 @@ mod tests {
         let [stop, start] =
             [GuestState::Stopped, GuestState::Running].map(|state| turn(state, GuestKind::Qemu));
         // It was stopped before.
-        let begun = explain(&start, at(NOW), &clues, None);
-        let ended = explain(&stop, at(NOW), &clues, Some(&begun));
+        let now = (at(NOW), at(NOW));
+        let begun = explain(&start, now, &clues, None);
+        assert!(begun.awaited, "it is to stop again");
+        let ended = explain(&stop, now, &clues, Some(&begun));
         assert_eq!((ended.cause, ended.awaited), (Some(GuestCause::Backup), false));
+        let gone_down = Clues { is_host_stopping: true, ..clues.clone() };
+        assert!(!explain(&stop, now, &gone_down, Some(&begun)).awaited);
         // It ran before: the backup stops it, and starts it again.
-        let stopped = explain(&stop, at(NOW), &clues, None);
-        let back = explain(&start, at(NOW), &clues, Some(&stopped));
-        assert!(stopped.awaited && back.detail.is_none());
+        let stopped = explain(&stop, now, &clues, None);
+        let back = explain(&start, now, &clues, Some(&stopped));
+        assert!(stopped.awaited && !back.awaited);
         // If it is stopped again before the backup ends, it is awaited again.
-        assert!(explain(&stop, at(NOW), &clues, Some(&back)).awaited);
+        assert!(explain(&stop, now, &clues, Some(&back)).awaited);
     }
 
     #[test]
@@ -331,5 +342,12 @@ mod tests {
         assert_eq!(why(&stop, &clues).0, GuestCause::Requested);
         clues.tasks[0].ended = Some(at(NOW - 60));
         assert_eq!(why(&stop, &clues).0, GuestCause::Unexplained);
+        // It gave up, and the guest obeyed.
+        clues.tasks[0].has_failed = true;
+        assert_eq!(why(&stop, &clues).0, GuestCause::Requested);
+        // Nobody looked for two minutes.
+        clues.tasks[0].has_failed = false;
+        let late = explain(&stop, (at(NOW - 120), at(NOW)), &clues, None);
+        assert_eq!(late.cause, Some(GuestCause::Requested));
     }
 }

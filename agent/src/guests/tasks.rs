@@ -11,6 +11,9 @@ const JUST_ENDED: SignedDuration = SignedDuration::from_secs(30);
 /// The same of one that starts or stops all guests: what follows is somebody's own doing.
 const JUST_ENDED_FOR_ALL: SignedDuration = SignedDuration::from_secs(2);
 
+/// The same of one that gave up: a guest can obey later than Proxmox waits.
+const GAVE_UP: SignedDuration = SignedDuration::from_mins(10);
+
 /// What a task does to guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
@@ -20,6 +23,8 @@ pub enum Deed {
     Stop,
     /// It stops one and starts it again.
     Restart,
+    /// It puts one back as it was: it stops it, and starts it only perhaps.
+    PutBack,
     /// It moves one to another node.
     Migrate,
     /// It backs up one, or several.
@@ -37,6 +42,8 @@ pub struct Task {
     pub upid: Upid,
     /// When it ended; none if it runs.
     pub ended: Option<Timestamp>,
+    /// Whether it ended in vain.
+    pub has_failed: bool,
 }
 
 impl Task {
@@ -54,6 +61,7 @@ impl Task {
     pub fn ran_at(&self, at: Timestamp) -> bool {
         let patience = match self.deed() {
             Some(Deed::StartAll | Deed::StopAll) => JUST_ENDED_FOR_ALL,
+            Some(Deed::Stop) if self.has_failed => GAVE_UP,
             _ => JUST_ENDED,
         };
         self.ended.is_none_or(|ended| at.duration_since(ended) <= patience)
@@ -65,9 +73,8 @@ fn deed(kind: &str) -> Option<Deed> {
         "qmstart" | "qmresume" | "vzstart" | "hastart" => Deed::Start,
         "qmstop" | "qmshutdown" | "qmsuspend" | "qmdestroy" | "vzstop" | "vzshutdown"
         | "vzsuspend" | "vzdestroy" | "hastop" | "hashutdown" => Deed::Stop,
-        "qmreboot" | "vzreboot" | "qmrollback" | "vzrollback" | "qmrestore" | "vzrestore" => {
-            Deed::Restart
-        }
+        "qmreboot" | "vzreboot" => Deed::Restart,
+        "qmrollback" | "vzrollback" | "qmrestore" | "vzrestore" => Deed::PutBack,
         "qmigrate" | "vzmigrate" | "hamigrate" => Deed::Migrate,
         "vzdump" => Deed::Backup,
         "startall" => Deed::StartAll,
@@ -86,8 +93,9 @@ pub fn active(list: &str) -> Vec<Task> {
             let seconds = i64::from_str_radix(end, 16).ok();
             seconds.and_then(|seconds| Timestamp::from_second(seconds).ok())
         });
+        let has_failed = words.next().is_some_and(|status| !matches!(status, "OK" | "WARNINGS:"));
         // An end that cannot be read is an end, long ago.
-        let task = Task { upid, ended: ended.map(Option::unwrap_or_default) };
+        let task = Task { upid, ended: ended.map(Option::unwrap_or_default), has_failed };
         task.deed().is_some().then_some(task)
     };
     let mut tasks: Vec<Task> = list.lines().filter_map(task).collect();

@@ -28,6 +28,8 @@ pub struct Turn {
     pub at: Option<Timestamp>,
     /// How its processes ended, if they did.
     pub ending: Option<Ending>,
+    /// Whether a listing found it, and nobody saw it.
+    pub is_unseen: bool,
 }
 
 /// What follows from what was heard.
@@ -73,6 +75,11 @@ impl Tracker {
                     .filter_map(|unit| self.stop(unit, None))
                     .collect();
                 outputs.extend(running.into_iter().filter_map(|unit| self.start(unit, None)));
+                for output in &mut outputs {
+                    if let Output::Turned(turn) = output {
+                        turn.is_unseen = true;
+                    }
+                }
                 outputs.push(Output::Complete);
                 outputs
             }
@@ -121,14 +128,15 @@ impl Tracker {
         }
         let ran = self.runs(vmid);
         self.running.insert(unit, (vmid, kind));
-        let turn = Turn { vmid, kind, state: GuestState::Running, at, ending: None };
+        let turn =
+            Turn { vmid, kind, state: GuestState::Running, at, ending: None, is_unseen: false };
         (!ran).then_some(Output::Turned(turn))
     }
 
     fn stop(&mut self, unit: &UnitName, at: Option<Timestamp>) -> Option<Output> {
         let ending = self.endings.remove(unit);
         let (vmid, kind) = self.running.remove(unit)?;
-        let turn = Turn { vmid, kind, state: GuestState::Stopped, at, ending };
+        let turn = Turn { vmid, kind, state: GuestState::Stopped, at, ending, is_unseen: false };
         (!self.runs(vmid)).then_some(Output::Turned(turn))
     }
 

@@ -2,10 +2,10 @@
 //!
 //! What lives in memory, and what the kernel shows as files, cannot fill up in a way that anybody
 //! can do something about. A filesystem that is mounted at several places counts once, and a ZFS
-//! pool counts once for all its datasets, which share its room; what of them belongs to guests is
-//! theirs.
+//! pool counts once for all its datasets, which share what is left of it. How much of a pool the
+//! disks of guests take, no filesystem tells: it counts as full when hardly anything is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Filesystems of one host. Overflow: those with the longest paths are left out.
 pub const FILESYSTEMS_MAX: usize = 64;
@@ -34,7 +34,9 @@ impl Mount {
 /// The filesystems of a host, by place.
 pub fn mounts(mountinfo: &str) -> Vec<Mount> {
     let mut by_identity: BTreeMap<String, ((bool, usize), Mount)> = BTreeMap::new();
-    for (identity, is_part, mount) in mountinfo.lines().filter_map(mount) {
+    let covered: BTreeSet<_> = mountinfo.lines().filter_map(covered).collect();
+    let is_seen = |line: &&str| number_and_place(line).is_some_and(|it| !covered.contains(&it));
+    for (identity, is_part, mount) in mountinfo.lines().filter(is_seen).filter_map(mount) {
         let rank = (is_part, mount.place.len());
         let known = by_identity.get(&identity);
         if known.is_none_or(|(known, _)| rank < *known) {
@@ -45,6 +47,19 @@ pub fn mounts(mountinfo: &str) -> Vec<Mount> {
     mounts.sort_by(|a, b| (a.place.len(), &a.place).cmp(&(b.place.len(), &b.place)));
     mounts.truncate(FILESYSTEMS_MAX);
     mounts
+}
+
+/// The number of a mount and its place.
+fn number_and_place(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.split(' ');
+    Some((fields.next()?, fields.nth(3)?))
+}
+
+/// What a mount covers, if that is another one at the same place, as the agent's sandbox does: whoever
+/// asks there is answered by the upper one.
+fn covered(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.split(' ').skip(1);
+    Some((fields.next()?, fields.nth(2)?))
 }
 
 /// `25 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw`: what identifies the filesystem, whether
@@ -125,6 +140,8 @@ mod tests {
 37 28 0:52 / /tank/subvol-101-disk-0 rw shared:24 - zfs tank/subvol-101-disk-0 rw
 38 28 7:0 / /snap/x ro shared:25 - squashfs /dev/loop0 ro
 39 28 0:60 / /mnt/ssh rw shared:26 - fuse.sshfs me@192.0.2.2:/ rw
+40 28 253:2 / /home rw shared:27 - ext4 /dev/mapper/pve-home rw
+41 40 0:23 /systemd/inaccessible/dir /home ro shared:28 - tmpfs tmpfs rw
 ";
 
     #[test]

@@ -35,11 +35,20 @@ pub fn md(mdstat: &str) -> Vec<Pool> {
             }
         } else if !line.starts_with([' ', '\t']) {
             is_array = false;
+        } else if is_array && is_container(line) {
+            pools.pop();
+            is_array = false;
         } else if let Some(pool) = pools.last_mut().filter(|_| is_array) {
             take_in(pool, line.trim());
         }
     }
     pools
+}
+
+/// Whether this is no array but what firmware notes of several: its own members refer to it by path.
+fn is_container(line: &str) -> bool {
+    let external = line.split(' ').find_map(|word| word.strip_prefix("external:"));
+    external.is_some_and(|format| !format.starts_with('/'))
 }
 
 fn array(name: &str, rest: &str) -> Pool {
@@ -101,6 +110,12 @@ md3 : active (auto-read-only) raid1 sdf1[1] sdg1[0]
 md4 : inactive sdh1[0](S)
       1046528 blocks super 1.2
 
+md127 : inactive sdj[1](S) sdi[0](S)
+      10402 blocks super external:imsm
+
+md126 : active raid1 sdi[1] sdj[0]
+      926113792 blocks super external:/md127/0 [2/2] [UU]
+
 unused devices: <none>
 ";
         let told: Vec<_> = md(mdstat)
@@ -117,6 +132,7 @@ unused devices: <none>
                 "md2 degraded false 2 of 3 devices",
                 "md3 active true ",
                 "md4 inactive false ",
+                "md126 active true ",
             ]
         );
     }

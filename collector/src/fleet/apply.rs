@@ -70,7 +70,7 @@ impl Fleet {
             }
             EventData::GuestChanged(run) => {
                 let told = Told { at, moment, received_at };
-                self.turn_guest(&node, run, told).into_iter().collect()
+                self.turn_guest(&node, run, told)
             }
             EventData::TaskFinished(task) => {
                 self.finish_task(&node, &task, Told { at, moment, received_at })

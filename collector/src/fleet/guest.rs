@@ -19,6 +19,9 @@ pub type Guests = BTreeMap<Arc<str>, Arc<Guest>>;
 /// How long a node may take to start its guests after a boot, if it does not say when it is done.
 const STARTING_MAX: SignedDuration = SignedDuration::from_mins(15);
 
+/// How long a guest that has moved may still be known where it was.
+const MOVING_MAX: SignedDuration = SignedDuration::from_mins(10);
+
 /// vzdump says when it ended to the second.
 const ROUNDED: SignedDuration = SignedDuration::from_secs(1);
 
@@ -41,6 +44,10 @@ pub struct Guest {
     pub plan: Option<GuestPlan>,
     /// Since when it runs, or does not.
     pub since: Moment,
+    /// Whether it came to a node that was known, and has not run there yet: that it does not run
+    /// is as meant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_newcomer: bool,
     /// Since when it should run again. Can lie ahead, while its node starts its guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited_since: Option<Moment>,
@@ -69,6 +76,7 @@ impl Guest {
             run: None,
             plan: None,
             since,
+            is_newcomer: false,
             awaited_since: None,
             boot: None,
             version: Version::default(),
@@ -99,7 +107,10 @@ impl Guest {
         };
         match run.cause {
             Some(_) => !run.expected,
-            None => self.plan.as_ref().is_some_and(|plan| plan.onboot && !plan.template),
+            None => {
+                let is_wanted = |plan: &GuestPlan| plan.onboot && !plan.template;
+                !self.is_newcomer && self.plan.as_ref().is_some_and(is_wanted)
+            }
         }
     }
 
@@ -121,9 +132,15 @@ impl Guest {
 
     /// Somebody saw it start or stop, in this boot of its node.
     pub fn turn(&mut self, run: GuestRun, boot: Option<&str>, moment: Moment) {
-        // One that is restarted was to be there again at once.
-        let is_restart = run.awaited && run.cause == Some(GuestCause::Requested);
-        self.awaited_since = is_restart.then_some(moment);
+        self.awaited_since = match run.cause {
+            _ if run.state != GuestState::Stopped => None,
+            // One that is restarted was to be there again at once.
+            Some(GuestCause::Requested) if run.awaited => Some(moment),
+            // One that moves is another node's soon, or the move has failed.
+            Some(GuestCause::Migration) => Some(moment.after(MOVING_MAX)),
+            _ => None,
+        };
+        self.is_newcomer &= run.state != GuestState::Running;
         self.kind = run.kind;
         self.since = moment;
         self.boot = boot.map(str::to_owned);
@@ -134,11 +151,15 @@ impl Guest {
     /// that knows why and nobody else does. Returns whether that is news.
     pub fn learn(&mut self, run: GuestRun, boot: Option<&str>, moment: Moment) -> bool {
         let is_same = self.state() == Some(run.state);
-        let is_explained = self.run.as_ref().is_some_and(|known| known.cause.is_some());
-        if is_same && (is_explained || run.cause.is_none()) {
-            // It runs in this boot, whenever it was started.
+        let explains =
+            |cause: Option<GuestCause>| cause.is_some_and(|cause| cause != GuestCause::Unexplained);
+        let is_explained = self.run.as_ref().is_some_and(|known| explains(known.cause));
+        if is_same && (is_explained || !explains(run.cause)) {
+            // One that runs does so in this boot, whenever it was started.
             let is_news = run.state == GuestState::Running && self.boot.as_deref() != boot;
-            self.boot = boot.map(str::to_owned);
+            if is_news {
+                self.boot = boot.map(str::to_owned);
+            }
             return is_news;
         }
         let since = self.since;
@@ -164,7 +185,9 @@ impl Guest {
             since: None,
             cause,
             expected: cause.is_some_and(GuestCause::is_meant),
-            awaited: cause == Some(GuestCause::NodeShutdown),
+            // What ran for its backup alone was stopped before.
+            awaited: cause == Some(GuestCause::NodeShutdown)
+                && self.run.as_ref().is_some_and(|run| !run.awaited),
             upid: None,
             user: None,
             detail: None,
@@ -175,9 +198,10 @@ impl Guest {
         true
     }
 
-    /// Its node runs in this boot: if it was stopped for that, it is to be back when the node has
+    /// Its node runs in this boot: what was not yet to run counts from now on. If it was stopped for that, it is to be back when the node has
     /// started its guests. Returns whether that is news.
     pub fn await_after_boot(&mut self, boot: Option<&str>, moment: Moment) -> bool {
+        self.is_newcomer &= !self.was_before(boot);
         let is_due = self.is_awaited_after(GuestCause::NodeShutdown)
             && self.awaited_since.is_none()
             && self.was_before(boot);

@@ -34,24 +34,22 @@ impl Fleet {
     }
 
     /// A guest was started or stopped.
-    pub(super) fn turn_guest(
-        &mut self,
-        node: &NodeName,
-        run: GuestRun,
-        told: Told,
-    ) -> Option<Change> {
+    pub(super) fn turn_guest(&mut self, node: &NodeName, run: GuestRun, told: Told) -> Vec<Change> {
         let (vmid, (version, position)) = (run.vmid, told.at);
         let known = self.guest(node, &vmid.to_string());
         let newest = known.map(|known| known.version).max(self.runs_as_of(node));
         if newest.is_some_and(|newest| version <= newest) {
             self.counters.not_newer += 1;
-            return None;
+            return Vec::new();
         }
-        self.change_guest(node, (vmid, run.kind), (told.moment, position), |guest, boot| {
+        let of = (vmid, run.kind);
+        let changed = self.change_guest(node, of, (told.moment, position), |guest, boot| {
             guest.turn(run, boot, told.moment);
             (guest.version, guest.position) = told.at;
             true
-        })
+        });
+        let forgotten = self.forget_absent_guests(node, told.moment);
+        changed.into_iter().chain(forgotten).collect()
     }
 
     /// The last event that the newest picture of the node's running guests includes.
@@ -95,6 +93,7 @@ impl Fleet {
                 && guest.is_not_running(boot, moment);
             guest.await_after_boot(boot, moment) || is_stopped
         }));
+        changes.extend(self.forget_absent_guests(name, moment));
         changes.push(node_change(name, Vec::new(), moment));
         changes
     }
@@ -106,8 +105,11 @@ impl Fleet {
         plan: &GuestPlan,
         (moment, as_of): (Moment, Position),
     ) -> Option<Change> {
-        let are_runs_known = self.node(name)?.runs_as_of > Drawn::default();
+        let node = self.node(name)?;
+        let are_runs_known = node.runs_as_of > Drawn::default();
+        let is_node_known = node.guests_as_of > Drawn::default();
         self.change_guest(name, (plan.vmid, plan.kind), (moment, as_of), |guest, boot| {
+            guest.is_newcomer |= is_node_known && guest.plan.is_none() && !guest.is_running();
             let is_stopped =
                 are_runs_known && guest.run.is_none() && guest.is_not_running(boot, moment);
             let is_news = guest.plan.as_ref() != Some(plan);
@@ -128,15 +130,24 @@ impl Fleet {
             let is_gone = !named.contains(&*guest.id);
             is_gone && guest.plan.take().is_some()
         });
-        let Some(slot) = self.nodes.get_mut(name) else { return changes };
+        changes.extend(self.forget_absent_guests(name, moment));
+        changes
+    }
+
+    /// Takes out guests that do not run and that the node does not have, if it has said which it
+    /// has.
+    fn forget_absent_guests(&mut self, name: &NodeName, moment: Moment) -> Vec<Change> {
+        let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
+        if slot.node.guests_as_of == Drawn::default() {
+            return Vec::new();
+        }
         let is_gone = |guest: &&Arc<Guest>| guest.plan.is_none() && !guest.is_running();
         let gone: Vec<_> = slot.guests.values().filter(is_gone).cloned().collect();
-        for guest in gone {
+        for guest in &gone {
             slot.remove_guest(&guest.id);
-            self.guests_count -= 1;
-            changes.push(Change::GuestGone { guest, moment });
         }
-        changes
+        self.guests_count -= gone.len();
+        gone.into_iter().map(|guest| Change::GuestGone { guest, moment }).collect()
     }
 
     /// A backup of a guest has ended.

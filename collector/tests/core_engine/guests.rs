@@ -32,7 +32,7 @@ fn a_guest_that_stops_without_an_explanation_is_told_after_ten_minutes() {
 
 #[test]
 fn a_guest_that_was_meant_to_stop_is_no_alert() {
-    for cause in ["requested", "migration", "ha"] {
+    for cause in ["requested", "ha"] {
         while_it_runs(&format!(
             "
             1h     pve1 guest 100:stopped:{cause}
@@ -78,7 +78,7 @@ fn a_stopped_machine_that_runs_for_its_backup_alone_is_not_awaited() {
     while_it_runs(
         "
         10m    pve1 guest 100:stopped:requested
-        1h     pve1 guest 100:running:backup
+        1h     pve1 guest 100:running:backup:awaited
         2h     pve1 guest 100:stopped:backup
         2h     pve1 backup 100 ok
         9h
@@ -254,6 +254,81 @@ fn an_automatic_snapshot_that_nobody_removes_is_told_after_a_week() {
         170h   pve1 guests 100:auto-daily@169h,before-upgrade@0s
         => 170h SnapshotOlderThanWeek pve1/100 firing -> resolved: condition_ended, told
         200h
+        ",
+    );
+}
+
+#[test]
+fn a_machine_that_ran_for_its_backup_when_its_node_went_down_is_not_awaited() {
+    while_it_runs(
+        "
+        10m    pve1 guest 100:stopped:requested
+        1h     pve1 guest 100:running:backup:awaited
+        2h     pve1 started boot=boot-2
+        2h     pve1 runs
+        2h1m   pve1 task startall ok
+        9h
+        ",
+    );
+}
+
+#[test]
+fn tasks_that_stopped_guests_for_a_reboot_do_not_make_it_meant_that_they_stay_away() {
+    while_it_runs(
+        "
+        1h     pve1 guest 100:stopped:node_shutdown:awaited
+        1h     pve1 stopping reason=reboot
+        1h5m   pve1 started boot=boot-2
+        1h5m   pve1 beats every=600
+        1h5m1s pve1 runs 100:stopped:requested
+        1h8m   pve1 task startall ok
+        => 1h13m GuestDidNotReturn pve1/100 none -> firing: condition_lasted, told
+        2h     pve1 guest 100:running:requested
+        => 2h GuestDidNotReturn pve1/100 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn a_migration_that_fails_and_leaves_its_guest_stopped_is_told() {
+    while_it_runs(
+        "
+        1h     pve1 guest 100:stopped:migration
+        => 1h15m GuestDidNotReturn pve1/100 none -> firing: condition_lasted, told
+        2h     pve1 guest 100:running:requested
+        => 2h GuestDidNotReturn pve1/100 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn a_guest_that_is_made_restored_or_moved_and_not_started_yet_is_no_alert() {
+    while_it_runs(
+        "
+        1h     pve1 guests 100 101:onboot
+        5h     pve1 runs 100
+        6h     pve1 guest 101:running:requested
+        7h     pve1 guest 101:stopped:crash
+        => 7h ProxmoxVMStopped pve1/101 none -> pending: condition_began
+        => 7h10m ProxmoxVMStopped pve1/101 pending -> firing: condition_lasted, told
+        8h     pve1 guests 100
+        => 8h ProxmoxVMStopped pve1/101 firing -> resolved: entity_removed, told
+        9h
+        ",
+    );
+}
+
+#[test]
+fn a_stop_that_is_explained_later_is_no_alert() {
+    while_it_runs(
+        "
+        1h     pve1 guest 100:stopped:unexplained
+        => 1h ProxmoxVMStopped pve1/100 none -> pending: condition_began
+        1h5m   pve1 runs 100:stopped:requested
+        => 1h5m ProxmoxVMStopped pve1/100 pending -> none: condition_did_not_last
+        9h
         ",
     );
 }

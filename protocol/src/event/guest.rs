@@ -28,8 +28,9 @@ pub struct GuestRun {
     /// Whether it was meant: somebody or something asked for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub expected: bool,
-    /// Whether it is to run again by itself, as after a backup that stops it or when its node is
-    /// back.
+    /// Whether it is to change back by itself: a stopped one runs again after the backup that
+    /// stopped it, or when its node is back; a running one was stopped before, and runs for its
+    /// backup alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub awaited: bool,
     /// The task that did it, if there was one.

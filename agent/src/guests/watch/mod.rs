@@ -3,6 +3,7 @@
 //! Never gives up: without a bus it says so in its status, and tries again. What Proxmox notes is
 //! read on a thread of its own, since `/etc/pve` can hang; then the cause is what the rest tells.
 
+mod configs;
 mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,10 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use pvewatch_protocol::event::{GuestKind, GuestRun, GuestState};
 use pvewatch_protocol::{CheckpointContent, EventData, Vmid};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
+
+use configs::Configs;
+use jiff::Timestamp;
 
 use super::cause::{Clues, Config, explain};
 use super::tracker::{Output, Tracker, Turn};
@@ -32,9 +36,6 @@ const LOOK_EVERY_IF_ABSENT: Duration = Duration::from_mins(1);
 
 /// How often all units are listed although nothing was heard of them, and the picture is told.
 const RENEW_EVERY: Duration = Duration::from_mins(15);
-
-/// How long it may take to read what Proxmox notes. A guest that is stopped is not told later.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the source reads from, and what it must know of the host.
 #[derive(Debug, Clone)]
@@ -61,7 +62,9 @@ pub async fn run(
         wait_or_wanted(instant() + LOOK_EVERY_IF_ABSENT, &mut picture_wanted).await?;
     }
     let mut source = Source {
-        paths: Arc::new(paths),
+        configs: Configs::new(paths.pve.clone()),
+        known_at: clock::today(),
+        paths,
         status: StatusTeller::new("guests", reporter.clone()),
         reporter,
         picture_wanted,
@@ -99,7 +102,8 @@ pub async fn run(
 }
 
 struct Source {
-    paths: Arc<GuestsPaths>,
+    paths: GuestsPaths,
+    configs: Configs,
     reporter: Reporter,
     picture_wanted: PictureWanted,
     status: StatusTeller,
@@ -107,6 +111,8 @@ struct Source {
     /// Tasks that have explained that a guest stopped, or was started. Bounded by Proxmox' list of
     /// tasks: what is not in it any more explains nothing anyway.
     spent: BTreeSet<(Vmid, bool, String)>,
+    /// When anything was heard last: until then all that run were known.
+    known_at: Timestamp,
     /// Guests that run, and those that were seen to stop.
     runs: BTreeMap<Vmid, GuestRun>,
     /// Whether all that run are known by this connection.
@@ -151,7 +157,7 @@ impl Source {
                         Ok(())
                     }
                     Output::Complete => {
-                        self.complete().await?;
+                        self.complete(bus.booted_at).await?;
                         Ok(())
                     }
                     Output::List => bus.list(clock::now()).await,
@@ -161,6 +167,7 @@ impl Source {
                     return Ok(reason);
                 }
             }
+            self.known_at = clock::today();
         }
     }
 
@@ -179,16 +186,17 @@ impl Source {
         let at = turn.at.unwrap_or(learned_at);
         let is_stop = turn.state == GuestState::Stopped;
         let is_host_stopping = is_stop && bus.is_host_stopping().await;
-        let (paths, vmid, kind) = (self.paths.clone(), turn.vmid, turn.kind);
-        let read = spawn_blocking(move || notes::clues(&paths, vmid, kind));
-        let read = timeout(PATIENCE, read).await.ok().and_then(Result::ok);
-        let read = read.unwrap_or_default();
-        self.spent.retain(|(_, _, upid)| read.tasks.iter().any(|it| it.upid.as_str() == upid));
+        let (folder, vmid) = (self.paths.tasks.clone(), turn.vmid);
+        let read = spawn_blocking(move || notes::tasks(&folder, vmid)).await;
+        let (tasks, asked_by_ha) = read.unwrap_or_default();
+        let config = self.configs.look(vec![(vmid, turn.kind)]).await.pop().unwrap_or_default();
+        self.spent.retain(|(_, _, upid)| tasks.iter().any(|it| it.upid.as_str() == upid));
         let alike = self.spent.iter().filter(|(of, stopped, _)| (*of, *stopped) == (vmid, is_stop));
         let spent = alike.map(|(_, _, upid)| upid.clone()).collect();
         let booted_at = bus.booted_at;
-        let clues = Clues { is_host_stopping, booted_at, spent, ..read };
-        let run = explain(&turn, at, &clues, self.runs.get(&vmid));
+        let clues = Clues { config, tasks, asked_by_ha, spent, is_host_stopping, booted_at };
+        let since = if turn.is_unseen { self.known_at } else { at };
+        let run = explain(&turn, (since, at), &clues, self.runs.get(&vmid));
         self.spent.extend(run.upid.clone().map(|upid| (vmid, is_stop, upid)));
         self.runs.insert(vmid, run.clone());
         let data = EventData::GuestChanged(run);
@@ -197,20 +205,36 @@ impl Source {
     }
 
     /// All that run are known.
-    async fn complete(&mut self) -> Result<(), Closed> {
+    async fn complete(&mut self, booted_at: Timestamp) -> Result<(), Closed> {
         if !self.was_complete {
-            // What was asked for while the agent was away is known by its task.
-            let paths = self.paths.clone();
-            let stops = spawn_blocking(move || notes::last_stops(&paths.tasks));
-            let stops = timeout(PATIENCE, stops).await.ok().and_then(Result::ok);
+            let folder = self.paths.tasks.clone();
+            let read = spawn_blocking(move || {
+                (notes::last_stops(&folder, booted_at), notes::is_backing_up(&folder))
+            });
+            let (stops, is_backing_up) = read.await.unwrap_or_default();
             let running = self.tracker.running();
-            let stops = stops.unwrap_or_default().into_iter();
-            let stops = stops.filter(|(vmid, _)| !running.contains_key(vmid));
+            // What was asked for while the agent was away is known by its task.
+            let stops = stops.into_iter().filter(|(vmid, _)| !running.contains_key(vmid));
             self.runs.extend(stops);
+            if is_backing_up {
+                self.doubt_those_that_are_backed_up(running).await;
+            }
         }
         (self.is_complete, self.was_complete) = (true, true);
         self.show().await?;
         self.status.say(true, "guests by their units".to_owned()).await
+    }
+
+    /// A backup runs while the agent begins: whom it holds may run for it alone, as one that was
+    /// stopped before.
+    async fn doubt_those_that_are_backed_up(&mut self, running: BTreeMap<Vmid, GuestKind>) {
+        let running: Vec<_> = running.into_iter().collect();
+        let configs = self.configs.look(running.clone()).await;
+        for ((vmid, _), config) in running.iter().zip(configs) {
+            if let Some(run) = self.runs.get_mut(vmid).filter(|_| config.is_locked_for("backup")) {
+                run.awaited = true;
+            }
+        }
     }
 
     /// Tells the whole picture, if it is known.
@@ -220,19 +244,12 @@ impl Source {
         }
         let stopped = self.runs.values().filter(|run| run.state == GuestState::Stopped);
         let stopped: Vec<_> = stopped.map(|run| (run.vmid, run.kind)).collect();
-        let paths = self.paths.clone();
-        let gone = spawn_blocking(move || {
-            let is_absent = |(vmid, kind): &(Vmid, GuestKind)| {
-                notes::config(&paths.pve, *vmid, *kind) == Config::Absent
-            };
-            stopped.into_iter().filter(is_absent).map(|(vmid, _)| vmid).collect()
-        });
-        let gone: Result<BTreeSet<Vmid>, _> = match timeout(PATIENCE, gone).await {
-            Ok(gone) => gone,
-            Err(_) => Ok(BTreeSet::new()),
-        };
-        let gone = gone.unwrap_or_default();
-        self.runs.retain(|vmid, _| !gone.contains(vmid));
+        let configs = self.configs.look(stopped.clone()).await;
+        for ((vmid, _), config) in stopped.iter().zip(configs) {
+            if config == Config::Absent {
+                self.runs.remove(vmid);
+            }
+        }
         let runs = self.runs.values().cloned().collect();
         self.reporter.send(Report::Picture(CheckpointContent::GuestRuns(runs))).await
     }

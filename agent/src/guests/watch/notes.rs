@@ -1,20 +1,19 @@
-//! Reads what Proxmox notes of its guests: their configuration, and its tasks.
+//! Reads what Proxmox notes of its tasks.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
+use jiff::Timestamp;
 use pvewatch_protocol::Vmid;
 use pvewatch_protocol::event::{GuestCause, GuestKind, GuestRun, GuestState};
 
-use super::GuestsPaths;
-use crate::guests::cause::{Clues, Config};
 use crate::guests::tasks::{Deed, Task, active};
-use crate::proxmox::{Upid, config_folder};
+use crate::proxmox::Upid;
 
-/// Most of a guest's configuration that is looked at, in bytes: its lock is before the snapshots.
-const CONFIG_BYTES_MAX: u64 = 64 * 1024;
+/// Most of a log's first line that is looked at, in bytes.
+const LINE_BYTES_MAX: u64 = 1024;
 
 /// What the manager of high availability writes first into the log of what it asks for.
 const BY_HA: &str = "task started by HA resource agent";
@@ -35,45 +34,32 @@ pub fn unseen(vmid: Vmid, kind: GuestKind) -> GuestRun {
     }
 }
 
-/// What Proxmox notes of a guest, and of what goes on.
-pub fn clues(paths: &GuestsPaths, vmid: Vmid, kind: GuestKind) -> Clues {
-    let list = fs::read_to_string(paths.tasks.join("active")).unwrap_or_default();
+/// The tasks that start or stop guests, and which of them about this one the manager of high
+/// availability asked for.
+pub fn tasks(folder: &Path, vmid: Vmid) -> (Vec<Task>, Vec<String>) {
+    let list = fs::read_to_string(folder.join("active")).unwrap_or_default();
     let tasks = active(&list);
     let own = tasks.iter().filter(|task| task.is_about(vmid));
-    let by_ha = own.filter(|task| is_asked_by_ha(&paths.tasks, &task.upid));
-    Clues {
-        config: config(&paths.pve, vmid, kind),
-        asked_by_ha: by_ha.map(|task| task.upid.to_string()).collect(),
-        tasks,
-        ..Clues::default()
-    }
+    let by_ha = own.filter(|task| is_asked_by_ha(folder, &task.upid));
+    let by_ha = by_ha.map(|task| task.upid.to_string()).collect();
+    (tasks, by_ha)
 }
 
-/// A guest's configuration on this node.
-pub fn config(pve: &Path, vmid: Vmid, kind: GuestKind) -> Config {
-    let folder = pve.join("local").join(config_folder(kind));
-    let file = match File::open(folder.join(format!("{vmid}.conf"))) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Config::Absent,
-        Err(_) => return Config::Unknown,
-    };
-    let mut text = Vec::new();
-    if file.take(CONFIG_BYTES_MAX).read_to_end(&mut text).is_err() {
-        return Config::Unknown;
-    }
-    let text = String::from_utf8_lossy(&text);
-    let mut lines = text.lines().take_while(|line| !line.starts_with('['));
-    Config::Here(lines.find_map(|line| line.strip_prefix("lock:")).map(|it| it.trim().to_owned()))
+/// Whether a backup runs.
+pub fn is_backing_up(folder: &Path) -> bool {
+    let list = fs::read_to_string(folder.join("active")).unwrap_or_default();
+    active(&list).iter().any(|task| task.deed() == Some(Deed::Backup) && task.ended.is_none())
 }
 
 fn is_asked_by_ha(tasks: &Path, upid: &Upid) -> bool {
     let Ok(log) = File::open(tasks.join(upid.folder()).join(upid.as_str())) else { return false };
-    let first = BufReader::new(log.take(CONFIG_BYTES_MAX)).lines().next();
+    let first = BufReader::new(log.take(LINE_BYTES_MAX)).lines().next();
     first.is_some_and(|line| line.is_ok_and(|line| line.contains(BY_HA)))
 }
 
-/// Guests whose newest task stopped them, by the names of all logs there are.
-pub fn last_stops(tasks: &Path) -> BTreeMap<Vmid, GuestRun> {
+/// Guests whose newest task stopped them, by the names of all logs there are. What was stopped before
+/// the node was booted was stopped for that, or has been known for long.
+pub fn last_stops(tasks: &Path, booted_at: Timestamp) -> BTreeMap<Vmid, GuestRun> {
     let mut newest: BTreeMap<Vmid, Task> = BTreeMap::new();
     for folder in fs::read_dir(tasks).into_iter().flatten().flatten() {
         for log in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
@@ -82,14 +68,17 @@ pub fn last_stops(tasks: &Path) -> BTreeMap<Vmid, GuestRun> {
                 continue;
             };
             let Ok(vmid) = upid.id.parse() else { continue };
-            let task = Task { upid, ended: None };
+            let task = Task { upid, ended: None, has_failed: false };
             let is_newer = newest.get(&vmid).is_none_or(|it| it.upid.started < task.upid.started);
             if task.deed().is_some_and(|deed| deed != Deed::Backup) && is_newer {
                 newest.insert(vmid, task);
             }
         }
     }
-    let stops = newest.into_iter().filter(|(_, task)| task.deed() == Some(Deed::Stop));
+    let is_stop = |(_, task): &(Vmid, Task)| {
+        task.deed() == Some(Deed::Stop) && task.upid.started >= booted_at
+    };
+    let stops = newest.into_iter().filter(is_stop);
     let stop = |(vmid, task): (Vmid, Task)| {
         let is_container = task.upid.kind.starts_with("vz");
         let run = GuestRun {
