@@ -82,9 +82,30 @@ const RULES: &[Rule] = &[
         because: "what vzdump wrote is understood without reading it from anywhere",
     },
     Rule {
+        folder: "agent/src/guests/",
+        except: &["watch/"],
+        forbidden: &[
+            AROUND_A_SOURCE,
+            &["crate::backups", "crate::host", "crate::outbox", "crate::units"],
+        ],
+        pure: true,
+        because: "why a guest stopped is found out from what was read, and from nowhere else",
+    },
+    Rule {
+        folder: "agent/src/systemd/",
+        except: &["bus.rs", "calls.rs", "signal.rs"],
+        forbidden: &[
+            AROUND_A_SOURCE,
+            &["crate::backups", "crate::guests", "crate::host", "crate::outbox", "crate::source"],
+            &["crate::units"],
+        ],
+        pure: true,
+        because: "what systemd says is understood without knowing who wants to know",
+    },
+    Rule {
         folder: "agent/src/host/",
         except: &[],
-        forbidden: &[AROUND_A_SOURCE, &["crate::outbox", "crate::units"]],
+        forbidden: &[AROUND_A_SOURCE, &["crate::guests", "crate::outbox", "crate::units"]],
         pure: false,
         because: "a source holds a reporter and knows nothing of the rest of the agent",
     },
