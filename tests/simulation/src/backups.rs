@@ -1,4 +1,4 @@
-//! The backups of a node's one guest: what is true of them, what is told, and what collectors make
+//! A node's one guest and its backups: what is true of them, what is told, and what collectors make
 //! of it.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,9 @@ use fastrand::Rng;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pvewatch_collector::core::Snapshot;
-use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
+use pvewatch_protocol::event::{
+    BackupFinished, GuestCause, GuestKind, GuestRun, GuestState, Outcome,
+};
 use pvewatch_protocol::{
     Archive, BackupStorage, CheckpointContent, EventData, Guest, GuestArchives, StorageState,
     StreamId, Vmid,
@@ -19,13 +21,15 @@ use crate::node::{Node, Now};
 /// The storage of every node.
 const STORAGE: &str = "nas";
 
-/// What is true of a guest's backups.
+/// What is true of a guest and of its backups.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Backups {
     /// How many runs there were.
     runs: u32,
     /// The archives that are there, by name, and when the run of each began.
     archives: BTreeMap<String, Timestamp>,
+    /// Whether somebody stopped the guest.
+    is_stopped: bool,
 }
 
 /// A run that was told.
@@ -38,9 +42,9 @@ pub(crate) struct Run {
 }
 
 impl Backups {
-    /// The archives are those of a time before; runs are never counted twice.
+    /// The guest and its archives are those of a time before; runs are never counted twice.
     pub(crate) fn go_back(&mut self, before: Self) {
-        self.archives = before.archives;
+        (self.archives, self.is_stopped) = (before.archives, before.is_stopped);
     }
 }
 
@@ -50,12 +54,38 @@ impl Node {
         Vmid::try_from(number).unwrap_or_else(|_| unreachable!("a good number: {number}"))
     }
 
-    /// A run ends, or an archive gets lost. Nothing does while the agent is down: it would find the
-    /// log of the run at its start.
+    /// A run ends, an archive gets lost, or the guest is stopped or started. No run ends while the
+    /// agent is down: it would find its log at its start.
     pub(crate) fn change_a_backup(&mut self, now: Now, rng: &mut Rng) {
-        match rng.u8(..4) {
+        match rng.u8(..5) {
             0 => drop(self.backups.archives.pop_last()),
-            number => self.back_up(now, number > 1),
+            1 => self.turn_guest(now),
+            number => self.back_up(now, number > 2),
+        }
+    }
+
+    fn turn_guest(&mut self, now: Now) {
+        self.backups.is_stopped = !self.backups.is_stopped;
+        if self.is_running() {
+            let run = GuestRun { since: Some(now.wall), ..self.guest_run() };
+            self.tell(now, EventData::GuestChanged(run));
+        }
+    }
+
+    /// Whether the guest runs, as a picture says it.
+    fn guest_run(&self) -> GuestRun {
+        let is_stopped = self.backups.is_stopped;
+        GuestRun {
+            vmid: self.vmid(),
+            kind: GuestKind::Qemu,
+            state: if is_stopped { GuestState::Stopped } else { GuestState::Running },
+            since: None,
+            cause: Some(GuestCause::Requested),
+            expected: true,
+            awaited: false,
+            upid: None,
+            user: None,
+            detail: None,
         }
     }
 
@@ -97,7 +127,7 @@ impl Node {
     }
 
     /// What the sources draw of guests and archives.
-    pub(crate) fn pictures_of_backups(&self, now: Now) -> [CheckpointContent; 2] {
+    pub(crate) fn pictures_of_backups(&self, now: Now) -> [CheckpointContent; 3] {
         let guest = Guest {
             vmid: self.vmid(),
             kind: GuestKind::Qemu,
@@ -142,7 +172,8 @@ impl Node {
             guests: guests.into_iter().collect(),
         };
         let storages = CheckpointContent::BackupStorages(vec![storage]);
-        [CheckpointContent::Guests(vec![guest]), storages]
+        let runs = CheckpointContent::GuestRuns(vec![self.guest_run()]);
+        [CheckpointContent::Guests(vec![guest]), runs, storages]
     }
 
     /// Named anew by each run, so that an old picture shows.
@@ -170,6 +201,10 @@ impl Node {
         };
         let name = backup.name().unwrap_or_default().to_owned();
         expect("name", name, self.guest_name());
+        let guest = view.and_then(|view| view.guests.iter().find(|guest| *guest.id == *id));
+        let state = guest.and_then(|guest| guest.state());
+        let is_stopped = state == Some(GuestState::Stopped);
+        expect("is stopped", is_stopped.to_string(), self.backups.is_stopped.to_string());
         let count = u64::try_from(self.backups.archives.len()).unwrap_or(u64::MAX);
         expect("archives", backup.archives.count().to_string(), count.to_string());
         let Some(heard) = self.heard(disk) else { return wrong };
