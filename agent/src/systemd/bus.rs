@@ -110,8 +110,6 @@ pub struct Bus {
     wanted_details: VecDeque<UnitName>,
     /// systemd's version, if it said so.
     pub systemd_version: Option<u32>,
-    /// When systemd was started: of a container that is its own boot. The epoch if it does not say.
-    pub booted_at: Timestamp,
     _forwarder: JoinSet<()>,
 }
 
@@ -142,11 +140,7 @@ impl Bus {
         }
         let version =
             calls::text(&connection, "Version").await.map_err(hangs_or(BusError::Systemd))?;
-        let booted_at = calls::time(&connection, "UserspaceTimestamp")
-            .await
-            .map_err(hangs_or(BusError::Systemd))?;
         Ok(Self {
-            booted_at: booted_at.unwrap_or_default(),
             connection,
             selection,
             heard,
@@ -237,6 +231,13 @@ impl Bus {
     pub async fn is_host_stopping(&self) -> bool {
         let state = calls::text(&self.connection, "SystemState");
         matches!(timeout(PATIENCE, state).await, Ok(Ok(Some(state))) if state == "stopping")
+    }
+
+    /// When systemd was started: of a container that is its own boot. The epoch, if systemd does not
+    /// say.
+    pub async fn booted_at(&self) -> Timestamp {
+        let started = calls::time(&self.connection, "UserspaceTimestamp");
+        timeout(PATIENCE, started).await.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 
     /// Asks for more details, if answers have made room.

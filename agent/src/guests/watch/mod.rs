@@ -63,6 +63,7 @@ pub async fn run(
     }
     let mut source = Source {
         configs: Configs::new(paths.pve.clone()),
+        booted_at: Timestamp::UNIX_EPOCH,
         known_at: clock::today(),
         paths,
         status: StatusTeller::new("guests", reporter.clone()),
@@ -111,6 +112,8 @@ struct Source {
     /// Tasks that have explained that a guest stopped, or was started. Bounded by Proxmox' list of
     /// tasks: what is not in it any more explains nothing anyway.
     spent: BTreeSet<(Vmid, bool, String)>,
+    /// When the node was booted.
+    booted_at: Timestamp,
     /// When anything was heard last: until then all that run were known.
     known_at: Timestamp,
     /// Guests that run, and those that were seen to stop.
@@ -128,6 +131,7 @@ impl Source {
         if let Err(reason) = bus.list(clock::now()).await {
             return Ok(reason);
         }
+        self.booted_at = bus.booted_at().await;
         loop {
             let patience = bus.patience_ends().map(Instant::from_std);
             let heard = tokio::select! {
@@ -157,7 +161,7 @@ impl Source {
                         Ok(())
                     }
                     Output::Complete => {
-                        self.complete(bus.booted_at).await?;
+                        self.complete().await?;
                         Ok(())
                     }
                     Output::List => bus.list(clock::now()).await,
@@ -193,7 +197,7 @@ impl Source {
         self.spent.retain(|(_, _, upid)| tasks.iter().any(|it| it.upid.as_str() == upid));
         let alike = self.spent.iter().filter(|(of, stopped, _)| (*of, *stopped) == (vmid, is_stop));
         let spent = alike.map(|(_, _, upid)| upid.clone()).collect();
-        let booted_at = bus.booted_at;
+        let booted_at = self.booted_at;
         let clues = Clues { config, tasks, asked_by_ha, spent, is_host_stopping, booted_at };
         let since = if turn.is_unseen { self.known_at } else { at };
         let run = explain(&turn, (since, at), &clues, self.runs.get(&vmid));
@@ -205,9 +209,9 @@ impl Source {
     }
 
     /// All that run are known.
-    async fn complete(&mut self, booted_at: Timestamp) -> Result<(), Closed> {
+    async fn complete(&mut self) -> Result<(), Closed> {
         if !self.was_complete {
-            let folder = self.paths.tasks.clone();
+            let (folder, booted_at) = (self.paths.tasks.clone(), self.booted_at);
             let read = spawn_blocking(move || {
                 (notes::last_stops(&folder, booted_at), notes::is_backing_up(&folder))
             });
