@@ -12,13 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::Timestamp;
 use pvewatch_protocol::event::{GuestKind, GuestRun, GuestState};
 use pvewatch_protocol::{CheckpointContent, EventData, Vmid};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
-
-use configs::Configs;
-use jiff::Timestamp;
 
 use super::cause::{Clues, Config, explain};
 use super::tracker::{Output, Tracker, Turn};
@@ -27,6 +25,7 @@ use crate::clock::{self, instant};
 use crate::source::{Closed, Fact, PictureWanted, Report, Reporter, StatusTeller, wait_or_wanted};
 use crate::systemd::bus::{Bus, BusError};
 use crate::systemd::{Selection, UnitGlob};
+use configs::Configs;
 
 /// The first and the longest wait for the bus to come back.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
