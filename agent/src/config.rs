@@ -273,6 +273,7 @@ impl Paths {
             mountinfo: self.mountinfo.clone(),
             proc: self.proc.clone(),
             reboot_required: self.reboot_required.clone(),
+            members: self.pve.join(".members"),
         }
     }
 

@@ -195,6 +195,7 @@ impl Bench {
             pressure: None,
             filesystems: Vec::new(),
             pools: Vec::new(),
+            cluster: None,
             oom_kills: None,
             reboot_required: None,
             agent: AgentHealth {

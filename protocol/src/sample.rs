@@ -38,6 +38,9 @@ pub struct Sample {
     /// Pools of disks: ZFS, and arrays of md.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<Pool>,
+    /// The Proxmox cluster as the node sees it; none if it stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// Processes that the kernel killed since it started, because memory ran out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,
@@ -80,6 +83,28 @@ pub struct Filesystem {
     /// How many more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inodes_free: Option<u64>,
+}
+
+/// A Proxmox cluster, as one of its nodes sees it (pmxcfs' `.members`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// Whether enough of its nodes see each other for anything to be changed.
+    pub quorate: bool,
+    /// Its nodes, by name.
+    pub members: Vec<Member>,
+}
+
+/// A node of a cluster, as another one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Member {
+    /// Its name.
+    pub node: String,
+    /// Whether it is seen.
+    pub online: bool,
 }
 
 /// A pool of disks.

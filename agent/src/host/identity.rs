@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use sysinfo::System;
 use uuid::Uuid;
 
+use super::members::cluster;
 use crate::config::Paths;
 
 /// The boot id as systemd sees it, set by the shipped unit. In a container the private `/proc`
@@ -38,7 +38,7 @@ impl HostIdentity {
             machine_id: read_line(&paths.machine_id),
             cluster: std::fs::read_to_string(paths.pve.join(".members"))
                 .ok()
-                .and_then(|members| cluster_name(&members)),
+                .and_then(|members| Some(cluster(&members)?.name)),
         }
     }
 }
@@ -61,20 +61,6 @@ fn read_line(path: &Path) -> Option<String> {
     (!line.is_empty()).then(|| line.to_owned())
 }
 
-/// The cluster's name in pmxcfs' `.members`; a node that stands alone has none.
-fn cluster_name(members: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Members {
-        cluster: Option<Cluster>,
-    }
-    #[derive(Deserialize)]
-    struct Cluster {
-        name: String,
-    }
-    let members: Members = serde_json::from_str(members).ok()?;
-    members.cluster.map(|cluster| cluster.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,17 +77,5 @@ mod tests {
             assert_eq!(found, expected);
         }
         assert_eq!(boot_id(None, None), "");
-    }
-
-    #[test]
-    fn a_cluster_is_named_in_members_and_a_lone_node_has_none() {
-        let cluster = r#"{"nodename":"pve1","version":4,
-            "cluster":{"name":"berlin","version":2,"nodes":2,"quorate":1},
-            "nodelist":{"pve1":{"id":1,"online":1,"ip":"192.0.2.1"}}}"#;
-        for (members, expected) in
-            [(cluster, Some("berlin")), (r#"{"nodename":"pve1","version":4}"#, None), ("", None)]
-        {
-            assert_eq!(cluster_name(members).as_deref(), expected);
-        }
     }
 }

@@ -241,7 +241,8 @@ impl Node {
             sample.epoch >= reading.sample.epoch || sample.at > reading.sample.at
         });
         if newer {
-            self.reading = Some(Reading { sample: sample.clone(), received_at });
+            let moment = Moment { fact: sample.at, judged: received_at };
+            self.reading = Some(Reading::after(self.reading.as_ref(), sample, moment));
         }
         // A last sample can come after the will of its own connection; one of another
         // connection proves that the node lives, whatever that will said.

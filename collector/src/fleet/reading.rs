@@ -8,6 +8,7 @@ use pvewatch_protocol::sample::{Filesystem, Pool};
 use serde::{Deserialize, Serialize};
 
 use super::entity::EntityKind;
+use super::moment::Moment;
 use super::silence::epoch_time;
 
 /// A sample and when it came.
@@ -17,9 +18,35 @@ pub struct Reading {
     pub sample: Sample,
     /// By the collector's clock.
     pub received_at: Timestamp,
+    /// Processes that the kernel killed for want of memory since the node is known.
+    #[serde(default)]
+    pub oom_kills_seen: u64,
+    /// When the last of them was, at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_killed_at: Option<Moment>,
 }
 
 impl Reading {
+    /// A sample that comes after another one, if that is known.
+    pub fn after(before: Option<&Self>, sample: &Sample, moment: Moment) -> Self {
+        let (mut seen, mut at) = (0, None);
+        if let Some(before) = before {
+            (seen, at) = (before.oom_kills_seen, before.oom_killed_at);
+            let is_same_boot = sample.uptime_seconds >= before.sample.uptime_seconds;
+            let counted = before.sample.oom_kills.filter(|_| is_same_boot);
+            let more = sample.oom_kills.map_or(0, |kills| {
+                // What an agent begins to count is no news.
+                let known = if is_same_boot { counted.unwrap_or(kills) } else { 0 };
+                kills.saturating_sub(known)
+            });
+            if more > 0 {
+                (seen, at) = (seen.saturating_add(more), Some(moment));
+            }
+        }
+        let (sample, received_at) = (sample.clone(), moment.judged);
+        Self { sample, received_at, oom_kills_seen: seen, oom_killed_at: at }
+    }
+
     /// For how long the agent's connection has lasted without an answer to any of its heartbeats;
     /// none if one was answered, or if the agent does not measure that.
     pub fn unanswered_for(&self) -> Option<SignedDuration> {

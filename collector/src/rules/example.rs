@@ -8,7 +8,8 @@ use pvewatch_protocol::event::{
     GuestRun, GuestState, Outcome, UnitChange, UnitState,
 };
 use pvewatch_protocol::sample::{
-    AgentHealth, Cpu, Filesystem, Load, Memory, Pool, PoolKind, Pressure, Sample, Stall, Swap,
+    AgentHealth, Cluster, Cpu, Filesystem, Load, Member, Memory, Pool, PoolKind, Pressure, Sample,
+    Stall, Swap,
 };
 use pvewatch_protocol::{
     Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest as GuestPlan, GuestArchives,
@@ -64,6 +65,8 @@ impl Example {
         node.reading = Some(Reading {
             sample: sample(silent.fact, epoch, position),
             received_at: silent.judged,
+            oom_kills_seen: 2,
+            oom_killed_at: Some(silent),
         });
         node.clock_skew_seconds = Some(0.25);
         node.presence = Presence::Offline { epoch, reason: StopReason::Reboot };
@@ -126,6 +129,11 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
         pressure: Some(Pressure { cpu: stall(0.1), io: stall(0.2), memory: stall(0.3) }),
         filesystems: vec![filesystem()],
         pools: vec![pool()],
+        cluster: Some(Cluster {
+            name: "lab".to_owned(),
+            quorate: false,
+            members: vec![Member { node: "pve3".to_owned(), online: false }],
+        }),
         oom_kills: Some(2),
         reboot_required: Some(true),
         agent: AgentHealth {

@@ -236,6 +236,17 @@ static NODE: &[Field] = fields! {
         "Processes that the kernel killed for want of memory since it started; absent if the agent \
          does not say.",
         |s| sampled(s, |sample| sample.oom_kills.map(|kills| kills as f64));
+    oom_kills_seen: Number, Reading, "2",
+        "The same, since this collector knows the node.",
+        |s| count(s.node.reading.as_ref().map(|reading| reading.oom_kills_seen));
+    oom_killed_at: Time, Reading, "2026-11-21 03:07:00 UTC", "When the last of them was killed.",
+        |s| time(s.node.reading.as_ref().and_then(|reading| reading.oom_killed_at));
+    not_quorate: Flag, Reading, "true",
+        "Whether it is in a cluster in which too few nodes see each other, as it sees it.",
+        |s| {
+            let cluster = s.node.reading.as_ref().and_then(|it| it.sample.cluster.as_ref());
+            FieldValue::Flag(cluster.is_some_and(|cluster| !cluster.quorate))
+        };
     reboot_required: Flag, Reading, "true", "Whether something that was installed waits for a reboot.",
         |s| {
             let sample = s.node.reading.as_ref().map(|reading| &reading.sample);

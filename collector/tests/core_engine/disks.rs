@@ -1,4 +1,4 @@
-//! Filesystems and pools of disks: what each sample says of them, and nothing else.
+//! What each sample says of a host: its filesystems, pools of disks, cluster and memory.
 
 use super::story::{CATALOGUE, tell};
 
@@ -80,6 +80,54 @@ fn a_node_that_wants_a_reboot_is_told_after_a_day() {
         => 24h VMRebootRequired pve1 pending -> firing: condition_lasted, told
         25h    pve1 beats every=600 reboot=false
         => 25h VMRebootRequired pve1 firing -> resolved: condition_ended, told
+        30h
+        ",
+    );
+}
+
+#[test]
+fn a_node_without_a_quorum_is_told_half_a_minute_later() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=60 quorate=true
+        10m    pve1 beats every=60 quorate=false
+        => 10m PveClusterNotQuorate pve1 none -> pending: condition_began
+        => 10m30s PveClusterNotQuorate pve1 pending -> firing: condition_lasted, told
+        20m    pve1 beats every=60 quorate=true
+        => 20m PveClusterNotQuorate pve1 firing -> resolved: condition_ended, told
+        1h
+        ",
+    );
+}
+
+#[test]
+fn a_process_that_is_killed_for_its_memory_is_told_for_an_hour() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=60 kills=3
+        10m    pve1 beats every=60 kills=4
+        => 10m HostOomKill pve1 none -> firing: condition_lasted, told
+        30m    pve1 beats every=60 kills=6
+        => 1h30m HostOomKill pve1 firing -> resolved: condition_ended, told
+        3h
+        ",
+    );
+}
+
+#[test]
+fn a_boot_that_nobody_announced_is_told_for_a_day() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 started
+        0s     pve1 beats every=600
+        1h     pve1 started boot=boot-2
+        => 1h HostUncleanReboot pve1 none -> pending: condition_began
+        1h     pve1 beats every=600
+        => 1h1m HostUncleanReboot pve1 pending -> firing: condition_lasted, told
+        => 25h HostUncleanReboot pve1 firing -> resolved: condition_ended, told
         30h
         ",
     );

@@ -122,8 +122,10 @@ fn after_a_reset_that_nobody_announced_too() {
         1s     pve1 guests 100 101
         2s     pve1 runs 100
         1h     pve1 started boot=boot-2
+        => 1h HostUncleanReboot pve1 none -> pending: condition_began
         1h     pve1 beats every=600
         1h1s   pve1 runs
+        => 1h1m HostUncleanReboot pve1 pending -> firing: condition_lasted, told
         => 1h20m1s GuestDidNotReturn pve1/100 none -> firing: condition_lasted, told
         3h     pve1 guest 100:running:requested
         => 3h GuestDidNotReturn pve1/100 firing -> resolved: condition_ended, told
@@ -265,8 +267,10 @@ fn a_machine_that_ran_for_its_backup_when_its_node_went_down_is_not_awaited() {
         10m    pve1 guest 100:stopped:requested
         1h     pve1 guest 100:running:backup:awaited
         2h     pve1 started boot=boot-2
+        => 2h HostUncleanReboot pve1 none -> pending: condition_began
         2h     pve1 runs
-        2h1m   pve1 task startall ok
+        => 2h1m HostUncleanReboot pve1 pending -> firing: condition_lasted, told
+        2h2m   pve1 task startall ok
         9h
         ",
     );

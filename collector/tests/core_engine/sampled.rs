@@ -1,6 +1,6 @@
 //! What a story's node reads of its filesystems and pools of disks.
 
-use pvewatch_protocol::sample::{Filesystem, Pool, PoolKind};
+use pvewatch_protocol::sample::{Cluster, Filesystem, Member, Pool, PoolKind};
 
 /// `MOUNT:PERCENT[;INODE-PERCENT|hanging|ro],...`
 pub fn filesystems(words: &str) -> Vec<Filesystem> {
@@ -42,4 +42,15 @@ pub fn pools(words: &str) -> Vec<Pool> {
         }
     };
     words.split(',').filter(|word| !word.is_empty()).map(pool).collect()
+}
+
+/// `true` or `false`: whether the cluster is quorate, as one of two nodes sees it.
+pub fn cluster(quorate: &str) -> Cluster {
+    let quorate = quorate == "true";
+    let member = |(node, online): (&str, bool)| Member { node: node.to_owned(), online };
+    Cluster {
+        name: "berlin".to_owned(),
+        quorate,
+        members: [("pve1", true), ("pve2", quorate)].map(member).to_vec(),
+    }
 }

@@ -16,7 +16,7 @@ use pvewatch_protocol::{
 use uuid::Uuid;
 
 use super::runs::run;
-use super::sampled::{filesystems, pools};
+use super::sampled::{cluster, filesystems, pools};
 use super::stored::{archive_name, storage};
 use super::story::at;
 
@@ -238,7 +238,8 @@ impl Teller {
             pressure: None,
             filesystems: option("disks").map(filesystems).unwrap_or_default(),
             pools: option("pools").map(pools).unwrap_or_default(),
-            oom_kills: None,
+            cluster: option("quorate").map(cluster),
+            oom_kills: option("kills").map(|kills| kills.parse().unwrap()),
             reboot_required: option("reboot").map(|needed| needed == "true"),
             agent: AgentHealth {
                 rss_bytes: 5 << 20,

@@ -142,6 +142,7 @@ impl PaperNode {
             pressure: None,
             filesystems: Vec::new(),
             pools: Vec::new(),
+            cluster: None,
             oom_kills: None,
             reboot_required: None,
             agent: AgentHealth { rss_bytes: 6 << 20, ..AgentHealth::default() },

@@ -1,17 +1,21 @@
 //! Reads the host at intervals and hands the newest reading over; an older one is replaced.
 
+mod cluster;
 mod filesystems;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pvewatch_protocol::sample::{Cpu, Filesystem, Load, Memory, Pool, Pressure, Stall, Swap};
+use pvewatch_protocol::sample::{
+    Cluster, Cpu, Filesystem, Load, Memory, Pool, Pressure, Stall, Swap,
+};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{pools, pressure};
+use cluster::Members;
 use filesystems::Filesystems;
 
 /// One reading of the host; the parts of a sample that are not the agent's own.
@@ -33,6 +37,8 @@ pub struct Reading {
     pub filesystems: Vec<Filesystem>,
     /// Pools of disks.
     pub pools: Vec<Pool>,
+    /// The cluster, if the host is in one.
+    pub cluster: Option<Cluster>,
     /// Processes that the kernel killed for memory since it started; none if it does not count.
     pub oom_kills: Option<u64>,
     /// Whether something that was installed waits for a reboot.
@@ -52,6 +58,8 @@ pub struct HostPaths {
     pub proc: PathBuf,
     /// Is there when something waits for a reboot.
     pub reboot_required: PathBuf,
+    /// Which nodes of a cluster see each other.
+    pub members: PathBuf,
 }
 
 /// Reads the host every `period` until nobody wants readings any more.
@@ -85,6 +93,7 @@ pub async fn run(period: Duration, paths: HostPaths, readings: watch::Sender<Opt
 struct Reader {
     system: System,
     filesystems: Filesystems,
+    members: Members,
     paths: HostPaths,
     first: bool,
 }
@@ -95,8 +104,9 @@ impl Reader {
             .with_cpu(CpuRefreshKind::nothing().with_usage())
             .with_memory(MemoryRefreshKind::everything());
         let filesystems = Filesystems::new(paths.mountinfo.clone());
+        let members = Members::new(paths.members.clone());
         let system = System::new_with_specifics(narrow)?;
-        Ok(Self { system, filesystems, paths, first: true })
+        Ok(Self { system, filesystems, members, paths, first: true })
     }
 
     async fn read(&mut self) -> Result<Reading, sysinfo::Error> {
@@ -124,6 +134,7 @@ impl Reader {
             pressure: read_pressure(&self.paths.pressure),
             filesystems: self.filesystems.read().await,
             pools: read_pools(&self.paths.proc),
+            cluster: self.members.read().await,
             oom_kills: read_oom_kills(&self.paths.proc),
             reboot_required: self.paths.reboot_required.exists(),
             rss_bytes: own_rss_bytes(),
@@ -177,6 +188,7 @@ mod tests {
             mountinfo: "/proc/self/mountinfo".into(),
             proc: "/proc".into(),
             reboot_required: "/run/reboot-required".into(),
+            members: "/etc/pve/.members".into(),
         };
         let mut reader = Reader::new(paths).unwrap();
         let first = reader.read().await.unwrap();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::{CrashLoop, Exit, SourceStatus};
-use pvewatch_protocol::sample::{AgentHealth, Cpu, Filesystem, Load, Memory, Pool, Pressure, Swap};
+use pvewatch_protocol::sample::{
+    AgentHealth, Cluster, Cpu, Filesystem, Load, Memory, Pool, Pressure, Swap,
+};
 use pvewatch_protocol::{NodeName, Site, StreamId};
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +137,9 @@ pub struct ReadingAnswer {
     /// Pools of disks.
     #[serde(default)]
     pub pools: Vec<Pool>,
+    /// Its Proxmox cluster, as it sees it.
+    #[serde(default)]
+    pub cluster: Option<Cluster>,
     /// Processes that the kernel killed for want of memory since it started.
     #[serde(default)]
     pub oom_kills: Option<u64>,
@@ -235,6 +240,7 @@ impl NodeAnswer {
                     pressure: sample.pressure,
                     filesystems: sample.filesystems.clone(),
                     pools: sample.pools.clone(),
+                    cluster: sample.cluster.clone(),
                     oom_kills: sample.oom_kills,
                     reboot_required: sample.reboot_required,
                     agent: sample.agent,

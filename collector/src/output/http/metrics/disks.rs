@@ -1,4 +1,5 @@
-//! Metrics of filesystems and of pools of disks, by the newest samples of nodes that are heard.
+//! Metrics of filesystems, pools of disks and cluster members, by the newest samples of nodes that are
+//! heard.
 
 use std::fmt;
 
@@ -51,7 +52,23 @@ pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
         "pvewatch_pool_healthy",
         "Whether a pool of disks has all of them, and can be used.",
         pools(snapshot, |pool| flag(pool.healthy)),
+    )?;
+    families.gauge(
+        "pvewatch_cluster_member_online",
+        "Whether a node sees another one of its cluster, or itself.",
+        members(snapshot),
     )
+}
+
+/// One series for each node of a cluster, as each of them sees it.
+fn members(snapshot: &Snapshot) -> impl Iterator<Item = ([(&str, &str); 2], f64)> {
+    fresh_samples(snapshot).flat_map(|(node, sample)| {
+        let members = sample.cluster.iter().flat_map(|cluster| &cluster.members);
+        members.map(move |member| {
+            let labels = [("node", node.as_str()), ("member", &*member.node)];
+            (labels, f64::from(u8::from(member.online)))
+        })
+    })
 }
 
 /// One series for each filesystem that `read` has a value for.

@@ -14,7 +14,7 @@ type Reading = (&'static str, &'static str, fn(&Sample) -> Option<f64>);
 type Total = (&'static str, &'static str, fn(&Sample) -> Option<u64>);
 
 /// Readings of the host and of its agent, taken from the newest sample.
-const READINGS: [Reading; 18] = [
+const READINGS: [Reading; 19] = [
     ("pvewatch_node_load1", "Load average over 1 minute.", |s| Some(s.load.one)),
     ("pvewatch_node_load5", "Load average over 5 minutes.", |s| Some(s.load.five)),
     ("pvewatch_node_load15", "Load average over 15 minutes.", |s| Some(s.load.fifteen)),
@@ -31,6 +31,11 @@ const READINGS: [Reading; 18] = [
     ("pvewatch_node_swap_total_bytes", "Configured swap.", |s| Some(s.swap.total_bytes as f64)),
     ("pvewatch_node_swap_free_bytes", "Free swap.", |s| Some(s.swap.free_bytes as f64)),
     ("pvewatch_node_uptime_seconds", "Time since boot.", |s| Some(s.uptime_seconds)),
+    (
+        "pvewatch_node_quorate",
+        "Whether enough nodes of its cluster see each other, as the node sees it.",
+        |s| s.cluster.as_ref().map(|cluster| f64::from(u8::from(cluster.quorate))),
+    ),
     (
         "pvewatch_node_reboot_required",
         "Whether something that was installed waits for a reboot.",
