@@ -1,8 +1,9 @@
 //! The cluster as this node sees it, by pmxcfs' `.members`.
 
+use std::collections::BTreeMap;
+
 use pvewatch_protocol::sample::{Cluster, Member};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// Members of one cluster. Overflow: the rest is left out; corosync has at most some dozens.
 const MEMBERS_MAX: usize = 256;
@@ -17,8 +18,7 @@ struct Members {
 #[derive(Deserialize)]
 struct Named {
     name: String,
-    #[serde(default)]
-    quorate: u8,
+    quorate: Option<u8>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +34,8 @@ pub fn cluster(members: &str) -> Option<Cluster> {
     let member = |(node, listed): (String, Listed)| Member { node, online: listed.online == 1 };
     Some(Cluster {
         name: named.name,
-        quorate: named.quorate == 1,
+        // A version that does not say it has nothing to complain of.
+        quorate: named.quorate != Some(0),
         members: members.nodelist.into_iter().take(MEMBERS_MAX).map(member).collect(),
     })
 }
