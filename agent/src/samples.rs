@@ -30,7 +30,7 @@ pub fn complete(
         pressure: reading.pressure,
         filesystems: reading.filesystems,
         pools: reading.pools,
-        cluster: reading.cluster,
+        cluster: reading.cluster.map(Box::new),
         oom_kills: reading.oom_kills,
         reboot_required: Some(reading.reboot_required),
         agent: AgentHealth {

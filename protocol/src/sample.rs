@@ -40,7 +40,7 @@ pub struct Sample {
     pub pools: Vec<Pool>,
     /// The Proxmox cluster as the node sees it; none if it stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<Cluster>,
+    pub cluster: Option<Box<Cluster>>,
     /// Processes that the kernel killed since it started, because memory ran out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_kills: Option<u64>,

@@ -129,11 +129,11 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
         pressure: Some(Pressure { cpu: stall(0.1), io: stall(0.2), memory: stall(0.3) }),
         filesystems: vec![filesystem()],
         pools: vec![pool()],
-        cluster: Some(Cluster {
+        cluster: Some(Box::new(Cluster {
             name: "lab".to_owned(),
             quorate: false,
             members: vec![Member { node: "pve3".to_owned(), online: false }],
-        }),
+        })),
         oom_kills: Some(2),
         reboot_required: Some(true),
         agent: AgentHealth {

@@ -238,7 +238,7 @@ impl Teller {
             pressure: None,
             filesystems: option("disks").map(filesystems).unwrap_or_default(),
             pools: option("pools").map(pools).unwrap_or_default(),
-            cluster: option("quorate").map(cluster),
+            cluster: option("quorate").map(cluster).map(Box::new),
             oom_kills: option("kills").map(|kills| kills.parse().unwrap()),
             reboot_required: option("reboot").map(|needed| needed == "true"),
             agent: AgentHealth {

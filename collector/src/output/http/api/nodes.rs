@@ -240,7 +240,7 @@ impl NodeAnswer {
                     pressure: sample.pressure,
                     filesystems: sample.filesystems.clone(),
                     pools: sample.pools.clone(),
-                    cluster: sample.cluster.clone(),
+                    cluster: sample.cluster.as_deref().cloned(),
                     oom_kills: sample.oom_kills,
                     reboot_required: sample.reboot_required,
                     agent: sample.agent,
