@@ -7,7 +7,7 @@ mod configs;
 mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub async fn run(
     mut picture_wanted: PictureWanted,
 ) -> Result<(), Closed> {
     // A host that never was a Proxmox node lacks nothing, and needs no second connection.
-    while !paths.tasks.parent().is_some_and(Path::exists) {
+    while !paths.tasks.is_dir() {
         wait_or_wanted(instant() + LOOK_EVERY_IF_ABSENT, &mut picture_wanted).await?;
     }
     let mut source = Source {
