@@ -361,14 +361,16 @@ fn a_night_on_three_nodes_of_which_one_is_off(suite: Suite) {
         collector.expect_alert_within(Duration::from_mins(2), "firing", &missing);
     }
 
-    // These, and that the node was lost; nothing else.
+    // These, and that the node was lost; nothing else. How busy the machine is that tests does not count.
     let mut names = BTreeMap::<String, usize>::new();
     for alert in collector.alerts() {
         *names
             .entry(alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned())
             .or_default() += 1;
     }
-    names.retain(|name, _| !matches!(name.as_str(), "HostDown" | "HostUncleanReboot"));
+    for beside in ["HostDown", "HostUncleanReboot", "HighLoadAverage"] {
+        names.remove(beside);
+    }
     let expected = [("BackupJobFailed", 1), ("BackupMissingSoon", 3), ("RunMissedSoon", 1)];
     let expected = expected.map(|(name, count)| (name.to_owned(), count));
     assert_eq!(names, BTreeMap::from(expected), "{:#?}", collector.alerts());
