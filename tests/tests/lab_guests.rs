@@ -32,8 +32,7 @@ fn proxmox(site: &mut Site, name: &str, suite: Suite, guests: &[(u32, &str, &str
     node
 }
 
-const TWO: [(u32, &str, &str); 2] =
-    [(100, "qemu", "name: web\nonboot: 1\n"), (101, "lxc", "hostname: dns\nonboot: 1\n")];
+const TWO: [(u32, &str, &str); 2] = [(100, "qemu", "name: web\n"), (101, "lxc", "hostname: dns\n")];
 
 /// The next change of a guest: its state, cause, and whether it was meant.
 #[track_caller]

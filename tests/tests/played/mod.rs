@@ -18,7 +18,7 @@ mod play;
 pub fn units_that_fail(socket: &Path, names: Vec<String>) {
     let path = socket.to_owned();
     std::thread::spawn(move || {
-        let act = Play {
+        let act = || Play {
             version: "257",
             units: names.iter().cloned().map(Played::runs).collect(),
             said_after_listing: (0..)
@@ -30,7 +30,8 @@ pub fn units_that_fail(socket: &Path, names: Vec<String>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = UnixListener::bind(path).unwrap();
-            play(&listener, act).await;
+            // The agent has a connection for its units, and on a node of Proxmox one for its guests.
+            tokio::join!(play(&listener, act()), play(&listener, act()));
         });
     });
     eventually("the played bus", GENEROUS, || socket.exists().then_some(()));
