@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::octal::unescaped;
+
 /// Filesystems of one host. Overflow: those with the longest paths are left out.
 pub const FILESYSTEMS_MAX: usize = 64;
 
@@ -78,8 +80,8 @@ fn mount(line: &str) -> Option<(String, bool, Mount)> {
         _ => device,
     };
     let mount = Mount {
-        place: unescaped(place),
-        source: unescaped(source),
+        place: text(place),
+        source: text(source),
         kind: kind.to_owned(),
         is_read_only: options.split(',').any(|option| option == "ro"),
     };
@@ -100,24 +102,8 @@ fn is_worth_a_look(kind: &str, source: &str) -> bool {
     }
 }
 
-/// A text in which blanks and the like stand as `\040`.
-fn unescaped(field: &str) -> String {
-    let mut parts = field.split('\\');
-    let mut text = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => {
-                text.push(code);
-                text.extend_from_slice(&part.as_bytes()[3..]);
-            }
-            None => {
-                text.push(b'\\');
-                text.extend_from_slice(part.as_bytes());
-            }
-        }
-    }
-    String::from_utf8_lossy(&text).into_owned()
+fn text(field: &str) -> String {
+    String::from_utf8_lossy(&unescaped(field)).into_owned()
 }
 
 #[cfg(test)]
@@ -178,6 +164,5 @@ mod tests {
         for text in ["", "25 1 8:2 /\n", "25 1 8:2 / / rw - ext4\n", " - \n", "\\"] {
             assert_eq!(mounts(text), [], "{text:?}");
         }
-        assert_eq!(unescaped("a\\04"), "a\\04");
     }
 }

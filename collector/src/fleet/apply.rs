@@ -11,7 +11,7 @@ use pvewatch_protocol::{
 use super::backups::Told;
 use super::change::{Change, Origin};
 use super::delivery::{Backlog, Loss};
-use super::entity::{EntityKind, Version};
+use super::entity::Version;
 use super::moment::{Moment, is_future};
 use super::node::{Heard, Node};
 use super::slot::{Put, Slot};
@@ -135,7 +135,8 @@ impl Fleet {
         let before = slot.node.reading.as_ref();
         let before = before.filter(|reading| reading.received_at >= listening_since);
         slot.read_before = before.map(|reading| reading.sample.at);
-        let named_before = EntityKind::OF_SAMPLE.map(|kind| (kind, slot.sampled(kind)));
+        let reading = slot.node.reading.as_ref();
+        let missing = reading.map(|reading| reading.missing_from(sample)).unwrap_or_default();
         let node = slot.node_mut();
         let mut origins = vec![Origin::Reading];
         let returned = node.read(sample, backlog, received_at);
@@ -146,15 +147,11 @@ impl Fleet {
         let moment = Moment::judge(sample.at, received_at, node.clock_skew());
         let is_silence = origins.contains(&Origin::Silence);
         let mut changes = vec![node_change(name, origins, moment)];
-        for (kind, before) in named_before {
-            let now = slot.sampled(kind);
-            let gone = before.into_iter().filter(|id| !now.contains(id));
-            changes.extend(gone.map(|id| Change::SampledGone {
-                node: name.clone(),
-                kind,
-                id,
-                moment,
-            }));
+        for (kind, id) in missing {
+            // A sample that is older than what is known changes nothing.
+            if self.find(name, (kind, &id)).is_none() {
+                changes.push(Change::SampledGone { node: name.clone(), kind, id, moment });
+            }
         }
         if is_silence {
             changes.extend(self.share_storages_anew(name, moment));

@@ -51,5 +51,5 @@ pub use skew::{STEP_SAMPLES, Skew};
 pub use state::{
     BACKUPS_PER_NODE_MAX, Fleet, FleetCounters, NODES_MAX, NodeView, UNITS_PER_NODE_MAX,
 };
-pub use storage::{Storage, Storages};
+pub use storage::{Storage, Storages, used_ratio};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

@@ -69,6 +69,27 @@ impl Reading {
         self.sample.pools.iter().find(|pool| pool.name == name)
     }
 
+    /// How much the sample has of a kind.
+    pub fn count(&self, kind: EntityKind) -> usize {
+        match kind {
+            EntityKind::Filesystem => self.sample.filesystems.len(),
+            EntityKind::Pool => self.sample.pools.len(),
+            _ => 0,
+        }
+    }
+
+    /// What the sample names and another one does not.
+    pub fn missing_from(&self, other: &Sample) -> Vec<(EntityKind, Arc<str>)> {
+        let Sample { filesystems, pools, .. } = &self.sample;
+        let is_missing =
+            |it: &&Filesystem| !other.filesystems.iter().any(|now| now.mount == it.mount);
+        let places =
+            filesystems.iter().filter(is_missing).map(|it| (EntityKind::Filesystem, &it.mount));
+        let is_missing = |it: &&Pool| !other.pools.iter().any(|now| now.name == it.name);
+        let names = pools.iter().filter(is_missing).map(|it| (EntityKind::Pool, &it.name));
+        places.chain(names).map(|(kind, name)| (kind, name.as_str().into())).collect()
+    }
+
     /// The names of what the sample has of a kind.
     pub fn names(&self, kind: EntityKind) -> Vec<Arc<str>> {
         let Sample { filesystems, pools, .. } = &self.sample;

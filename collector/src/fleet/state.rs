@@ -235,7 +235,8 @@ impl Fleet {
             EntityKind::Storage => self.storages_count,
             EntityKind::Guest => self.guests_count,
             EntityKind::Filesystem | EntityKind::Pool => {
-                self.nodes.values().map(|slot| slot.sampled(kind).len()).sum()
+                let readings = self.nodes.values().filter_map(|slot| slot.node.reading.as_ref());
+                readings.map(|reading| reading.count(kind)).sum()
             }
         }
     }

@@ -61,10 +61,16 @@ impl Storage {
 
     /// How full it is, 0 to 1, as df(1) reckons: of what is in use and what can still be written.
     pub fn used_ratio(&self) -> Option<f64> {
-        let used = self.seen.used_bytes? as f64;
-        let room = used + self.seen.available_bytes? as f64;
-        (room > 0.0).then(|| used / room)
+        used_ratio(self.seen.used_bytes, self.seen.available_bytes)
     }
+}
+
+/// How full something is, 0 to 1, as df(1) reckons: of what is in use and what can still be written.
+/// What is kept for root counts as in use.
+pub fn used_ratio(used_bytes: Option<u64>, available_bytes: Option<u64>) -> Option<f64> {
+    let used = used_bytes? as f64;
+    let room = used + available_bytes? as f64;
+    (room > 0.0).then(|| used / room)
 }
 
 /// The storages of a picture, each once, with its guests in order.

@@ -149,8 +149,6 @@ macro_rules! fields {
     };
 }
 
-pub(crate) use disks::used_ratio;
-
 mod backups;
 mod disks;
 mod guests;

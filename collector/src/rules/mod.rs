@@ -20,7 +20,6 @@ mod types;
 
 pub use duration::{DurationError, parse_duration};
 pub use expression::{Evaluation, Expression, Outcome};
-pub(crate) use fields::used_ratio;
 pub use fields::{Field, FieldType, FieldValue, Subject, fields_of};
 pub use file::{RuleFileError, RulesError};
 pub use rule::{Presented, Rests, Rule, Severity};

@@ -1,8 +1,8 @@
 //! A guest's configuration, as far as it says what a backup of it includes.
 //!
 //! Lines before the first `[section]` are the guest as it is; sections are snapshots, which have a
-//! `snaptime`, and changes to come. Of a virtual machine all disks are included unless `backup=0`, of a container its root
-//! and those mount points that say `backup=1`.
+//! `snaptime`, and changes to come. Of a virtual machine all disks are included unless `backup=0`,
+//! of a container its root and those mount points that say `backup=1`.
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::GuestKind;

@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use crate::octal::unescaped;
+
 /// The mount points of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mounts {
@@ -39,18 +41,9 @@ impl Mounts {
     }
 }
 
-/// A path in which blanks and the like stand as `\040`, and no trailing slash counts.
+/// A path, in which no trailing slash counts.
 fn path(field: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let digits = rest.get(1..4).filter(|_| *byte == b'\\');
-        let code =
-            digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(code.unwrap_or(*byte));
-        rest = if code.is_some() { &rest[4..] } else { after };
-    }
-    PathBuf::from(OsString::from_vec(bytes)).components().collect()
+    PathBuf::from(OsString::from_vec(unescaped(field))).components().collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Looks at guests' configurations below `/etc/pve`, which can hang: one look at a time.
+//! Looks at guests' configurations below `/etc/pve`, which can hang.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use pvewatch_protocol::Vmid;
 use pvewatch_protocol::event::GuestKind;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
 
 use crate::guests::cause::Config;
+use crate::patience::PatientLook;
 use crate::proxmox::config_folder;
 
 /// How long a look may take. A guest that has stopped is not told later for it.
@@ -23,33 +22,22 @@ const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug)]
 pub struct Configs {
     pve: PathBuf,
-    /// A look that is not over: none begins before it is.
-    looking: Option<JoinHandle<Vec<Config>>>,
+    eye: PatientLook<Vec<Config>>,
 }
 
 impl Configs {
     /// Has looked at nothing yet.
     pub fn new(pve: PathBuf) -> Self {
-        Self { pve, looking: None }
+        Self { pve, eye: PatientLook::default() }
     }
 
     /// The configurations of guests; all unknown if that takes too long.
     pub async fn look(&mut self, guests: Vec<(Vmid, GuestKind)>) -> Vec<Config> {
         let unknown = vec![Config::Unknown; guests.len()];
-        if self.looking.as_ref().is_some_and(|looking| !looking.is_finished()) {
-            return unknown;
-        }
         let pve = self.pve.clone();
-        let mut look = spawn_blocking(move || {
-            guests.into_iter().map(|(vmid, kind)| config(&pve, vmid, kind)).collect()
-        });
-        match timeout(PATIENCE, &mut look).await {
-            Ok(looked) => looked.unwrap_or(unknown),
-            Err(_) => {
-                self.looking = Some(look);
-                unknown
-            }
-        }
+        let look =
+            move || guests.into_iter().map(|(vmid, kind)| config(&pve, vmid, kind)).collect();
+        self.eye.look(PATIENCE, look).await.unwrap_or(unknown)
     }
 }
 

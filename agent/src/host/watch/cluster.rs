@@ -1,14 +1,13 @@
-//! Looks at `/etc/pve/.members`. Its file system can hang: one look at a time, on its own thread.
+//! Looks at `/etc/pve/.members`, whose file system can hang.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pvewatch_protocol::sample::Cluster;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
 
 use crate::host::members::cluster;
+use crate::patience::PatientLook;
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -17,30 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Members {
     path: PathBuf,
-    /// A look that is not over.
-    looking: Option<JoinHandle<Option<Cluster>>>,
+    eye: PatientLook<Option<Cluster>>,
 }
 
 impl Members {
     /// Has not looked yet.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, looking: None }
+        Self { path, eye: PatientLook::default() }
     }
 
     /// The cluster as it is now; none without one, or while nobody can say.
     pub async fn read(&mut self) -> Option<Cluster> {
-        if self.looking.as_ref().is_some_and(|looking| !looking.is_finished()) {
-            return None;
-        }
         let path = self.path.clone();
-        let mut look =
-            spawn_blocking(move || cluster(&fs::read_to_string(path).unwrap_or_default()));
-        match timeout(PATIENCE, &mut look).await {
-            Ok(looked) => looked.ok().flatten(),
-            Err(_) => {
-                self.looking = Some(look);
-                None
-            }
-        }
+        let look = move || cluster(&fs::read_to_string(path).unwrap_or_default());
+        self.eye.look(PATIENCE, look).await.flatten()
     }
 }

@@ -3,7 +3,7 @@
 use pvewatch_protocol::sample::{Filesystem, Pool};
 
 use super::{Field, FieldType, FieldValue, Subject, count, number, share, text};
-use crate::fleet::Origin;
+use crate::fleet::{Origin, used_ratio};
 
 fn filesystem<'a>(
     subject: &Subject<'a>,
@@ -17,12 +17,6 @@ fn pool<'a>(
     read: impl FnOnce(&'a Pool) -> FieldValue<'a>,
 ) -> FieldValue<'a> {
     subject.entity.pool().map_or(FieldValue::Absent, read)
-}
-
-/// How full a filesystem is, 0 to 1, as df(1) reckons: what is kept for root counts as in use.
-pub(crate) fn used_ratio(filesystem: &Filesystem) -> Option<f64> {
-    let (used, available) = (filesystem.used_bytes?, filesystem.available_bytes?);
-    share(used, used.saturating_add(available))
 }
 
 /// How many of the files that a filesystem can have are there, 0 to 1.
@@ -47,7 +41,7 @@ pub(super) static FILESYSTEM: &[Field] = fields! {
     available_bytes: Number("bytes"), Reading, "15032385536", "What can still be written.",
         |s| filesystem(s, |it| count(it.available_bytes));
     used_ratio: Number("ratio"), Reading, "0.86", "How full it is, as df(1) reckons.",
-        |s| filesystem(s, |it| number(used_ratio(it)));
+        |s| filesystem(s, |it| number(used_ratio(it.used_bytes, it.available_bytes)));
     inodes_used_ratio: Number("ratio"), Reading, "0.95",
         "How many of the files that it can have are there; absent if there is no such limit.",
         |s| filesystem(s, |it| number(inodes_used_ratio(it)));

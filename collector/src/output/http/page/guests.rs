@@ -1,10 +1,11 @@
 //! The guests on the page: how many run, and each that does not.
 
+use pvewatch_protocol::event::GuestState;
 use serde::Serialize;
 
 use super::view::{Listed, Moment};
 use crate::output::http::Picture;
-use crate::output::http::api::{GuestAnswer, GuestsAnswer, GuestsQuery};
+use crate::output::http::api::{GuestAnswer, GuestsAnswer, GuestsQuery, guests};
 use crate::output::http::words::{self, Tone};
 
 /// Guests on the page that do not run; those that should come first.
@@ -32,17 +33,15 @@ struct GuestView {
 
 /// The guests of the site.
 pub fn view(picture: &Picture) -> GuestsView {
-    let query =
-        GuestsQuery { limit: Some(crate::output::http::api::guests::GUESTS_MAX), node: None };
+    let query = GuestsQuery { limit: Some(guests::GUESTS_MAX), node: None };
     // The limit is one that is possible.
     let Ok(answer) = GuestsAnswer::of(picture, &query) else { return GuestsView::default() };
     if answer.total == 0 {
         return GuestsView::default();
     }
     let is_shown = |guest: &&GuestAnswer| {
-        let is_told = guest.run.is_some();
-        let runs = guest.run.as_ref().is_some_and(|run| run.state.as_str() == "running");
-        is_told && !runs && !guest.template
+        let is_down = guest.run.as_ref().is_some_and(|run| run.state != GuestState::Running);
+        is_down && !guest.template
     };
     let stopped: Vec<_> = answer.guests.iter().filter(is_shown).collect();
     let shown = stopped.iter().take(GUESTS_MAX).map(|guest| GuestView::of(guest, &answer));

@@ -16,13 +16,13 @@ use super::guests::{self, GuestsView};
 use super::headline::Headline;
 use crate::alerts::{Alert, Phase};
 use crate::core::Snapshot;
-use crate::fleet::{EntityKind, NodeView as FleetNode};
+use crate::fleet::{EntityKind, NodeView as FleetNode, used_ratio};
 use crate::output::http::api::alerts::sort;
 use crate::output::http::api::{DeliveryAnswer, NodeAnswer};
 use crate::output::http::condition::{Condition, last_heard};
 use crate::output::http::delivery;
 use crate::output::http::words::{self, Tone};
-use crate::rules::{human, used_ratio};
+use crate::rules::human;
 
 /// Alerts of one state on the page.
 const ALERTS_MAX: usize = 100;
@@ -356,7 +356,8 @@ impl ReadingView {
 
 /// The filesystem that has the least room, in parts of its size, of those that can be written.
 fn fullest(filesystems: &[Filesystem]) -> Option<Gauge> {
-    let ratio = |it: &Filesystem| used_ratio(it).filter(|_| !it.read_only);
+    let ratio =
+        |it: &Filesystem| used_ratio(it.used_bytes, it.available_bytes).filter(|_| !it.read_only);
     let (fullest, ratio) = filesystems
         .iter()
         .filter_map(|it| Some((it, ratio(it)?)))

@@ -22,7 +22,7 @@ pub fn what_became(run: &GuestRun) -> String {
     if run.state == GuestState::Running {
         return match run.cause {
             Some(GuestCause::Requested) => by("started"),
-            Some(GuestCause::Backup) if run.detail.is_some() => because("was started"),
+            Some(GuestCause::Backup) if run.awaited => "runs for its backup alone".to_owned(),
             Some(GuestCause::Backup) => "is back after its backup stopped it".to_owned(),
             Some(GuestCause::Migration) => "came from another node".to_owned(),
             Some(GuestCause::Ha) => "was started by high availability".to_owned(),
