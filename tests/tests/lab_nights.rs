@@ -143,7 +143,7 @@ fn expect_started(site: &mut Site, node: &WatchedNode, vmid: &str) {
 }
 
 /// The alerts of a node, each as its name, what it is about, and its state. One that has not
-/// lasted yet is none, such as of the disk on which all nodes are.
+/// lasted yet is none.
 fn alerts_of(collector: &Collector, node: &str) -> BTreeSet<String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let describe = |alert: &Value| {

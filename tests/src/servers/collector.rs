@@ -34,6 +34,19 @@ severity = "critical"
 summary = "{{ name }} is down"
 "#;
 
+/// Rules about the machine on which all nodes of a story are: how busy and how full it is makes no
+/// difference to a story.
+const OF_THE_MACHINE: [(&str, &str); 8] = [
+    ("HighLoadAverage", "node"),
+    ("HighDiskUsage", "filesystem"),
+    ("DiskAlmostFull", "filesystem"),
+    ("NodeFilesystemAlmostOutOfInodes", "filesystem"),
+    ("FilesystemHangs", "filesystem"),
+    ("ZfsPoolUnhealthy", "pool"),
+    ("MdArrayDegraded", "pool"),
+    ("HostOomKill", "node"),
+];
+
 /// The data folder's name.
 const DATA: &str = "data";
 
@@ -107,7 +120,7 @@ impl Collector {
         let top = format!("name = \"{name}\"\n{}", broker_section(broker));
         let mut this = Self::prepare(broker.clone(), &top, None);
         let file = this.directory.path().join(RULES);
-        fs::write(file, [AT_ONCE, rules].concat()).expect("a temporary directory can be written");
+        fs::write(file, usual_rules() + rules).expect("a temporary directory can be written");
         this.start_again();
         this
     }
@@ -140,7 +153,7 @@ impl Collector {
              [rules]\nfiles = [\"{rules}\"]\n"
         );
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text);
-        write(RULES, AT_ONCE).expect("a temporary directory can be written");
+        write(RULES, &usual_rules()).expect("a temporary directory can be written");
         write("collector.toml", &text).expect("a temporary directory can be written");
         let mut command = match disk_bytes {
             None => Command::new(program("pvewatch-collector")),
@@ -302,6 +315,16 @@ impl Collector {
                 .then_some(())
         });
     }
+}
+
+fn usual_rules() -> String {
+    let never = |(name, scope)| {
+        format!(
+            "\n[[rule]]\nname = \"{name}\"\nscope = \"{scope}\"\nwhen = \"false\"\n\
+             severity = \"warning\"\nsummary = \"-\"\n"
+        )
+    };
+    AT_ONCE.to_owned() + &OF_THE_MACHINE.map(never).concat()
 }
 
 fn broker_section(broker: &Access) -> String {
