@@ -222,6 +222,19 @@ impl Slot {
         version > self.node.units_as_of.max(newest.unwrap_or_default())
     }
 
+    /// Whether events alone had to tell what changed before a picture of units: there was one
+    /// before it, since the agent started.
+    pub(super) fn is_told_by_events(&self, picture: Version) -> bool {
+        self.node.units_as_of.stream_ordinal == picture.stream_ordinal
+    }
+
+    /// Whether a picture shows a unit otherwise than the events before it told.
+    pub(super) fn is_corrected(&self, state: &UnitState, picture: Version) -> bool {
+        let known = self.units.get(&*state.unit);
+        let is_other = known.is_none_or(|known| known.state.active_state != state.active_state);
+        is_other && self.is_told_by_events(picture) && self.is_newer(&state.unit, picture)
+    }
+
     /// Takes a description of a unit, if it is newer. `since` is when the state was entered.
     pub(super) fn put_unit(
         &mut self,

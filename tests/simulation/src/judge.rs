@@ -195,6 +195,7 @@ fn believed(world: &mut World) -> Vec<String> {
             }
         }
         world.tally.duplicates += collector.duplicates();
+        world.tally.corrections += collector.corrections();
         world.tally.transitions += collector.disk.borrow().transitions.len() as u64;
     }
     let since: BTreeMap<_, _> =
