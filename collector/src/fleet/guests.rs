@@ -80,7 +80,7 @@ impl Fleet {
         let skew = slot.node.clock_skew();
         let moment = Moment::judge(checkpoint.at, received_at, skew);
         let named: BTreeSet<String> = runs.iter().map(|run| run.vmid.to_string()).collect();
-        if before.stream_ordinal == version.stream_ordinal {
+        if slot.is_told_by_events(before, version) {
             self.counters.corrected_guests += self.otherwise_than_told(name, &runs, version);
         }
         let mut changes = Vec::new();

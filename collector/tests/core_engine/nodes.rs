@@ -175,11 +175,16 @@ fn what_a_checkpoint_had_to_correct_is_counted() {
     stage.play("3s pve1 units a.service=failed b.service=active");
     stage.play("3s pve1 runs 101");
     assert_eq!(corrected(&mut stage), (0, 0), "events told it all");
-    stage.play("4s pve1 units a.service=active b.service=active c.service=failed as_of=3");
+    stage.play("4s pve1 unit b.service active");
+    stage.play("4s pve1 units a.service=active b.service=active c.service=failed");
     stage.play("4s pve1 runs 100 102");
     assert_eq!(corrected(&mut stage), (2, 3), "one that is other or new, one that runs, or not");
-    stage.play("5s pve1 units a.service=active as_of=4");
+    stage.play("5s pve1 unit b.service active");
+    stage.play("5s pve1 units a.service=active");
     assert_eq!(corrected(&mut stage), (4, 3), "two are gone");
+    // The event on which it is based has yet to come.
+    stage.play("5s pve1 units a.service=failed as_of=9");
+    assert_eq!(corrected(&mut stage), (4, 3));
     // Another start of the agent: what happened in between has no events.
     stage.play("6s pve1 started");
     stage.play("6s pve1 units a.service=failed");

@@ -195,7 +195,7 @@ impl Collector {
     /// The process is gone.
     pub fn kill(&mut self, broker: &mut Broker, rng: &mut Rng) {
         self.disk.borrow_mut().fails = false;
-        let Some(process) = self.process.take() else { return };
+        let Some(mut process) = self.process.take() else { return };
         self.seen.duplicates += process.counters.duplicates.get();
         self.seen.corrections += process.corrections();
         if let Some((connection, _)) = process.connection {
@@ -390,8 +390,8 @@ impl Collector {
 
     /// Units and guests that pictures found otherwise than events had told this process and those
     /// before it.
-    pub fn corrections(&self) -> u64 {
-        self.seen.corrections + self.process.as_ref().map_or(0, Process::corrections)
+    pub fn corrections(&mut self) -> u64 {
+        self.seen.corrections + self.process.as_mut().map_or(0, Process::corrections)
     }
 
     pub(crate) fn snapshot(&mut self) -> Option<Arc<Snapshot>> {

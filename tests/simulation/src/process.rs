@@ -109,7 +109,7 @@ impl Process {
     }
 
     /// Units and guests that pictures found otherwise than events had told this process.
-    pub fn corrections(&self) -> u64 {
+    pub fn corrections(&mut self) -> u64 {
         let counted = self.desk.core().counters().fleet;
         counted.corrected_units + counted.corrected_guests
     }
