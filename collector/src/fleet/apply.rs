@@ -113,6 +113,7 @@ impl Fleet {
                 let mut changes = self.make_up_for_runs(name, moment);
                 changes.push(node_change(name, vec![Origin::Facts, Origin::Silence], moment));
                 changes.extend(self.share_storages_anew(name, moment));
+                self.drift_is_due(name, moment);
                 return changes;
             }
             _ => {
@@ -218,6 +219,7 @@ impl Fleet {
                 let origins = vec![Origin::Facts, Origin::Silence];
                 let mut changes = vec![node_change(name, origins, moment)];
                 changes.extend(self.share_storages_anew(name, moment));
+                self.drift_is_due(name, moment);
                 changes
             }
             CheckpointContent::Units(units) => {

@@ -139,6 +139,7 @@ impl Node {
             pool: None,
             snapshots: Vec::new(),
             excluded: Vec::new(),
+            settings: None,
         };
         let archives = &self.backups.archives;
         let newest = archives.last_key_value().map(|(name, began)| Archive {
