@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use pvewatch_protocol::{NodeName, Vmid};
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +37,10 @@ pub struct Drift {
     pub differences: Vec<Difference>,
     /// Differences that are left out of that.
     pub left_out: usize,
-    /// Whether all that it asks for was looked at, at some time.
+    /// Whether all has come that is needed to look at what it asks for.
     pub is_checked: bool,
+    /// When the node told of its guests last, by its clock; none if it never did.
+    pub checked_at: Option<Timestamp>,
     /// Why something of what it asks for cannot be looked at; none if all can.
     pub problem: Option<String>,
     /// The first differences, in words.
@@ -73,6 +76,7 @@ impl Drift {
             differences: Vec::new(),
             left_out: 0,
             is_checked: false,
+            checked_at: None,
             problem: Some(problem),
             words: String::new(),
         }
@@ -111,9 +115,10 @@ impl Drift {
 }
 
 impl Difference {
-    /// In words: `100 (web): scsihw is lsi, not virtio-scsi-single`.
+    /// In words: `100 (web): scsihw: lsi, should be virtio-scsi-single`.
     fn words(&self) -> String {
         let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        format!("{}{name}: {} is {}, not {}", self.vmid, self.what, self.found, self.expected)
+        let Self { vmid, what, expected, found, .. } = self;
+        format!("{vmid}{name}: {what}: {found}, should be {expected}")
     }
 }

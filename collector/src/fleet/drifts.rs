@@ -130,6 +130,7 @@ impl Slot {
             differences: Vec::new(),
             left_out: 0,
             is_checked: false,
+            checked_at: is_told(node.guests_as_of).then_some(node.guests_as_of.at),
             problem: None,
             words: String::new(),
         };
@@ -142,7 +143,7 @@ impl Slot {
             }
         }
         let blocked = why_blocked(node);
-        let is_unseen = !is_told(node.guests_as_of);
+        let is_unseen = drift.checked_at.is_none();
         if drift.guests == 0 && !(is_unseen && blocked.is_some()) {
             return None;
         }

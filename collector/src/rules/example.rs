@@ -91,7 +91,7 @@ impl Example {
         let backup = backup(name.clone(), position, &job, silent);
         let storage = Storage::new(name.clone(), nas(silent), silent);
         let guest = guest(name.clone(), position, silent);
-        let drift = drift(name.clone());
+        let drift = drift(name.clone(), silent.fact);
         let unit = unit(name, position, silent);
         let (filesystem, pool) = (filesystem(), pool());
         Self { node, unit, backup, job, storage, guest, filesystem, pool, drift }
@@ -277,7 +277,7 @@ fn pool() -> Pool {
 }
 
 /// A policy that differs, and that could not be checked as a whole.
-fn drift(node: NodeName) -> Drift {
+fn drift(node: NodeName, checked_at: Timestamp) -> Drift {
     let difference = Difference {
         vmid: vmid(),
         name: Some("web".to_owned()),
@@ -295,8 +295,9 @@ fn drift(node: NodeName) -> Drift {
         differences: vec![difference],
         left_out: 0,
         is_checked: false,
+        checked_at: Some(checked_at),
         problem: Some("guests and jobs cannot be read: it hangs".to_owned()),
-        words: "100 (web): scsihw is lsi, not virtio-scsi-single".to_owned(),
+        words: "100 (web): scsihw: lsi, should be virtio-scsi-single".to_owned(),
     }
 }
 

@@ -22,10 +22,10 @@ const POLICY: &str = r#"
     "#;
 
 /// A guest that is as the policy `prod` wants it.
-const GOOD: &str = "prod,nobackup,+described,+protected,+scsihw.virtio-scsi-single,+disk.32";
+const GOOD: &str = "prod,nobackup,+described,+protected,+scsihw.virtio-scsi-single,+disk.32G";
 
 /// One that nobody has described, with the wrong controller, an odd disk and no protection.
-const BAD: &str = "prod,nobackup,+told,+disk.2.2";
+const BAD: &str = "prod,nobackup,+told,+disk.2252M";
 
 fn story(story: &str) -> Stage {
     tell_about(POLICY, &story.replace("GOOD", GOOD).replace("BAD", BAD))
@@ -60,10 +60,10 @@ fn a_guest_that_is_not_as_its_policy_wants_is_told_until_it_is() {
     assert_eq!(alert.labels["environment"], "prod");
     assert_eq!(
         alert.annotations["description"],
-        "100 (web): description is empty, not not empty; 100 (web): protection is off, not on; \
-         100 (web): scsihw is lsi, since it is not set, not virtio-scsi-single; 100 (web): size \
-         of scsi0 is 2362232012 bytes on local-lvm, not a whole number of GiB. See: pvewatch \
-         drift, which says where each of it stands."
+        "100 (web): description: empty, should be not empty; 100 (web): protection: off, should \
+         be on; 100 (web): scsihw: lsi, since it is not set, should be virtio-scsi-single; 100 \
+         (web): size of scsi0: 2252 MiB on local-lvm, should be a whole number of GiB. See: \
+         pvewatch drift, which says where each of it stands."
     );
 }
 
@@ -152,10 +152,10 @@ fn a_node_whose_guests_could_never_be_read_is_not_taken_for_one_without_guests()
         "
         0s     pve1 beats every=600
         0s     pve1 started blocked=hangs
-        => 0s DriftCheckFailed pve1/kept none -> pending: condition_began
         => 0s DriftCheckStale pve1/kept none -> pending: condition_began
-        => 0s DriftCheckFailed pve1/prod none -> pending: condition_began
         => 0s DriftCheckStale pve1/prod none -> pending: condition_began
+        => 0s DriftCheckFailed pve1/prod none -> pending: condition_began
+        => 0s DriftCheckFailed pve1/kept none -> pending: condition_began
         1m     pve1 started
         => 1m DriftCheckFailed pve1/kept pending -> none: entity_removed
         => 1m DriftCheckStale pve1/kept pending -> none: entity_removed
@@ -181,7 +181,7 @@ fn a_policy_file_that_is_broken_is_told_once_and_ends_nothing_that_it_was_for() 
         1h     collector restarts broken
         => 1h DriftCheckFailed pve1/policy file none -> pending: condition_began
         1h1m   pve1 guests 100:BAD
-        => 1h10m DriftCheckFailed pve1/policy file pending -> firing: condition_lasted, told
+        => 1h5m DriftCheckFailed pve1/policy file pending -> firing: condition_lasted, told
         2h     collector restarts
         => 2h DriftCheckFailed pve1/policy file firing -> resolved: entity_removed, told
         => 2h DriftDetected pve1/prod none -> pending: condition_began
@@ -284,8 +284,8 @@ fn a_node_that_was_shut_down_or_is_down_is_not_told_as_unchecked_as_well() {
         => 5m DriftDetected pve1/prod pending -> firing: condition_lasted, told
         1h     pve1 hushes
         1h     pve1 offline reason=lost
-        => 1h HostDown pve1 none -> pending: condition_began
         => 1h DriftDetected pve1/prod firing -> firing: witness_lost
+        => 1h HostDown pve1 none -> pending: condition_began
         => 1h2m HostDown pve1 pending -> firing: condition_lasted, told
         => 48h DriftCheckStale pve1/prod none -> pending: condition_began
         => 49h DriftCheckStale pve1/prod pending -> firing: condition_lasted
@@ -347,8 +347,9 @@ fn a_host_without_proxmox_and_one_that_has_told_nothing_yet_have_no_drift() {
         "
         0s     pve1 beats every=600
         0s     pve1 units ssh.service=active
+        1h     pve2 beats every=600
         1h     pve2 jobs nightly:100:21:00
-        60h
+        17h
         ",
     );
     assert_eq!(stage.core.snapshot().drifts().count(), 0);

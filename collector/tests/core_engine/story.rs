@@ -59,6 +59,8 @@ pub struct Stage {
     pub core: Core,
     pub records: BTreeMap<(RecordKind, String), Record>,
     rules: String,
+    /// The policies of the story, and those that are followed now.
+    given: Policies,
     policies: Policies,
     tellers: BTreeMap<String, Teller>,
     now: Timestamp,
@@ -74,6 +76,7 @@ impl Stage {
             core,
             records,
             rules: rules_text.to_owned(),
+            given: Policies::default(),
             policies: Policies::default(),
             tellers,
             now: at("0s"),
@@ -83,6 +86,7 @@ impl Stage {
 
     /// Follows policies from here on.
     pub fn follow(&mut self, policies: Policies) {
+        self.given = policies.clone();
         self.policies = policies;
         self.core.follow_policies(self.policies.clone());
     }
@@ -104,7 +108,7 @@ impl Stage {
                         self.policies = Policies::unreadable("policy.toml", problem);
                     }
                     ["without"] => self.policies = Policies::default(),
-                    _ => {}
+                    _ => self.policies = self.given.clone(),
                 }
                 self.core = self.rebuilt(time);
                 self.core.listen(time);

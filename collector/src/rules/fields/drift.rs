@@ -1,7 +1,7 @@
 //! The fields of what a policy comes to on a node.
 
 use super::{Field, FieldType, FieldValue, Subject, text, time};
-use crate::fleet::{Drawn, Drift, Moment, Origin};
+use crate::fleet::{Drift, Moment, Origin};
 
 fn drift<'a>(
     subject: &Subject<'a>,
@@ -20,7 +20,7 @@ pub(super) static DRIFT: &[Field] = fields! {
         |s| drift(s, |drift| FieldValue::Number(drift.differing as f64));
     differences: Number, Facts, "1", "How many differences there are.",
         |s| drift(s, |drift| FieldValue::Number(drift.total() as f64));
-    found: Text, Facts, "100 (web): scsihw is lsi, not virtio-scsi-single",
+    found: Text, Facts, "100 (web): scsihw: lsi, should be virtio-scsi-single",
         "The first of them, in words.",
         |s| drift(s, |drift| FieldValue::Text(&drift.words));
     failed: Flag, Facts, "true", "Whether something that it asks for cannot be looked at.",
@@ -33,8 +33,6 @@ pub(super) static DRIFT: &[Field] = fields! {
     checked_at: Time, Due, "2026-11-21 03:07:00 UTC",
         "When the node told of its guests last, which it does every 15 minutes.",
         |s| drift(s, |drift| {
-            let drawn = s.node.guests_as_of;
-            let is_told = drawn > Drawn::default() && !drift.is_of_file();
-            time(is_told.then(|| Moment::expect(drawn.at, s.node.clock_skew())))
+            time(drift.checked_at.map(|at| Moment::expect(at, s.node.clock_skew())))
         });
 };

@@ -5,7 +5,7 @@ use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::{Deserialize, Serialize};
 
 use super::checked_limit;
-use crate::fleet::{Difference, Drawn, Drift, NodeView, Policy};
+use crate::fleet::{Difference, Drift, NodeView, Policy};
 use crate::output::http::error::ApiError;
 use crate::output::http::picture::Picture;
 
@@ -128,7 +128,7 @@ impl DriftAnswer {
                 let room = limit.saturating_sub(differences.len());
                 let shown = drift.differences.iter().take(room);
                 differences.extend(shown.map(|it| DifferenceAnswer::of(it, drift)));
-                Some(CheckAnswer::of(drift, view))
+                Some(CheckAnswer::of(drift))
             };
             PolicyAnswer::of(policy, nodes.iter().filter_map(on).collect())
         };
@@ -183,15 +183,14 @@ impl PolicyAnswer {
 }
 
 impl CheckAnswer {
-    fn of(drift: &Drift, view: &NodeView) -> Self {
-        let drawn = view.node.guests_as_of;
+    fn of(drift: &Drift) -> Self {
         Self {
             node: drift.node.clone(),
             guests: drift.guests,
             differing_guests: drift.differing,
             differences: drift.total(),
             is_checked: drift.is_checked,
-            checked_at: (drawn > Drawn::default()).then_some(drawn.at),
+            checked_at: drift.checked_at,
             problem: drift.problem.clone(),
         }
     }
