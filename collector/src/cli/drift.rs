@@ -9,7 +9,7 @@ use crate::output::http::{Tone, drift, drift_troubles};
 pub fn render(answer: &DriftAnswer, paint: Paint, width: Option<usize>) -> String {
     let Some(summary) = drift(answer) else {
         return "There is no policy, so nothing is said of how guests should be. \
-                /usr/share/pvewatch/policy.toml shows how to write one.\n"
+                /etc/pvewatch/policy.toml on the collector shows how to write one.\n"
             .to_owned();
     };
     let tone = if answer.is_anything_wrong() { Tone::Bad } else { Tone::Good };

@@ -75,7 +75,7 @@ impl<'a> Checker<'a> {
         let asks_for_settings = wants.description
             || wants.disks_in_gib
             || wants.protection.is_some()
-            || wants.scsihw.is_some();
+            || (wants.scsihw.is_some() && guest.kind == GuestKind::Qemu);
         match &guest.settings {
             Some(settings) => found.check_settings(policy, settings),
             None if asks_for_settings => {

@@ -141,6 +141,9 @@ fn what_an_older_agent_does_not_tell_is_untold_and_no_difference() {
     ] {
         assert_eq!(found(wants, &old, (None, None)), [UNTOLD_SETTINGS]);
     }
+    let container = guest(json!({"kind": "lxc", "onboot": true}));
+    let controller = Wants { scsihw: Some("lsi".to_owned()), ..Wants::default() };
+    assert_eq!(found(controller, &container, (None, None)), [""; 0]);
     let told = Wants { onboot: Some(true), ..Wants::default() };
     assert_eq!(found(told, &old, (None, None)), [""; 0]);
 }

@@ -45,7 +45,8 @@ pub fn router(queries: Queries) -> Router {
         .route("/assets/page.css", get(|| async { assets::STYLE }))
         .route("/assets/page.js", get(|| async { assets::SCRIPT }))
         .route("/assets/icon.svg", get(|| async { assets::ICON }))
-        .route("/guide/backup-restore", get(|| async { assets::RESTORE_GUIDE }));
+        .route("/guide/backup-restore", get(|| async { assets::RESTORE_GUIDE }))
+        .route("/guide/drift", get(|| async { assets::DRIFT_GUIDE }));
     let api = Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/nodes", get(nodes))
