@@ -100,7 +100,7 @@ fn the_policy_file_is_accepted_as_it_is_and_with_all_that_it_shows() {
         let (accepted, said) = check_configuration("collector", &configuration);
         assert!(accepted, "{said}\n{text}");
     }
-    fs::write(&file, "[[policies]]\n").unwrap();
+    fs::write(&file, "[[polciy]]\n").unwrap();
     let (accepted, said) = check_configuration("collector", &configuration);
     assert!(!accepted && said.contains("did you mean \"policy\"?"), "{said}");
 }

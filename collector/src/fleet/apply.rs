@@ -112,8 +112,7 @@ impl Fleet {
                 node.learn(&started.facts, at, time);
                 let mut changes = self.make_up_for_runs(name, moment);
                 changes.push(node_change(name, vec![Origin::Facts, Origin::Silence], moment));
-                changes.extend(self.share_storages_anew(name, moment));
-                self.drift_is_due(name, moment);
+                changes.extend(self.settle_anew(name, moment));
                 return changes;
             }
             _ => {
@@ -155,7 +154,7 @@ impl Fleet {
             }
         }
         if is_silence {
-            changes.extend(self.share_storages_anew(name, moment));
+            changes.extend(self.settle_anew(name, moment));
         }
         changes
     }
@@ -188,7 +187,7 @@ impl Fleet {
         if heard == Heard::Changed || judged {
             let origins = vec![Origin::Silence, Origin::Facts];
             let mut changes = vec![node_change(name, origins, moment)];
-            changes.extend(self.share_storages_anew(name, moment));
+            changes.extend(self.settle_anew(name, moment));
             return changes;
         }
         Vec::new()
@@ -218,8 +217,7 @@ impl Fleet {
                 let moment = Moment::judge(checkpoint.at, received_at, node.clock_skew());
                 let origins = vec![Origin::Facts, Origin::Silence];
                 let mut changes = vec![node_change(name, origins, moment)];
-                changes.extend(self.share_storages_anew(name, moment));
-                self.drift_is_due(name, moment);
+                changes.extend(self.settle_anew(name, moment));
                 changes
             }
             CheckpointContent::Units(units) => {
@@ -257,7 +255,7 @@ impl Fleet {
         }
         let moment = node.silent.unwrap_or(Moment::both(now));
         let mut changes = vec![node_change(name, vec![Origin::Silence], moment)];
-        changes.extend(self.share_storages_anew(name, moment));
+        changes.extend(self.settle_anew(name, moment));
         changes
     }
 

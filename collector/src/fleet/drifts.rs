@@ -28,8 +28,10 @@ pub(super) struct Checks {
     pub(super) policies: Arc<Policies>,
     /// Nodes of which something changed that a policy can ask for, and when it did.
     due: BTreeMap<NodeName, Moment>,
-    /// The first node by name that has guests: where a file is told of that cannot be read.
-    first: Option<NodeName>,
+    /// Nodes that have told of guests.
+    tellers: BTreeSet<NodeName>,
+    /// The one of them where a file is told of that cannot be read.
+    file_told_on: Option<NodeName>,
 }
 
 impl Fleet {
@@ -60,6 +62,13 @@ impl Fleet {
         *due = moment.max(*due);
     }
 
+    /// A node's facts are others, or it cannot be heard, or can again: that may change what policies
+    /// come to, and which node tells of what several see.
+    pub(super) fn settle_anew(&mut self, node: &NodeName, moment: Moment) -> Vec<Change> {
+        self.drift_is_due(node, moment);
+        self.share_storages_anew(node, moment)
+    }
+
     /// Checks the nodes of which something changed since this was called last.
     pub fn check_drift(&mut self) -> Vec<Change> {
         let due = std::mem::take(&mut self.checks.due);
@@ -68,14 +77,14 @@ impl Fleet {
 
     fn check_node(&mut self, name: &NodeName, moment: Moment) -> Vec<Change> {
         let policies = self.checks.policies.clone();
-        let mut changes = self.settle_first(name, moment);
+        let mut changes = self.settle_file(name, moment);
         let Some(slot) = self.nodes.get_mut(name) else { return changes };
         if policies.is_empty() && slot.drifts.is_empty() {
             return changes;
         }
         let mut found = Vec::new();
         if let Some(problem) = &policies.problem
-            && self.checks.first.as_ref() == Some(name)
+            && self.checks.file_told_on.as_ref() == Some(name)
         {
             found.push(Drift::of_file(name.clone(), problem.clone()));
         }
@@ -100,16 +109,26 @@ impl Fleet {
         changes
     }
 
-    /// A node that has guests may be the first by name now. Where it was told before of a file that
-    /// cannot be read, it is not any more.
-    fn settle_first(&mut self, name: &NodeName, moment: Moment) -> Vec<Change> {
-        let has_guests = self.node(name).is_some_and(|node| node.guests_as_of > Drawn::default());
-        let is_first = self.checks.first.as_ref().is_none_or(|first| name < first);
-        if !has_guests || !is_first {
+    /// Settles where a file is told of that cannot be read: on one node alone, the first by name of
+    /// those that have guests and can be heard; the first of all if none can.
+    fn settle_file(&mut self, name: &NodeName, moment: Moment) -> Vec<Change> {
+        if self.node(name).is_some_and(|node| node.guests_as_of > Drawn::default()) {
+            self.checks.tellers.insert(name.clone());
+        }
+        if self.checks.policies.problem.is_none() {
             return Vec::new();
         }
-        let before = self.checks.first.replace(name.clone());
-        before.map(|before| self.check_node(&before, moment)).unwrap_or_default()
+        let is_heard = |node: &&NodeName| self.node(node).is_some_and(|node| node.silent.is_none());
+        let tellers = &self.checks.tellers;
+        let next = tellers.iter().find(is_heard).or(tellers.first()).cloned();
+        if next == self.checks.file_told_on {
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut self.checks.file_told_on, next.clone());
+        // The node itself is about to be checked.
+        let others = before.into_iter().chain(next).filter(|other| other != name);
+        let others: Vec<NodeName> = others.collect();
+        others.iter().flat_map(|other| self.check_node(other, moment)).collect()
     }
 }
 

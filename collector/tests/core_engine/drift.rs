@@ -196,6 +196,34 @@ fn a_policy_file_that_is_broken_is_told_once_and_ends_nothing_that_it_was_for() 
 }
 
 #[test]
+fn a_broken_policy_file_is_told_on_one_node_that_can_be_heard() {
+    story(
+        "
+        0s     pve2 beats every=600
+        0s     pve2 jobs
+        0s     pve2 guests 200:GOOD
+        1h     collector restarts broken
+        => 1h DriftCheckFailed pve2/policy file none -> pending: condition_began
+        => 1h5m DriftCheckFailed pve2/policy file pending -> firing: condition_lasted, told
+        2h     pve1 online
+        2h     pve1 beats every=600
+        2h     pve1 guests 100:GOOD
+        => 2h DriftCheckFailed pve2/policy file firing -> resolved: entity_removed, told
+        => 2h DriftCheckFailed pve1/policy file none -> pending: condition_began
+        => 2h5m DriftCheckFailed pve1/policy file pending -> firing: condition_lasted, told
+        3h     pve1 hushes
+        3h     pve1 offline reason=shutdown
+        => 3h DriftCheckFailed pve1/policy file firing -> firing: witness_lost
+        => 3h DriftCheckFailed pve2/policy file none -> pending: condition_began
+        => 3h DriftCheckFailed pve1/policy file firing -> resolved: entity_removed, told
+        3h1m   collector restarts broken
+        => 3h5m DriftCheckFailed pve2/policy file pending -> firing: condition_lasted, told
+        7h
+        ",
+    );
+}
+
+#[test]
 fn a_policy_that_is_taken_out_takes_its_alerts_with_it() {
     story(
         "
