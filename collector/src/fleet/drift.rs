@@ -65,11 +65,11 @@ pub struct Difference {
 }
 
 impl Drift {
-    /// The check of a policy file that cannot be read.
-    pub(super) fn of_file(node: NodeName, problem: String) -> Self {
+    /// A check that has found nothing yet.
+    pub(super) fn new(node: NodeName, id: Arc<str>) -> Self {
         Self {
             node,
-            id: POLICY_FILE.into(),
+            id,
             environment: None,
             guests: 0,
             differing: 0,
@@ -77,9 +77,14 @@ impl Drift {
             left_out: 0,
             is_checked: false,
             checked_at: None,
-            problem: Some(problem),
+            problem: None,
             words: String::new(),
         }
+    }
+
+    /// The check of a policy file that cannot be read.
+    pub(super) fn of_file(node: NodeName, problem: String) -> Self {
+        Self { problem: Some(problem), ..Self::new(node, POLICY_FILE.into()) }
     }
 
     /// Whether it is about the file, and not about a policy.

@@ -136,7 +136,7 @@ impl<'a> Checker<'a> {
         jobs: &[&'a Arc<BackupJob>],
         found: &mut Found<'_>,
     ) {
-        let mut nearest: Option<Vec<(String, (&str, String, String))>> = None;
+        let mut nearest: Option<Vec<Difference>> = None;
         let mut untold = Vec::new();
         for job in jobs {
             let (place, kept) = match self.kept_by(job) {
@@ -159,7 +159,8 @@ impl<'a> Checker<'a> {
                     Keep::All => "that nothing is removed".to_owned(),
                     _ => wanted.to_string(),
                 };
-                (!is_kept).then(|| (place.clone(), (keep.as_str(), expected, number(&kept, *keep))))
+                let is = number(&kept, *keep);
+                (!is_kept).then(|| found.of(place.clone(), (keep.as_str(), expected, is)))
             };
             let differing: Vec<_> = wanted.iter().filter_map(differs).collect();
             if nearest.as_ref().is_none_or(|nearest| differing.len() < nearest.len()) {
@@ -168,9 +169,7 @@ impl<'a> Checker<'a> {
         }
         match nearest {
             Some(differing) if untold.is_empty() || differing.is_empty() => {
-                for (place, difference) in differing {
-                    found.differs_at(place, difference);
-                }
+                found.differences.extend(differing);
             }
             // What nobody tells may be what is asked for.
             _ => self.untold.extend(untold),
@@ -248,15 +247,20 @@ impl Found<'_> {
         self.differs_at(place, (what, expected.into(), found.into()));
     }
 
-    fn differs_at(&mut self, place: String, (what, expected, found): (&str, String, String)) {
-        self.differences.push(Difference {
+    fn differs_at(&mut self, place: String, differing: (&str, String, String)) {
+        let difference = self.of(place, differing);
+        self.differences.push(difference);
+    }
+
+    fn of(&self, place: String, (what, expected, found): (&str, String, String)) -> Difference {
+        Difference {
             vmid: self.guest.vmid,
             name: self.guest.name.clone(),
             what: what.to_owned(),
             expected,
             found,
             place,
-        });
+        }
     }
 }
 

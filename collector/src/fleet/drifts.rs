@@ -140,19 +140,9 @@ impl Slot {
         let jobs = is_told(node.jobs_as_of).then_some(&self.jobs);
         let storages = is_told(node.storages_as_of).then_some(&self.storages);
         let mut checker = Checker::new((jobs, storages), node.guests_as_of.at);
-        let mut drift = Drift {
-            node: node.name.clone(),
-            id: policy.name.clone(),
-            environment: policy.about.environment().map(str::to_owned),
-            guests: 0,
-            differing: 0,
-            differences: Vec::new(),
-            left_out: 0,
-            is_checked: false,
-            checked_at: is_told(node.guests_as_of).then_some(node.guests_as_of.at),
-            problem: None,
-            words: String::new(),
-        };
+        let mut drift = Drift::new(node.name.clone(), policy.name.clone());
+        drift.environment = policy.about.environment().map(str::to_owned);
+        drift.checked_at = is_told(node.guests_as_of).then_some(node.guests_as_of.at);
         for backup in self.backups.values() {
             let Some(guest) = &backup.guest else { continue };
             let environment = backup.environment.as_deref().or(node.label("environment"));

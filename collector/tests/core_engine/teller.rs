@@ -188,7 +188,7 @@ impl Teller {
             machine_id: None,
             cluster: self.cluster.clone(),
             labels: environment.map(|env| ("environment".to_owned(), env.clone())).collect(),
-            sources: self.blocked.iter().map(blocked).collect(),
+            sources: self.blocked.iter().map(|detail| blocked(detail)).collect(),
             sample_interval_seconds: 10.0,
         }
     }
@@ -284,8 +284,8 @@ fn units(words: &[&str], time: Timestamp) -> CheckpointContent {
 }
 
 /// A source that cannot read what it is there for.
-fn blocked(detail: &String) -> SourceStatus {
-    SourceStatus { name: "backup_jobs".to_owned(), active: false, detail: detail.clone() }
+fn blocked(detail: &str) -> SourceStatus {
+    SourceStatus { name: "backup_jobs".to_owned(), active: false, detail: detail.to_owned() }
 }
 
 /// `100[:TAG|:template|:SNAPSHOT@TIME|:+SETTING]`, more of them after commas; see [`settings`].
