@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pvewatch_protocol::NodeName;
+use pvewatch_protocol::{AlertState, NodeName};
 
 use super::settling::PAST_PATIENCE;
 use super::snapshot::RuleError;
@@ -78,12 +78,14 @@ impl Core {
     }
 
     /// Ends the alerts of checks that are not made any more, because a policy was taken out or is
-    /// about no guest of a node. A file that cannot be read proves neither.
+    /// about no guest of a node. A file that cannot be read proves neither, but nothing comes to fire
+    /// by it.
     fn end_lost_checks(&mut self, out: &mut Vec<Transition>) {
         let is_readable = self.fleet.policies().problem.is_none();
-        let is_lost = |(node, key, _): &(&NodeName, &AlertKey, &Arc<Alert>)| {
+        let is_lost = |(node, key, alert): &(&NodeName, &AlertKey, &Arc<Alert>)| {
             let entity = (key.kind, &*key.id);
-            let may_be_lost = is_readable || &*key.id == POLICY_FILE;
+            let is_pending = alert.state() == AlertState::Pending;
+            let may_be_lost = is_readable || is_pending || &*key.id == POLICY_FILE;
             key.kind == EntityKind::Drift && may_be_lost && self.fleet.find(node, entity).is_none()
         };
         let lost = self.book.active().filter(is_lost);

@@ -54,7 +54,7 @@ fn a_guest_that_is_not_as_its_policy_wants_is_told_until_it_is() {
         ",
     );
     let told: Vec<_> = stage.transitions.iter().filter_map(|it| it.notice()).collect();
-    assert_eq!(told[0].title, "Warning: 1 of 2 guests on pve1 are not as policy prod wants");
+    assert_eq!(told[0].title, "Warning: 1 of 2 guests on pve1 are not as policy prod wants them");
     let alert = &stage.transitions.last().unwrap().alert;
     assert_eq!(alert.labels["policy"], "prod");
     assert_eq!(alert.labels["environment"], "prod");
@@ -178,9 +178,11 @@ fn a_policy_file_that_is_broken_is_told_once_and_ends_nothing_that_it_was_for() 
         => 0s DriftDetected pve2/prod none -> pending: condition_began
         0s     pve1 guests 100:GOOD
         => 5m DriftDetected pve2/prod pending -> firing: condition_lasted, told
+        58m    pve1 guests 100:BAD
+        => 58m DriftDetected pve1/prod none -> pending: condition_began
         1h     collector restarts broken
+        => 1h DriftDetected pve1/prod pending -> none: entity_removed
         => 1h DriftCheckFailed pve1/policy file none -> pending: condition_began
-        1h1m   pve1 guests 100:BAD
         => 1h5m DriftCheckFailed pve1/policy file pending -> firing: condition_lasted, told
         2h     collector restarts
         => 2h DriftCheckFailed pve1/policy file firing -> resolved: entity_removed, told
