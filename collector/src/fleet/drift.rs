@@ -127,3 +127,35 @@ impl Difference {
         format!("{vmid}{name}: {what}: {found}, should be {expected}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_differences_the_first_are_kept_and_all_are_counted() {
+        let difference = |vmid: u32| Difference {
+            vmid: vmid.try_into().unwrap(),
+            name: None,
+            what: "onboot".to_owned(),
+            expected: "on".to_owned(),
+            found: "off".to_owned(),
+            place: format!("/etc/pve/lxc/{vmid}.conf"),
+        };
+        let mut drift = Drift::new("pve1".parse().unwrap(), "prod".into());
+        for vmid in 100..400 {
+            drift.find(vec![difference(vmid)]);
+        }
+        drift.find(Vec::new());
+        drift.put_into_words();
+        assert_eq!((drift.differing, drift.total()), (300, 300));
+        assert_eq!((drift.differences.len(), drift.left_out), (DIFFERENCES_KEPT, 100));
+        assert_eq!(drift.differences[0], difference(100));
+        assert!(
+            drift.words.starts_with("100: onboot: off, should be on; 101: "),
+            "{}",
+            drift.words
+        );
+        assert!(drift.words.ends_with("; and 295 more"), "{}", drift.words);
+    }
+}

@@ -143,7 +143,9 @@ impl Slot {
         let mut drift = Drift::new(node.name.clone(), policy.name.clone());
         drift.environment = policy.about.environment().map(str::to_owned);
         drift.checked_at = is_told(node.guests_as_of).then_some(node.guests_as_of.at);
-        for backup in self.backups.values() {
+        let mut guests: Vec<_> = self.backups.values().collect();
+        guests.sort_by_key(|backup| backup.vmid);
+        for backup in guests {
             let Some(guest) = &backup.guest else { continue };
             let environment = backup.environment.as_deref().or(node.label("environment"));
             if policy.about.has(guest, environment.unwrap_or_default()) {
