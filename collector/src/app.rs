@@ -18,8 +18,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 #[cfg(feature = "embedded-broker")]
 use crate::broker::{self, EmbeddedBroker};
 use crate::broker::{BrokerListenSettings, BrokerStartError};
-use crate::config::Config;
+use crate::config::{Config, POLICY_DEFAULT};
+use crate::fleet::Policies;
 use crate::output::http;
+use crate::policy;
 use crate::rules::RulesError;
 use crate::run::{Collector, Queries, RuleFile, Setup, load_rules};
 use crate::store::{Store, StoreError};
@@ -50,6 +52,9 @@ pub enum StartError {
     /// A rule is wrong.
     #[error("{0}")]
     Rules(#[from] RulesError),
+    /// The policy file is wrong, which is no reason not to start.
+    #[error("{0}")]
+    Policy(String),
     /// The settings of a broker elsewhere cannot be used.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -106,13 +111,34 @@ pub fn rule_files(config: &Config) -> Result<Vec<RuleFile>, StartError> {
     catalogue.into_iter().map(Ok).chain(config.rules.files.iter().map(read)).collect()
 }
 
-/// Checks everything that can be checked without starting anything: rules, and the files that a
-/// broker elsewhere needs.
+/// Reads the policy file of a configuration. What is wrong with it is part of what it comes to: all
+/// else is watched nevertheless.
+fn policies(config: &Config) -> Policies {
+    let named = config.policy.file.as_deref();
+    let path = named.unwrap_or(Path::new(POLICY_DEFAULT));
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => policy::parse(&file, &text),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            Policies::default()
+        }
+        Err(error) => {
+            let problem = format!("{file} cannot be read: {error}: correct [policy] file");
+            Policies::unreadable(&file, problem)
+        }
+    }
+}
+
+/// Checks everything that can be checked without starting anything: rules, policies, and the files that
+/// a broker elsewhere needs.
 ///
 /// # Errors
 /// What is wrong.
 pub fn check(config: &Config) -> Result<(), StartError> {
     load_rules(&rule_files(config)?)?;
+    if let Some(problem) = policies(config).problem {
+        return Err(StartError::Policy(problem));
+    }
     if config.embedded_broker().is_none() {
         Broker::prepare(&config.broker)?;
     }
@@ -126,6 +152,10 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let rules = rule_files(&config)?;
     load_rules(&rules)?;
+    let policies = policies(&config);
+    if let Some(problem) = &policies.problem {
+        log::error!("no policy is checked: {problem}");
+    }
     let store = open_store(&config.data).await?;
     let listener = listen(config.http.listen).await?;
     let http_addr = listener
@@ -139,6 +169,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             data: config.data,
             retention: config.retention.into(),
             rules,
+            policies,
             broker: access.broker,
         },
         store,

@@ -26,6 +26,9 @@ pub const HTTP_LISTEN_DEFAULT: SocketAddr =
 /// Where the store is unless the configuration says otherwise.
 pub const DATA_DEFAULT: &str = "/var/lib/pvewatch-collector";
 
+/// Where policies are read from, if they are there, unless the configuration says otherwise.
+pub const POLICY_DEFAULT: &str = "/etc/pvewatch/policy.toml";
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// What is worth an alert.
     pub rules: RulesConfig,
+    /// What should be true of guests.
+    pub policy: PolicyConfig,
     /// How long things are kept.
     pub retention: RetentionConfig,
 }
@@ -58,6 +63,7 @@ impl Default for Config {
             embedded_broker: None,
             http: HttpConfig::default(),
             rules: RulesConfig::default(),
+            policy: PolicyConfig::default(),
             retention: RetentionConfig::default(),
         }
     }
@@ -92,6 +98,14 @@ impl Default for RulesConfig {
     fn default() -> Self {
         Self { catalogue: true, files: Vec::new() }
     }
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyConfig {
+    /// The policy file. None is [`POLICY_DEFAULT`], which need not be there.
+    pub file: Option<PathBuf>,
 }
 
 /// `[retention]`: whichever bound is reached first.

@@ -11,6 +11,7 @@ pub mod core;
 pub mod fleet;
 pub mod ingest;
 pub mod output;
+pub mod policy;
 pub mod rules;
 pub mod run;
 pub mod store;

@@ -27,7 +27,7 @@ pub struct Guest {
     /// Whether the node starts it when it boots.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub onboot: bool,
-    /// What holds it, such as `backup`, `migrate` or `snapshot`, if something does.
+    /// What holds it, such as `migrate` or `snapshot`, if something but a backup does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
     /// Its tags.
@@ -46,6 +46,40 @@ pub struct Guest {
     /// configuration says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
+    /// What else its configuration says; none from an agent that does not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Box<GuestSettings>>,
+}
+
+/// What a guest's configuration says beside what its backups need. What is not there is not set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GuestSettings {
+    /// Whether somebody wrote a description of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub described: bool,
+    /// Whether Proxmox refuses to remove it and its disks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protection: bool,
+    /// The controller of its SCSI disks, of a virtual machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scsihw: Option<String>,
+    /// The volumes that it keeps data on, in order; not discs, nor what is the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<GuestDisk>,
+}
+
+/// A volume that a guest keeps data on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GuestDisk {
+    /// Its name in the configuration, such as `scsi0` or `rootfs`.
+    pub key: String,
+    /// The storage that it lies on.
+    pub storage: String,
+    /// Its size as configured; none if that is not said, or cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
 }
 
 impl Guest {

@@ -81,6 +81,30 @@ fn all_that_is_shown_can_be_switched_on_together() {
     }
 }
 
+#[test]
+fn the_policy_file_is_accepted_as_it_is_and_with_all_that_it_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let as_it_is = shipped("policy");
+    // Prose has a blank after the "#".
+    let switch_on = |line: &str| match line.strip_prefix('#') {
+        Some(shown) if !shown.is_empty() && !shown.starts_with(' ') => shown.to_owned(),
+        _ => line.to_owned(),
+    };
+    let switched_on: Vec<String> = as_it_is.lines().map(switch_on).collect();
+    let switched_on = switched_on.join("\n");
+    assert!(switched_on.contains("\nbackup = {"), "{switched_on}");
+    let configuration = format!("[policy]\nfile = {file:?}\n");
+    for text in [as_it_is, switched_on] {
+        fs::write(&file, &text).unwrap();
+        let (accepted, said) = check_configuration("collector", &configuration);
+        assert!(accepted, "{said}\n{text}");
+    }
+    fs::write(&file, "[[polciy]]\n").unwrap();
+    let (accepted, said) = check_configuration("collector", &configuration);
+    assert!(!accepted && said.contains("did you mean \"policy\"?"), "{said}");
+}
+
 /// The files that the shipped configurations name.
 fn make_files(folder: &Path) {
     let tls = folder.join("tls");
@@ -95,6 +119,7 @@ fn make_files(folder: &Path) {
     }
     fs::write(folder.join("proxmox-token"), "pvewatch@pve!agent=secret\n").unwrap();
     fs::write(folder.join("rules.toml"), "").unwrap();
+    fs::write(folder.join("policy.toml"), shipped("policy")).unwrap();
 }
 
 /// `#key = value`: a setting that is shown and not set; prose has a blank after the "#".

@@ -144,6 +144,13 @@ const RULES: &[Rule] = &[
         because: "rules read the fleet and nothing above it",
     },
     Rule {
+        folder: "collector/src/policy/",
+        except: &[],
+        forbidden: &[AROUND_THE_CORE, &["crate::alerts", "crate::core"]],
+        pure: true,
+        because: "what a policy file says is understood without reading it from anywhere",
+    },
+    Rule {
         folder: "collector/src/alerts/",
         except: &[],
         forbidden: &[AROUND_THE_CORE, &["crate::core"]],

@@ -10,10 +10,11 @@ use ureq::http::Uri;
 
 use crate::output::http::api::alerts::ALERTS_MAX;
 use crate::output::http::api::backups::BACKUPS_MAX;
+use crate::output::http::api::drift::DIFFERENCES_MAX;
 use crate::output::http::api::guests::GUESTS_MAX;
 use crate::output::http::api::nodes::NODES_MAX;
 use crate::output::http::api::{
-    AlertsAnswer, BackupsAnswer, GuestsAnswer, NodesAnswer, StatusAnswer,
+    AlertsAnswer, BackupsAnswer, DriftAnswer, GuestsAnswer, NodesAnswer, StatusAnswer,
 };
 
 /// Where a collector is unless the command line or the environment says otherwise.
@@ -143,6 +144,14 @@ impl<'a> Api<'a> {
     /// As [`Api::status`].
     pub fn backups(&self) -> Result<BackupsAnswer, ClientError> {
         self.get(&format!("/api/v1/backups?limit={BACKUPS_MAX}"))
+    }
+
+    /// What is not as policies want it.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub fn drift(&self) -> Result<DriftAnswer, ClientError> {
+        self.get(&format!("/api/v1/drift?limit={DIFFERENCES_MAX}"))
     }
 
     /// All alerts, those that ended lately included.

@@ -1,12 +1,13 @@
-//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `guests`, `backups`.
+//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `guests`, `backups`, `drift`.
 //!
-//! Promises: exit code 0 on success, 1 after an error or when `backups` shows one that is bad, 2 for
-//! a wrong command line; an error names the thing, the cause and what to do; what comes from a node
+//! Promises: exit code 0 on success, 1 after an error or when `backups` or `drift` show something that
+//! is bad, 2 for a wrong command line; an error names the thing, the cause and what to do; what comes from a node
 //! cannot control the terminal.
 
 mod alerts;
 mod backups;
 mod client;
+mod drift;
 mod guests;
 mod paint;
 mod status;
@@ -21,6 +22,7 @@ use clap::{Args, Parser, Subcommand};
 pub use alerts::render as render_alerts;
 pub use backups::render as render_backups;
 pub use client::{Api, ApiUrl, ClientError};
+pub use drift::render as render_drift;
 pub use guests::render as render_guests;
 pub use paint::Paint;
 pub use status::{Status, render as render_status};
@@ -46,6 +48,8 @@ enum Command {
     Guests(ViewArguments),
     /// Show the last backup of every guest; exits with 1 if one did not succeed
     Backups(ViewArguments),
+    /// Show what is not as the policies want it; exits with 1 if anything is, or was not checked
+    Drift(ViewArguments),
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +94,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Alerts(arguments) => show_alerts(&arguments),
         Command::Guests(view) => show_guests(&view),
         Command::Backups(view) => show_backups(&view),
+        Command::Drift(view) => show_drift(&view),
     };
     match result {
         Ok(code) => code,
@@ -141,8 +146,21 @@ fn show_backups(view: &ViewArguments) -> Result<ExitCode, CommandError> {
     } else {
         print(&render_backups(&answer, Paint::of_stdout(), table::width_of_stdout()))?;
     }
-    let is_wrong = answer.is_anything_wrong();
-    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(code_of(answer.is_anything_wrong()))
+}
+
+fn show_drift(view: &ViewArguments) -> Result<ExitCode, CommandError> {
+    let answer = Api::new(&view.url).drift()?;
+    if view.json {
+        print_json(&answer)?;
+    } else {
+        print(&render_drift(&answer, Paint::of_stdout(), table::width_of_stdout()))?;
+    }
+    Ok(code_of(answer.is_anything_wrong()))
+}
+
+fn code_of(is_wrong: bool) -> ExitCode {
+    if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn print_json(answer: &impl serde::Serialize) -> Result<ExitCode, CommandError> {

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pvewatch_protocol::NodeName;
+use pvewatch_protocol::{AlertState, NodeName};
 
 use super::settling::PAST_PATIENCE;
 use super::snapshot::RuleError;
 use super::timers::Timer;
 use super::{Core, Sight};
-use crate::alerts::{AlertKey, Finding, Transition, Why};
-use crate::fleet::{Entity, EntityKey, EntityKind, Moment, Node};
+use crate::alerts::{Alert, AlertKey, Finding, Transition, Why};
+use crate::fleet::{Entity, EntityKey, EntityKind, Moment, Node, POLICY_FILE};
 use crate::rules::{Outcome, Rests, Subject};
 
 /// How a rule fares.
@@ -66,6 +66,7 @@ impl Core {
             let ended = (self.now, Why::RuleRemoved);
             out.extend(self.book.end(&node, &key, ended, context));
         }
+        self.end_lost_checks(out);
         let nodes: Vec<NodeName> = self.fleet.nodes().map(|node| node.name.clone()).collect();
         let id: Arc<str> = Arc::from("");
         for node in &nodes {
@@ -73,6 +74,25 @@ impl Core {
                 self.evaluate_rule(rule, node, (EntityKind::Node, &id), Cause::Sweep, out);
             }
             self.evaluate_entities(node, out);
+        }
+    }
+
+    /// Ends the alerts of checks that are not made any more, because a policy was taken out or is
+    /// about no guest of a node. A file that cannot be read proves neither, but nothing comes to fire
+    /// by it.
+    fn end_lost_checks(&mut self, out: &mut Vec<Transition>) {
+        let is_readable = self.fleet.policies().problem.is_none();
+        let is_lost = |(node, key, alert): &(&NodeName, &AlertKey, &Arc<Alert>)| {
+            let entity = (key.kind, &*key.id);
+            let is_pending = alert.state() == AlertState::Pending;
+            let may_be_lost = is_readable || is_pending || &*key.id == POLICY_FILE;
+            key.kind == EntityKind::Drift && may_be_lost && self.fleet.find(node, entity).is_none()
+        };
+        let lost = self.book.active().filter(is_lost);
+        let lost: Vec<_> = lost.map(|(node, key, _)| (node.clone(), key.clone())).collect();
+        for (node, key) in lost {
+            let context = (&self.rules, self.now);
+            out.extend(self.book.lose(&node, &key, Moment::both(self.now), context));
         }
     }
 

@@ -18,7 +18,8 @@ impl Core {
             self.dirty.fact(Piece::Node(node.clone()));
             self.arm_node(&node);
         }
-        for change in changes {
+        let drift = self.fleet.check_drift();
+        for change in changes.into_iter().chain(drift) {
             match change {
                 Change::Node { node, origins, moment } => {
                     self.follow_node(&node, &origins, moment, out);
@@ -49,6 +50,13 @@ impl Core {
                 Change::Guest { guest: it, moment } => {
                     let entity = (&it.node, EntityKind::Guest, &it.id);
                     self.follow_picture(entity, (moment, it.since), out);
+                }
+                Change::Drift { drift: it, moment } => {
+                    let entity = (EntityKind::Drift, &it.id);
+                    self.follow_entity(&it.node, entity, (moment, moment), true, out);
+                }
+                Change::DriftGone { drift: it, moment } => {
+                    self.follow_loss((&it.node, EntityKind::Drift, &it.id), moment, out);
                 }
                 Change::UnitGone { unit: it, moment } => {
                     self.follow_loss((&it.node, EntityKind::Unit, &it.id), moment, out);

@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{Event, EventData, NodeName, Site};
 
 use crate::alerts::{AlertKey, Book, Touched, Transition};
-use crate::fleet::{Fleet, LATE_AFTER, Version};
+use crate::fleet::{Change, EntityKind, Fleet, LATE_AFTER, Policies, Version};
 use crate::rules::{Rule, RuleSet};
 use dirty::{Dirty, Piece};
 use evaluate::{Cause, RuleStats};
@@ -197,6 +197,27 @@ impl Core {
         self.finish(out)
     }
 
+    /// Follows other policies: everything is checked now, and evaluated anew with the next input or
+    /// deadline.
+    pub fn follow_policies(&mut self, policies: Policies) {
+        let settled = self.fleet.follow_policies(policies, self.now);
+        for change in settled {
+            match change {
+                Change::Backup { backup: it, .. } => {
+                    self.dirty.fact(Piece::of(&it.node, (EntityKind::Backup, &it.id)));
+                }
+                Change::Guest { guest: it, .. } => {
+                    self.dirty.fact(Piece::of(&it.node, (EntityKind::Guest, &it.id)));
+                }
+                _ => {}
+            }
+        }
+        // What comes of it is found by the evaluation of everything.
+        self.fleet.check_drift();
+        self.timers.set(Timer::All, Some(self.now));
+        self.snapshot = None;
+    }
+
     /// Everything that outputs show. Made anew only after an input, and shares what did not
     /// change.
     pub fn snapshot(&mut self) -> Arc<Snapshot> {
@@ -216,6 +237,7 @@ impl Core {
             site: self.fleet.site().clone(),
             at: self.now,
             nodes: self.fleet.views(),
+            policies: self.fleet.policies().clone(),
             alerts: self.book.all().cloned().collect(),
             rules,
             counters: self.counters(),

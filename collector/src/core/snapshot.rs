@@ -7,7 +7,7 @@ use pvewatch_protocol::Site;
 use serde::Serialize;
 
 use crate::alerts::Alert;
-use crate::fleet::{EntityKind, FleetCounters, NodeView, Unit};
+use crate::fleet::{Drift, EntityKind, FleetCounters, NodeView, Policies, Unit};
 
 /// Everything that outputs show. Made on demand; what did not change is shared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub at: Timestamp,
     /// All nodes with their units, by name.
     pub nodes: Vec<Arc<NodeView>>,
+    /// What should be true of guests.
+    pub policies: Arc<Policies>,
     /// Pending and firing alerts, and those resolved lately, by node, entity and rule.
     pub alerts: Vec<Arc<Alert>>,
     /// All rules, in the order of their files.
@@ -30,6 +32,11 @@ impl Snapshot {
     /// All units of all nodes.
     pub fn units(&self) -> impl Iterator<Item = &Arc<Unit>> {
         self.nodes.iter().flat_map(|view| view.units.iter())
+    }
+
+    /// What policies come to on all nodes.
+    pub fn drifts(&self) -> impl Iterator<Item = &Arc<Drift>> {
+        self.nodes.iter().flat_map(|view| view.drifts.iter())
     }
 }
 

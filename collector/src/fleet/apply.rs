@@ -115,7 +115,7 @@ impl Fleet {
                 node.learn(&started.facts, at, time);
                 let mut changes = self.make_up_for_runs(name, moment);
                 changes.push(node_change(name, vec![Origin::Facts, Origin::Silence], moment));
-                changes.extend(self.share_storages_anew(name, moment));
+                changes.extend(self.settle_anew(name, moment));
                 return changes;
             }
             _ => {
@@ -157,7 +157,7 @@ impl Fleet {
             }
         }
         if is_silence {
-            changes.extend(self.share_storages_anew(name, moment));
+            changes.extend(self.settle_anew(name, moment));
         }
         changes
     }
@@ -190,7 +190,7 @@ impl Fleet {
         if heard == Heard::Changed || judged {
             let origins = vec![Origin::Silence, Origin::Facts];
             let mut changes = vec![node_change(name, origins, moment)];
-            changes.extend(self.share_storages_anew(name, moment));
+            changes.extend(self.settle_anew(name, moment));
             return changes;
         }
         Vec::new()
@@ -220,7 +220,7 @@ impl Fleet {
                 let moment = Moment::judge(checkpoint.at, received_at, node.clock_skew());
                 let origins = vec![Origin::Facts, Origin::Silence];
                 let mut changes = vec![node_change(name, origins, moment)];
-                changes.extend(self.share_storages_anew(name, moment));
+                changes.extend(self.settle_anew(name, moment));
                 changes
             }
             CheckpointContent::Units(units) => {
@@ -258,7 +258,7 @@ impl Fleet {
         }
         let moment = node.silent.unwrap_or(Moment::both(now));
         let mut changes = vec![node_change(name, vec![Origin::Silence], moment)];
-        changes.extend(self.share_storages_anew(name, moment));
+        changes.extend(self.settle_anew(name, moment));
         changes
     }
 

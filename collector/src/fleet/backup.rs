@@ -57,6 +57,9 @@ pub struct Backup {
     /// The guest, as its configuration says; none if no picture of its node has named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest: Option<Guest>,
+    /// The environment of the guest, by its tags and pool; none if that of its node counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Since when it is on this node, as far as pictures tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub here_since: Option<Moment>,
@@ -123,6 +126,7 @@ impl Backup {
             known_since: Some(since),
             restored_at: None,
             guest: None,
+            environment: None,
             here_since: None,
             gone_since: None,
             jobs: BTreeMap::new(),

@@ -239,6 +239,7 @@ impl Fleet {
         if let Some(nodes) = self.backup_nodes.get_mut(&backup.vmid) {
             nodes.remove(&backup.node);
         }
+        self.drift_is_due(&backup.node, moment);
         let slot = self.nodes.get_mut(&backup.node)?;
         let was_there = slot.remove_backup(&backup.id).is_some();
         let had_departed = slot.departed.remove(&backup.vmid).is_some();

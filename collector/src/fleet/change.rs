@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::backup::Backup;
 use super::backup_job::BackupJob;
+use super::drift::Drift;
 use super::entity::EntityKind;
 use super::guest::Guest;
 use super::moment::Moment;
@@ -114,6 +115,20 @@ pub enum Change {
         kind: EntityKind,
         /// Its name.
         id: Arc<str>,
+        /// When.
+        moment: Moment,
+    },
+    /// A policy comes to something new or different on a node.
+    Drift {
+        /// As it is now.
+        drift: Arc<Drift>,
+        /// When it came to be so.
+        moment: Moment,
+    },
+    /// A policy is about nothing on a node any more, or is gone.
+    DriftGone {
+        /// As it was.
+        drift: Arc<Drift>,
         /// When.
         moment: Moment,
     },

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backup::Backup;
 use super::backup_job::BackupJob;
+use super::drift::Drift;
 use super::guest::Guest;
 use super::moment::Moment;
 use super::storage::Storage;
@@ -61,11 +62,13 @@ pub enum EntityKind {
     Filesystem,
     /// A pool of disks of a node, by the newest sample.
     Pool,
+    /// What a policy comes to on one node.
+    Drift,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Node,
         Self::Unit,
         Self::Filesystem,
@@ -74,10 +77,11 @@ impl EntityKind {
         Self::Backup,
         Self::BackupJob,
         Self::Storage,
+        Self::Drift,
     ];
 
     /// The kinds of what belongs to a node.
-    pub const OF_NODE: [Self; 7] = [
+    pub const OF_NODE: [Self; 8] = [
         Self::Unit,
         Self::Filesystem,
         Self::Pool,
@@ -85,6 +89,7 @@ impl EntityKind {
         Self::Backup,
         Self::BackupJob,
         Self::Storage,
+        Self::Drift,
     ];
 
     /// The kinds of what a sample names, and which are gone when the next one does not.
@@ -101,6 +106,7 @@ impl EntityKind {
             Self::Guest => "guest",
             Self::Filesystem => "filesystem",
             Self::Pool => "pool",
+            Self::Drift => "drift",
         }
     }
 }
@@ -165,6 +171,8 @@ pub enum Entity<'a> {
     Filesystem(&'a Filesystem),
     /// One of its pools of disks.
     Pool(&'a Pool),
+    /// What one of the policies comes to on it.
+    Drift(&'a Drift),
 }
 
 impl<'a> Entity<'a> {
@@ -224,10 +232,19 @@ impl<'a> Entity<'a> {
         }
     }
 
-    /// Since when it is as it is; a node does not say, nor does a sample.
+    /// What a policy comes to, if it is that.
+    pub fn drift(self) -> Option<&'a Drift> {
+        match self {
+            Self::Drift(drift) => Some(drift),
+            _ => None,
+        }
+    }
+
+    /// Since when it is as it is; a node does not say, nor does a sample or
+    /// what follows from others.
     pub fn since(self) -> Option<Moment> {
         match self {
-            Self::Node | Self::Filesystem(_) | Self::Pool(_) => None,
+            Self::Node | Self::Filesystem(_) | Self::Pool(_) | Self::Drift(_) => None,
             Self::Unit(unit) => Some(unit.since),
             Self::Backup(backup) => Some(backup.since),
             Self::BackupJob(job) => Some(job.since),
@@ -244,7 +261,8 @@ impl<'a> Entity<'a> {
             | Self::BackupJob(_)
             | Self::Storage(_)
             | Self::Filesystem(_)
-            | Self::Pool(_) => None,
+            | Self::Pool(_)
+            | Self::Drift(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),
             Self::Guest(guest) => Some(guest.position),

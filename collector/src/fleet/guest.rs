@@ -42,6 +42,9 @@ pub struct Guest {
     /// What its configuration says; none while the node does not have it, as of one that moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<GuestPlan>,
+    /// Its environment, by its tags and pool; none if that of its node counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Since when it runs, or does not.
     pub since: Moment,
     /// Whether it came to a node that was known, and has not run there yet: that it does not run
@@ -75,6 +78,7 @@ impl Guest {
             kind,
             run: None,
             plan: None,
+            environment: None,
             since,
             is_newcomer: false,
             awaited_since: None,

@@ -127,12 +127,16 @@ impl Fleet {
         let node = self.node(name)?;
         let are_runs_known = node.runs_as_of > Drawn::default();
         let is_node_known = node.guests_as_of > Drawn::default();
+        let policies = self.policies().clone();
         self.change_guest(name, (plan.vmid, plan.kind), (moment, as_of), |guest, boot| {
             guest.is_newcomer |= is_node_known && guest.plan.is_none() && !guest.is_running();
             let is_stopped =
                 are_runs_known && guest.run.is_none() && guest.is_not_running(boot, moment);
             let is_news = guest.plan.as_ref() != Some(plan);
             guest.plan = Some(plan.clone());
+            if policies.problem.is_none() {
+                guest.environment = policies.environment_of(plan).map(str::to_owned);
+            }
             is_news || is_stopped
         })
     }

@@ -40,6 +40,7 @@ impl Fleet {
             changes.extend(self.put_guest(name, guest, checkpoint.as_of, moment));
             changes.extend(self.put_guest_plan(name, guest, (moment, checkpoint.as_of)));
         }
+        self.drift_is_due(name, moment);
         if let Some(named) = complete {
             changes.extend(self.keep_only_guests(name, &named, drawn, moment));
             changes.extend(self.keep_only_guest_plans(name, &named, moment));
@@ -83,11 +84,15 @@ impl Fleet {
             let unheard = (Version::default(), as_of);
             self.add_backup(Backup::new(name.clone(), guest.vmid, moment, unheard));
         }
+        let policies = self.policies().clone();
         changes.extend(self.change_plan(name, guest.vmid, moment, |backup| {
             if let Some(past) = past.filter(|_| backup.last.is_none()) {
                 backup.inherit(&past);
             }
             backup.guest = Some(guest.clone());
+            if policies.problem.is_none() {
+                backup.environment = policies.environment_of(guest).map(str::to_owned);
+            }
             backup.here_since.get_or_insert(moment);
             true
         }));
@@ -174,6 +179,7 @@ impl Fleet {
         for vmid in touched {
             changes.extend(self.change_plan(name, vmid, moment, |_| is_first));
         }
+        self.drift_is_due(name, moment);
         changes
     }
 

@@ -10,6 +10,7 @@ use pvewatch_protocol::{BackupStorage, Position, Vmid};
 use super::backup::Backup;
 use super::backup_job::{BackupJob, Jobs};
 use super::change::Change;
+use super::drift::Drift;
 use super::entity::{Drawn, EntityKind, Version};
 use super::guest::{Guest, Guests};
 use super::moment::Moment;
@@ -38,6 +39,8 @@ pub(super) struct Slot {
     pub(super) jobs: Jobs,
     pub(super) storages: Storages,
     pub(super) guests: Guests,
+    /// What policies come to here, by name.
+    pub(super) drifts: BTreeMap<Arc<str>, Arc<Drift>>,
     pub(super) parts: Parts,
     pub(super) guest_parts: Parts<Drawn>,
     pub(super) run_parts: Parts<Drawn, GuestRun>,
@@ -72,6 +75,7 @@ impl Slot {
             jobs: Jobs::new(),
             storages: Storages::new(),
             guests: Guests::new(),
+            drifts: BTreeMap::new(),
             parts: Parts::default(),
             guest_parts: Parts::default(),
             run_parts: Parts::default(),
@@ -202,17 +206,39 @@ impl Slot {
         self.guests.remove(id);
     }
 
+    /// Adds what a policy comes to, or changes it.
+    pub(super) fn put_drift(&mut self, drift: Drift) -> Arc<Drift> {
+        self.view = None;
+        let drift = Arc::new(drift);
+        self.drifts.insert(drift.id.clone(), drift.clone());
+        drift
+    }
+
+    /// Takes out what a policy came to.
+    pub(super) fn remove_drift(&mut self, id: &str) {
+        self.view = None;
+        self.drifts.remove(id);
+    }
+
+    /// Something was changed in place.
+    pub(super) fn be_different(&mut self) {
+        self.view = None;
+    }
+
     /// The node and what belongs to it, shared until something changes.
     pub(super) fn view(&mut self) -> Arc<NodeView> {
         let (node, units, backups) = (&self.node, &self.units, &self.backups);
         let (jobs, storages, guests) = (&self.jobs, &self.storages, &self.guests);
+        let drifts = &self.drifts;
         let make = || {
             let units = units.values().cloned().collect();
             let backups = backups.values().cloned().collect();
             let jobs = jobs.values().cloned().collect();
             let storages = storages.values().cloned().collect();
             let guests = guests.values().cloned().collect();
-            Arc::new(NodeView { node: node.clone(), units, backups, jobs, storages, guests })
+            let drifts = drifts.values().cloned().collect();
+            let node = node.clone();
+            Arc::new(NodeView { node, units, backups, jobs, storages, guests, drifts })
         };
         self.view.get_or_insert_with(make).clone()
     }

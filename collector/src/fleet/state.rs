@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use super::backup::Backup;
 use super::backup_job::BackupJob;
+use super::drift::Drift;
+use super::drifts::Checks;
 use super::entity::{Entity, EntityKind};
 use super::guest::Guest;
 use super::moment::shift;
@@ -79,6 +81,8 @@ pub struct NodeView {
     pub storages: Vec<Arc<Storage>>,
     /// Its guests, by number.
     pub guests: Vec<Arc<Guest>>,
+    /// What policies come to on it, by name.
+    pub drifts: Vec<Arc<Drift>>,
 }
 
 /// Everything that is known of a site's nodes.
@@ -94,6 +98,8 @@ pub struct Fleet {
     pub(super) jobs_count: usize,
     pub(super) storages_count: usize,
     pub(super) guests_count: usize,
+    pub(super) drifts_count: usize,
+    pub(super) checks: Checks,
     /// The nodes that have, or had, backups of a guest of this number.
     pub(super) backup_nodes: HashMap<Vmid, BTreeSet<NodeName>>,
     /// The nodes of a cluster that see the same storage.
@@ -117,6 +123,8 @@ impl Fleet {
             jobs_count: 0,
             storages_count: 0,
             guests_count: 0,
+            drifts_count: 0,
+            checks: Checks::default(),
             backup_nodes: HashMap::new(),
             storage_nodes: HashMap::new(),
             counters: FleetCounters::default(),
@@ -204,6 +212,7 @@ impl Fleet {
             EntityKind::Filesystem => {
                 Entity::Filesystem(slot.node.reading.as_ref()?.filesystem(id)?)
             }
+            EntityKind::Drift => Entity::Drift(slot.drifts.get(id)?),
             EntityKind::Pool => Entity::Pool(slot.node.reading.as_ref()?.pool(id)?),
         };
         Some((&slot.node, entity))
@@ -219,6 +228,7 @@ impl Fleet {
             EntityKind::BackupJob => slot.jobs.keys().cloned().collect(),
             EntityKind::Storage => slot.storages.keys().cloned().collect(),
             EntityKind::Guest => slot.guests.keys().cloned().collect(),
+            EntityKind::Drift => slot.drifts.keys().cloned().collect(),
             EntityKind::Filesystem | EntityKind::Pool => slot.sampled(kind),
         }
     }
@@ -239,6 +249,7 @@ impl Fleet {
             EntityKind::BackupJob => self.jobs_count,
             EntityKind::Storage => self.storages_count,
             EntityKind::Guest => self.guests_count,
+            EntityKind::Drift => self.drifts_count,
             EntityKind::Filesystem | EntityKind::Pool => {
                 let readings = self.nodes.values().filter_map(|slot| slot.node.reading.as_ref());
                 readings.map(|reading| reading.count(kind)).sum()

@@ -66,6 +66,7 @@ impl Fleet {
             changes.extend(self.look_at_archives(name, vmid, moment));
         }
         changes.push(node_change(name, Vec::new(), moment));
+        self.drift_is_due(name, moment);
         changes
     }
 

@@ -18,8 +18,8 @@ use pvewatch_protocol::{
 
 use super::fields::Subject;
 use crate::fleet::{
-    Archives, Backlog, Backup, BackupJob, Drawn, Entity, EntityKind, Guest, Loss, Moment, Node,
-    Presence, Reading, Running, Stop, Storage, Unit, Version, Written,
+    Archives, Backlog, Backup, BackupJob, Difference, Drawn, Drift, Entity, EntityKind, Guest,
+    Loss, Moment, Node, Presence, Reading, Running, Stop, Storage, Unit, Version, Written,
 };
 
 /// A node with a unit, a guest's backups and a job, of which every field has a value.
@@ -32,6 +32,7 @@ pub(super) struct Example {
     guest: Guest,
     filesystem: Filesystem,
     pool: Pool,
+    drift: Drift,
 }
 
 impl Example {
@@ -46,6 +47,7 @@ impl Example {
             EntityKind::Guest => Entity::Guest(&self.guest),
             EntityKind::Filesystem => Entity::Filesystem(&self.filesystem),
             EntityKind::Pool => Entity::Pool(&self.pool),
+            EntityKind::Drift => Entity::Drift(&self.drift),
         };
         Subject { node: &self.node, entity }
     }
@@ -89,9 +91,10 @@ impl Example {
         let backup = backup(name.clone(), position, &job, silent);
         let storage = Storage::new(name.clone(), nas(silent), silent);
         let guest = guest(name.clone(), position, silent);
+        let drift = drift(name.clone(), silent.fact);
         let unit = unit(name, position, silent);
         let (filesystem, pool) = (filesystem(), pool());
-        Self { node, unit, backup, job, storage, guest, filesystem, pool }
+        Self { node, unit, backup, job, storage, guest, filesystem, pool, drift }
     }
 }
 
@@ -273,6 +276,31 @@ fn pool() -> Pool {
     }
 }
 
+/// A policy that differs, and that could not be checked as a whole.
+fn drift(node: NodeName, checked_at: Timestamp) -> Drift {
+    let difference = Difference {
+        vmid: vmid(),
+        name: Some("web".to_owned()),
+        what: "scsihw".to_owned(),
+        expected: "virtio-scsi-single".to_owned(),
+        found: "lsi".to_owned(),
+        place: "/etc/pve/qemu-server/100.conf".to_owned(),
+    };
+    Drift {
+        node,
+        id: "prod".into(),
+        environment: Some("prod".to_owned()),
+        guests: 4,
+        differing: 1,
+        differences: vec![difference],
+        left_out: 0,
+        is_checked: false,
+        checked_at: Some(checked_at),
+        problem: Some("guests and jobs cannot be read: it hangs".to_owned()),
+        words: "100 (web): scsihw: lsi, should be virtio-scsi-single".to_owned(),
+    }
+}
+
 fn plan() -> GuestPlan {
     GuestPlan {
         vmid: vmid(),
@@ -294,6 +322,7 @@ fn plan() -> GuestPlan {
             last_sync: Some(Timestamp::constant(1_795_230_420, 0)),
         }],
         excluded: vec!["scsi1".to_owned()],
+        settings: None,
     }
 }
 

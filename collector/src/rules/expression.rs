@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use super::check::{Checker, Reference};
 use super::fields::{FieldValue, Subject};
 use super::types::Type;
-use crate::fleet::{EntityKind, Moment, Origin};
+use crate::fleet::{EntityKind, Moment, Origin, matches};
 
 /// Longest accepted expression in bytes: no rule that a person reads is longer.
 const TEXT_BYTES_MAX: usize = 4096;
@@ -267,40 +267,12 @@ fn functions() -> &'static Context<'static, 'static> {
     FUNCTIONS.get_or_init(|| {
         let mut context = Context::with_env(std::sync::Arc::new(Env::stdlib()));
         let glob = |text: std::sync::Arc<String>, pattern: std::sync::Arc<String>| {
-            matches(text.as_bytes(), pattern.as_bytes())
+            matches(&text, &pattern)
         };
         // Fails only if the standard library had a function of this name; the checker knows none.
         let _ = context.add_function("glob", glob);
         context
     })
-}
-
-/// Whether a pattern matches a whole text: `*` stands for any characters, `?` for one byte.
-fn matches(text: &[u8], pattern: &[u8]) -> bool {
-    let (mut t, mut p) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            // Let the last star take one byte more.
-            _ => match star {
-                Some((place, taken)) => {
-                    star = Some((place, taken + 1));
-                    p = place + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
 /// Parses a text, on a thread of its own that has stack enough.

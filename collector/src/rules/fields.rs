@@ -95,6 +95,7 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
         EntityKind::Guest => guests::GUEST,
         EntityKind::Filesystem => disks::FILESYSTEM,
         EntityKind::Pool => disks::POOL,
+        EntityKind::Drift => drift::DRIFT,
     }
 }
 
@@ -151,6 +152,7 @@ macro_rules! fields {
 
 mod backups;
 mod disks;
+mod drift;
 mod guests;
 mod storages;
 

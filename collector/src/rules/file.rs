@@ -95,7 +95,7 @@ pub(super) fn parse(file: &str, text: &str) -> (Vec<Parsed>, Vec<RuleFileError>)
         Ok(parsed) => parsed,
         Err(error) => {
             let line = reader.line(error.span().map_or(0, |span| span.start));
-            reader.complain(line, syntax(error.message()));
+            reader.complain(line, key_complaint(error.message(), "a [[rule]]"));
             return (Vec::new(), reader.errors);
         }
     };
@@ -262,8 +262,8 @@ fn runbook_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// What toml says, with the key that was probably meant.
-fn syntax(message: &str) -> String {
+/// What toml says of a file with keys in sections, with the key that was probably meant.
+pub fn key_complaint(message: &str, section: &str) -> String {
     let message = message.trim().replace('\n', " ");
     let mut quoted = message.split('`').skip(1).step_by(2);
     match quoted.next() {
@@ -274,7 +274,7 @@ fn syntax(message: &str) -> String {
             format!("unknown key {unknown:?}{hint} (there are: {listed})")
         }
         Some(missing) if message.starts_with("missing field") => {
-            format!("a [[rule]] lacks the key {missing:?}")
+            format!("{section} lacks the key {missing:?}")
         }
         _ => message,
     }

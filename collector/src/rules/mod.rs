@@ -21,6 +21,8 @@ mod types;
 pub use duration::{DurationError, parse_duration};
 pub use expression::{Evaluation, Expression, Outcome};
 pub use fields::{Field, FieldType, FieldValue, Subject, fields_of};
+pub(crate) use file::key_complaint;
 pub use file::{RuleFileError, RulesError};
+pub(crate) use nearest::hint;
 pub use rule::{Presented, Rests, Rule, Severity};
 pub use set::{RULES_MAX, RuleSet, Source, Tried};

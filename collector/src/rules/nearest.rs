@@ -11,7 +11,7 @@ pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> O
 }
 
 /// `, did you mean "..."?` or nothing.
-pub(super) fn hint<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> String {
+pub fn hint<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> String {
     nearest(text, names).map_or(String::new(), |name| format!(", did you mean {name:?}?"))
 }
 

@@ -317,7 +317,18 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
         Entity::Guest(guest) => Some(("vmid", &*guest.id)),
         Entity::Filesystem(filesystem) => Some(("mountpoint", &*filesystem.mount)),
         Entity::Pool(pool) => Some(("pool", &*pool.name)),
+        Entity::Drift(drift) => Some(("policy", &*drift.id)),
     };
+    // What is known of a guest, or of what a policy is about, is nearer than what its node says.
+    let environment = match subject.entity {
+        Entity::Backup(backup) => backup.environment.as_deref(),
+        Entity::Guest(guest) => guest.environment.as_deref(),
+        Entity::Drift(drift) => drift.environment.as_deref(),
+        _ => None,
+    };
+    if let Some(environment) = environment {
+        set("environment", environment);
+    }
     if let Some((name, value)) = own {
         set(name, value);
     }

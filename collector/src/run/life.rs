@@ -189,6 +189,7 @@ impl Keeper {
         let records = store.records()?.into_iter().filter_map(as_record);
         let mut core = Core::restore(self.setup.site.clone(), rules, wall_clock(), records);
         core.begin_with(store.first_epoch()?);
+        core.follow_policies(self.setup.policies.clone());
         Ok(core)
     }
 }

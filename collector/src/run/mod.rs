@@ -31,6 +31,7 @@ pub use owner::desk::{Clocks, Desk, DeskParts, Flush, Shelf};
 pub use queries::{EVENTS_PER_ANSWER_MAX, Queries, QueryError};
 pub use told::{Acks, Arrived, ReadyOn};
 
+use crate::fleet::Policies;
 use crate::rules::{RuleSet, RulesError, Source};
 use crate::store::{Retention, Store};
 
@@ -81,6 +82,8 @@ pub struct Setup {
     pub retention: Retention,
     /// The rules; [`load_rules`] must have found nothing wrong with them.
     pub rules: Vec<RuleFile>,
+    /// What should be true of guests.
+    pub policies: Policies,
     /// Where the broker is, and how to be let in. Its URLs are tried in turn.
     pub broker: Broker,
 }

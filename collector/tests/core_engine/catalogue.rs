@@ -311,6 +311,9 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "BackupRunFailed backup_job critical 0",
         "BackupRetentionDrift backup warning 3600",
         "BackupArchiveGone backup critical 3600",
+        "DriftDetected drift warning 300",
+        "DriftCheckFailed drift critical 300",
+        "DriftCheckStale drift warning 3600",
         "BackupStorageAlmostFull storage warning 300",
         "BackupStorageCritical storage critical 60",
     ];

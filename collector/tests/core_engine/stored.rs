@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use pvewatch_protocol::{Archive, BackupStorage, GuestArchives, StorageState};
 
 use super::story::at;
+use super::teller::kept;
 
 /// The name of an archive whose run began at a time.
 pub fn archive_name(vmid: &str, began: Timestamp) -> String {
@@ -12,7 +13,7 @@ pub fn archive_name(vmid: &str, began: Timestamp) -> String {
     format!("vzdump-qemu-{vmid}-{time}.vma.zst")
 }
 
-/// `NAME:PERCENT[;shared][;not_mounted][;medium@NAME][;listed@TIME][;VMID*COUNT[-SURPLUS]@TIME]...`, the last
+/// `NAME:PERCENT[;shared][;not_mounted][;medium@NAME][;listed@TIME][;daily:NUMBER][;VMID*COUNT[-SURPLUS]@TIME]...`, the last
 /// time that of the newest archive. What was listed was listed just now unless it says so.
 pub fn storage(word: &str, now: Timestamp) -> BackupStorage {
     let mut parts = word.split(';');
@@ -32,7 +33,7 @@ pub fn storage(word: &str, now: Timestamp) -> BackupStorage {
         total_bytes: bytes(100),
         used_bytes: bytes(used),
         available_bytes: bytes(100 - used),
-        prune: None,
+        prune: flags.iter().find_map(|flag| flag.strip_prefix("daily:")).map(kept),
         listed_at: is_there.then(|| listed.map_or(now, at)),
         guests: flags.iter().filter_map(|flag| guest(flag)).collect(),
     }

@@ -4,6 +4,9 @@
 //! from it. Deadlines are handled when the core asks for it, as the collector does. `beats` lets a
 //! node send a sample every 10 s, or as often as it says, until it `hushes`. After each line the core is rebuilt from its
 //! records and must be the same.
+//!
+//! `collector restarts` takes the policies of [`tell_about`] again; with `broken` or `without` at the
+//! end, a file that cannot be read, or none.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,6 +14,8 @@ use std::sync::Mutex;
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_collector::alerts::{News, Transition};
 use pvewatch_collector::core::{Core, Input, Record, RecordKind};
+use pvewatch_collector::fleet::Policies;
+use pvewatch_collector::policy;
 use pvewatch_collector::rules::{RuleSet, Source, parse_duration};
 use pvewatch_protocol::{AlertState, Event, Sample, Site};
 
@@ -54,6 +59,9 @@ pub struct Stage {
     pub core: Core,
     pub records: BTreeMap<(RecordKind, String), Record>,
     rules: String,
+    /// The policies of the story, and those that are followed now.
+    given: Policies,
+    policies: Policies,
     tellers: BTreeMap<String, Teller>,
     now: Timestamp,
     /// All that happened.
@@ -68,10 +76,19 @@ impl Stage {
             core,
             records,
             rules: rules_text.to_owned(),
+            given: Policies::default(),
+            policies: Policies::default(),
             tellers,
             now: at("0s"),
             transitions: Vec::new(),
         }
+    }
+
+    /// Follows policies from here on.
+    pub fn follow(&mut self, policies: Policies) {
+        self.given = policies.clone();
+        self.policies = policies;
+        self.core.follow_policies(self.policies.clone());
     }
 
     /// Plays a line after all deadlines and heartbeats before it.
@@ -83,8 +100,16 @@ impl Stage {
         let words: Vec<&str> = rest.split_whitespace().collect();
         match words.as_slice() {
             [] => {}
-            ["collector", "restarts"] => {
+            ["collector", "restarts", manner @ ..] => {
                 self.store();
+                match manner {
+                    ["broken"] => {
+                        let problem = "policy.toml:7: protection is none".to_owned();
+                        self.policies = Policies::unreadable("policy.toml", problem);
+                    }
+                    ["without"] => self.policies = Policies::default(),
+                    _ => self.policies = self.given.clone(),
+                }
                 self.core = self.rebuilt(time);
                 self.core.listen(time);
             }
@@ -186,7 +211,10 @@ impl Stage {
 
     /// A core made of the records alone.
     pub fn rebuilt(&self, time: Timestamp) -> Core {
-        Core::restore(Site::default(), rules(&self.rules), time, self.records.values().cloned())
+        let records = self.records.values().cloned();
+        let mut core = Core::restore(Site::default(), rules(&self.rules), time, records);
+        core.follow_policies(self.policies.clone());
+        core
     }
 
     /// Checks that the records are the whole state.
@@ -195,6 +223,7 @@ impl Stage {
         let records = self.records.values().cloned();
         let now = self.core.snapshot().at.max(self.now);
         let mut rebuilt = Core::restore(Site::default(), RuleSet::empty(), now, records);
+        rebuilt.follow_policies(self.policies.clone());
         let (live, rebuilt) = (self.core.snapshot(), rebuilt.snapshot());
         assert_eq!(live.nodes, rebuilt.nodes);
         assert_eq!(live.alerts, rebuilt.alerts);
@@ -230,7 +259,19 @@ fn time(after: SignedDuration) -> String {
 
 /// Plays a story with these rules. What comes of it must be what the story says.
 pub fn tell(rules: &str, story: &str) -> Stage {
-    let mut stage = Stage::new(rules);
+    play(Stage::new(rules), story)
+}
+
+/// Plays a story with the shipped rules, and with this policy file.
+pub fn tell_about(policy: &str, story: &str) -> Stage {
+    let mut stage = Stage::new(CATALOGUE);
+    let policies = policy::parse("policy.toml", policy);
+    assert_eq!(policies.problem, None);
+    stage.follow(policies);
+    play(stage, story)
+}
+
+fn play(mut stage: Stage, story: &str) -> Stage {
     let (mut played, mut expected) = (Vec::new(), Vec::new());
     for line in story.lines().map(str::trim).filter(|line| !line.is_empty()) {
         expected.push(line.to_owned());

@@ -5,8 +5,8 @@ use pvewatch_collector::core::Input;
 use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_protocol::event::{
     AgentFacts, AgentStarted, AgentStopping, BackupFinished, BackupJobFinished, BackupStarted,
-    Exit, GuestKind, LogLine, OutboxDropped, Outcome, TaskFinished, UnitChange, UnitChanged,
-    UnitLog, UnitRemoved, UnitState,
+    Exit, GuestKind, LogLine, OutboxDropped, Outcome, SourceStatus, TaskFinished, UnitChange,
+    UnitChanged, UnitLog, UnitRemoved, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
@@ -16,6 +16,7 @@ use pvewatch_protocol::{
 };
 use uuid::Uuid;
 
+use super::configured::settings;
 use super::runs::run;
 use super::sampled::{cluster, filesystems, pools};
 use super::stored::{archive_name, storage};
@@ -33,6 +34,8 @@ pub struct Teller {
     boot: String,
     cluster: Option<String>,
     environment: Option<String>,
+    /// Why its agent cannot read Proxmox' configuration.
+    blocked: Option<String>,
     /// When the next sample goes out by itself, and what it says.
     pub beat: Option<(Timestamp, Vec<String>)>,
 }
@@ -123,6 +126,7 @@ impl Teller {
                 self.cluster = option("cluster").map(str::to_owned).or(self.cluster.take());
                 let environment = option("environment").map(str::to_owned);
                 self.environment = environment.or(self.environment.take());
+                self.blocked = option("blocked").map(str::to_owned);
                 EventData::AgentStarted(AgentStarted { facts: self.facts(said_at) })
             }
             "stopping" => EventData::AgentStopping(AgentStopping {
@@ -185,7 +189,7 @@ impl Teller {
             machine_id: None,
             cluster: self.cluster.clone(),
             labels: environment.map(|env| ("environment".to_owned(), env.clone())).collect(),
-            sources: Vec::new(),
+            sources: self.blocked.iter().map(|detail| blocked(detail)).collect(),
             sample_interval_seconds: 10.0,
         }
     }
@@ -280,7 +284,13 @@ fn units(words: &[&str], time: Timestamp) -> CheckpointContent {
     )
 }
 
-/// `100[:TAG,template,onboot,SNAPSHOT@TIME,to-NODE*TIMES]`
+/// A source that cannot read what it is there for.
+fn blocked(detail: &str) -> SourceStatus {
+    SourceStatus { name: "backup_jobs".to_owned(), active: false, detail: detail.to_owned() }
+}
+
+/// `100[:TAG|:template|:SNAPSHOT@TIME|:to-NODE*TIMES|:+SETTING]`, more of them after commas; see
+/// [`settings`].
 fn guest(word: &&str) -> Guest {
     let (vmid, tags) = word.split_once(':').unwrap_or((word, ""));
     let tags: Vec<&str> = tags.split(',').filter(|tag| !tag.is_empty()).collect();
@@ -295,7 +305,11 @@ fn guest(word: &&str) -> Guest {
         let error = (fail_count > 0).then(|| "no route to host".to_owned());
         Some(Replication { target, fail_count, error, last_sync: None })
     };
-    let is_own = |tag: &&&str| !matches!(**tag, "template" | "onboot") && !tag.contains(['@', '*']);
+    let is_own = |tag: &&&str| {
+        !matches!(**tag, "template" | "onboot")
+            && !tag.contains(['@', '*'])
+            && !tag.starts_with('+')
+    };
     Guest {
         vmid: vmid.parse().unwrap(),
         kind: GuestKind::Qemu,
@@ -308,10 +322,12 @@ fn guest(word: &&str) -> Guest {
         snapshots: tags.iter().filter_map(snapshot).collect(),
         replications: tags.iter().filter_map(replication).collect(),
         excluded: Vec::new(),
+        settings: settings(&tags),
     }
 }
 
-/// `NAME:GUESTS:SCHEDULE[;off][;cron][;repeat][;ran@TIME]`, with `_` for a blank.
+/// `NAME:GUESTS:SCHEDULE[;off][;cron][;repeat][;ran@TIME][;daily:NUMBER]`, the last of what is kept,
+/// with `_` for a blank.
 fn backup_job(word: &&str) -> BackupJob {
     let mut parts = word.split(';');
     let mut fields = parts.next().unwrap().splitn(3, ':');
@@ -327,13 +343,18 @@ fn backup_job(word: &&str) -> BackupJob {
         guests: guests.map(|guest| guest.parse().unwrap()).collect(),
         storage: Some("nas".to_owned()),
         mode: None,
-        prune: None,
+        prune: flags.iter().find_map(|flag| flag.strip_prefix("daily:")).map(kept),
         repeat_missed: flags.contains(&"repeat"),
         comment: None,
         notes_runs: !flags.contains(&"cron"),
         running: false,
         last_run: flags.iter().find_map(|flag| flag.strip_prefix("ran@")).map(at),
     }
+}
+
+/// What keeps so many archives, one a day.
+pub fn kept(daily: &str) -> String {
+    format!("keep-daily={daily}")
 }
 
 fn reason(text: &str) -> StopReason {

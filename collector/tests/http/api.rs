@@ -1,8 +1,8 @@
 //! The answers of the API for a full example, and for what cannot be answered.
 
 use pvewatch_collector::output::http::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, EventsAnswer, EventsQuery, NodesAnswer,
-    NodesQuery, RulesAnswer, StatusAnswer,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, EventsAnswer,
+    EventsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer,
 };
 use pvewatch_protocol::AlertState;
 use serde::Serialize;
@@ -22,6 +22,7 @@ fn a_full_example_is_answered_as_it_was() {
     check("page/nodes.json", &NodesAnswer::of(&picture, &NodesQuery::default()).unwrap());
     check("page/alerts.json", &AlertsAnswer::of(&picture, &AlertsQuery::default()).unwrap());
     check("page/backups.json", &BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap());
+    check("page/drift.json", &DriftAnswer::of(&picture, &DriftQuery::default()).unwrap());
     check("page/status.json", &StatusAnswer::of(&picture));
     check("page/rules.json", &RulesAnswer::of(&picture));
     let all = EventsAnswer::of(&picture.snapshot.site, &EventsQuery::default(), events());
@@ -53,6 +54,25 @@ fn a_limit_shows_less_and_says_how_much_there_is() {
     let two = answer(2).unwrap();
     assert_eq!((two.nodes.len(), two.total), (2, 4));
     assert!(answer(0).is_err() && answer(1_000_000).is_err());
+}
+
+#[test]
+fn drift_can_be_asked_for_by_node_and_policy_and_with_a_limit() {
+    let picture = picture(snapshot());
+    let query = |node: Option<&str>, policy: Option<&str>, limit| DriftQuery {
+        node: node.map(|name| name.parse().unwrap()),
+        policy: policy.map(str::to_owned),
+        limit,
+    };
+    let answer = |query: DriftQuery| DriftAnswer::of(&picture, &query);
+    let all = answer(query(None, None, Some(1))).unwrap();
+    assert_eq!((all.total, all.differences.len(), all.policies.len()), (7, 1, 3));
+    let lab = answer(query(None, Some("lab"), None)).unwrap();
+    assert_eq!((lab.total, lab.policies.len(), lab.failed().count()), (0, 1, 1));
+    let elsewhere = answer(query(Some("pve2"), None, None)).unwrap();
+    assert_eq!((elsewhere.total, elsewhere.idle().count()), (0, 3));
+    assert!(answer(query(None, Some("prd"), None)).is_err());
+    assert!(answer(query(None, None, Some(0))).is_err());
 }
 
 #[test]

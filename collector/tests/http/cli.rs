@@ -1,9 +1,16 @@
-//! What `pvewatch status`, `pvewatch alerts` and `pvewatch backups` print of a full example.
+//! What `pvewatch status`, `alerts`, `backups` and `drift` print of a full example.
 
-use pvewatch_collector::cli::{Paint, Status, render_alerts, render_backups, render_status};
+use std::sync::Arc;
+
+use pvewatch_collector::cli::{
+    Paint, Status, render_alerts, render_backups, render_drift, render_status,
+};
+use pvewatch_collector::core::Snapshot;
+use pvewatch_collector::fleet::Policies;
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, NodesAnswer, NodesQuery, StatusAnswer,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, NodesAnswer,
+    NodesQuery, StatusAnswer,
 };
 
 use crate::site::{check_golden, empty_snapshot, picture, snapshot};
@@ -18,6 +25,11 @@ fn alerts(picture: &Picture, width: Option<usize>) -> String {
     render_alerts(&answer, &StatusAnswer::of(picture), Paint::Plain, width)
 }
 
+fn drift(snapshot: Snapshot) -> (String, bool) {
+    let answer = DriftAnswer::of(&picture(snapshot), &DriftQuery::default()).unwrap();
+    (render_drift(&answer, Paint::Plain, None), answer.is_anything_wrong())
+}
+
 #[test]
 fn a_full_example_is_printed_as_it_was() {
     let picture = picture(snapshot());
@@ -26,6 +38,38 @@ fn a_full_example_is_printed_as_it_was() {
     let backups = BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap();
     assert!(backups.is_anything_wrong());
     check_golden("page/backups.txt", &render_backups(&backups, Paint::Plain, None));
+    let (text, is_wrong) = drift(snapshot());
+    assert!(is_wrong);
+    check_golden("page/drift.txt", &text);
+}
+
+#[test]
+fn without_a_policy_that_is_said_and_nothing_is_wrong() {
+    let (text, is_wrong) = drift(empty_snapshot());
+    assert!(text.starts_with("There is no policy") && !is_wrong, "{text}");
+}
+
+#[test]
+fn drift_is_wrong_if_anything_differs_or_could_not_be_checked() {
+    let with = |id: &str| {
+        let mut snapshot = snapshot();
+        for view in &mut snapshot.nodes {
+            Arc::make_mut(view).drifts.retain(|drift| &*drift.id == id);
+        }
+        drift(snapshot)
+    };
+    let (text, is_wrong) = with("none");
+    assert!(!is_wrong, "{text}");
+    assert!(text.starts_with("Nothing differs from 3 policies, about 0 guests."), "{text}");
+    assert!(with("prod").1 && with("lab").1);
+    let problem = "policy.toml:7: unknown key \"x\"\npolicy.toml:9: and more".to_owned();
+    let policies = Policies::unreadable("policy.toml", problem);
+    let (text, is_wrong) = drift(Snapshot { policies: Arc::new(policies), ..empty_snapshot() });
+    assert!(is_wrong);
+    assert!(
+        text.contains("policy.toml:7: unknown key") && text.contains("\npolicy.toml:9"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -47,6 +91,7 @@ fn no_alerts_are_said_plainly_and_doubt_is_said_too() {
 fn nothing_of_a_node_controls_the_terminal() {
     let picture = picture(snapshot());
     let text = render_status(&status(&picture), Paint::Plain, None) + &alerts(&picture, None);
+    let text = text + &drift(snapshot()).0;
     assert!(text.contains("{name}\\n.service"), "{text}");
     assert!(text.chars().all(|character| character == '\n' || !character.is_control()));
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use pvewatch_collector::core::RecordKind;
+use pvewatch_collector::fleet::Policies;
 use pvewatch_collector::output::http::{CONNECTIONS_MAX, serve};
 use pvewatch_collector::run::{Collector, Setup};
 use pvewatch_collector::store::{Batch, NewEvent, NewRecord, Retention, Store};
@@ -45,6 +46,7 @@ async fn start() -> Server {
         data: data.path().to_owned(),
         retention: Retention::default(),
         rules: Vec::new(),
+        policies: Policies::default(),
         broker: Broker::plain(url, None),
     };
     let collector = Collector::start(setup, store);

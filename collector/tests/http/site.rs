@@ -7,11 +7,13 @@ use jiff::{Timestamp, ToSpan};
 use pvewatch_collector::alerts::Alert;
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
 use pvewatch_collector::fleet::{
-    Backup, BackupJob, EntityKind, FleetCounters, Guest, Node, NodeView, Storage, Unit,
+    Backup, BackupJob, Drift, EntityKind, FleetCounters, Guest, Node, NodeView, Policies, Storage,
+    Unit,
 };
 use pvewatch_collector::ingest::Reason;
 use pvewatch_collector::output::channel::ChannelReading;
 use pvewatch_collector::output::http::Picture;
+use pvewatch_collector::policy;
 use pvewatch_collector::store::EventRow;
 use pvewatch_protocol::{CollectorName, NodeName, Sequence, Site, StreamId, codec};
 use serde::Deserialize;
@@ -51,6 +53,7 @@ pub struct Written {
     jobs: Vec<Arc<BackupJob>>,
     storages: Vec<Arc<Storage>>,
     guests: Vec<Arc<Guest>>,
+    drifts: Vec<Arc<Drift>>,
     alerts: Vec<Arc<Alert>>,
 }
 
@@ -67,12 +70,16 @@ pub fn snapshot() -> Snapshot {
         let storages = storages.filter(|storage| storage.node == node.name).cloned().collect();
         let guests = written.guests.iter();
         let guests = guests.filter(|guest| guest.node == node.name).cloned().collect();
-        Arc::new(NodeView { units, backups, jobs, storages, guests, node: Arc::new(node) })
+        let drifts = written.drifts.iter().filter(|drift| drift.node == node.name);
+        let drifts = drifts.cloned().collect();
+        let node = Arc::new(node);
+        Arc::new(NodeView { units, backups, jobs, storages, guests, drifts, node })
     };
     Snapshot {
         site: Site::default(),
         at: now(),
         nodes: written.nodes.into_iter().map(view).collect(),
+        policies: Arc::new(policies()),
         alerts: written.alerts,
         rules: vec![
             rule("HostDown", EntityKind::Node, 4, None),
@@ -86,6 +93,12 @@ pub fn snapshot() -> Snapshot {
             ..Counters::default()
         },
     }
+}
+
+/// Of three policies two are about guests of the site.
+fn policies() -> Policies {
+    let policy = |name: &str| format!("[[policy]]\nname = \"{name}\"\nprotection = true\n");
+    policy::parse("/etc/pvewatch/policy.toml", &["prod", "lab", "idle"].map(policy).concat())
 }
 
 fn rule(name: &str, scope: EntityKind, entities_seen: u64, error: Option<&str>) -> RuleStatus {
@@ -107,6 +120,7 @@ fn rule(name: &str, scope: EntityKind, entities_seen: u64, error: Option<&str>) 
 pub fn empty_snapshot() -> Snapshot {
     Snapshot {
         nodes: Vec::new(),
+        policies: Arc::default(),
         alerts: Vec::new(),
         rules: Vec::new(),
         counters: Counters::default(),

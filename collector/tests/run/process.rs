@@ -83,6 +83,26 @@ fn a_wrong_command_line_is_2_and_a_wrong_configuration_is_1() {
 }
 
 #[test]
+fn a_policy_file_that_is_wrong_is_named_and_keeps_nothing_from_starting() {
+    let dir = TempDir::new().unwrap();
+    let policy = dir.path().join("policy.toml");
+    let config = write_config(dir.path(), &dir.path().join("data"), "127.0.0.1:0");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}[policy]\nfile = {policy:?}\n")).unwrap();
+    let check = || ended(&run(&["--check-config", "--config", &config]));
+    let (code, text) = check();
+    assert!(code == Some(1) && text.contains("policy.toml cannot be read"), "{code:?} {text}");
+    std::fs::write(&policy, "[[policy]]\nname = \"a\"\nprotection = 1\n").unwrap();
+    let (code, text) = check();
+    assert!(code == Some(1) && text.contains("policy.toml:3:"), "{code:?} {text}");
+    let (mut child, _) = start(&config);
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    std::fs::write(&policy, "[[policy]]\nname = \"a\"\nprotection = true\n").unwrap();
+    assert_eq!(check().0, Some(0));
+}
+
+#[test]
 fn a_taken_port_or_an_unusable_folder_is_named_and_is_1() {
     let dir = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

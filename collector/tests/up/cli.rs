@@ -1,4 +1,4 @@
-//! `pvewatch status` and `pvewatch alerts`, against a running site and against none.
+//! `pvewatch status`, `alerts` and `drift`, against a running site and against none.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -52,6 +52,38 @@ fn a_running_site_is_shown_as_a_table_and_as_json() {
     assert!(stderr(&gone).contains(&url), "{}", stderr(&gone));
 }
 
+fn answer_once(listener: &TcpListener, body: &str) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request).unwrap();
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    stream.write_all((head + body).as_bytes()).unwrap();
+}
+
+#[test]
+fn drift_that_there_is_is_an_exit_code() {
+    let with_drift = include_str!("../../testdata/page/drift.json");
+    let without = r#"{"site": "home", "at": "2026-11-20T12:00:00Z", "file": null, "problem": null,
+                      "policies": [], "total": 0, "differences": []}"#;
+    let broken = without.replace("\"problem\": null", "\"problem\": \"policy.toml:7: x\"");
+    for (answer, code, part) in [
+        (with_drift, 1, "prod    100    web"),
+        (without, 0, "There is no policy"),
+        (&broken, 1, "policy.toml:7: x"),
+    ] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let output = std::thread::scope(|scope| {
+            scope.spawn(|| answer_once(&listener, answer));
+            outcome(&["drift", "--url", &url])
+        });
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{text}{}", stderr(&output));
+        assert!(text.contains(part), "{text}");
+    }
+}
+
 #[test]
 fn where_nobody_listens_the_url_the_cause_and_the_way_out_are_said() {
     let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -72,13 +104,7 @@ fn where_nobody_listens_the_url_the_cause_and_the_way_out_are_said() {
 fn something_else_that_answers_is_told_apart() {
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", other.local_addr().unwrap());
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = other.accept().unwrap();
-        let mut request = [0; 1024];
-        let _ = stream.read(&mut request).unwrap();
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
-        stream.write_all(answer.as_bytes()).unwrap();
-    });
+    let server = std::thread::spawn(move || answer_once(&other, "hello"));
     let output = outcome(&["status", "--url", &url]);
     server.join().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -140,6 +140,7 @@ impl Node {
             snapshots: Vec::new(),
             replications: Vec::new(),
             excluded: Vec::new(),
+            settings: None,
         };
         let archives = &self.backups.archives;
         let newest = archives.last_key_value().map(|(name, began)| Archive {

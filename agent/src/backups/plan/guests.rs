@@ -1,4 +1,4 @@
-//! A guest's configuration, as far as it says what a backup of it includes.
+//! A guest's configuration: what a backup of it includes, and what policies can ask for.
 //!
 //! Lines before the first `[section]` are the guest as it is; sections are snapshots, which have a
 //! `snaptime`, and changes to come. Of a virtual machine all disks are included unless `backup=0`,
@@ -6,17 +6,28 @@
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::GuestKind;
-use pvewatch_protocol::{Guest, Snapshot, Vmid};
+use pvewatch_protocol::{Guest, GuestDisk, GuestSettings, Snapshot, Vmid};
 
 use super::sections::{is_true, items};
 
 /// Snapshots that are told of a guest. Overflow: the newest are left out.
 const SNAPSHOTS_MAX: usize = 50;
 
+/// Disks and mount points that are told of a guest. Overflow: the last are left out. Proxmox allows a
+/// container 256 mount points and a virtual machine 55 disks; nobody has as many.
+const DISKS_MAX: usize = 64;
+
+/// What Proxmox sets while it backs a guest up, and takes back after it: not worth telling the guest
+/// anew twice a night.
+const LOCK_OF_A_BACKUP: &str = "backup";
+
 /// Reads a configuration.
 pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
     let lines = text.lines().take_while(|line| !line.starts_with('['));
-    let pairs = lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
+    let is_comment = |line: &&str| line.starts_with('#');
+    let described = lines.clone().filter(is_comment).any(|line| !line[1..].trim().is_empty());
+    let lines = lines.filter(|line| !is_comment(line));
+    let pairs = lines.filter_map(|line| line.split_once(':'));
     let pairs: Vec<(&str, &str)> = pairs.map(|(key, value)| (key, value.trim())).collect();
     let get = |key| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
     let has_efi = get("bios") == Some("ovmf");
@@ -34,13 +45,55 @@ pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
         name: name.map(str::to_owned),
         template: get("template") == Some("1"),
         onboot: get("onboot") == Some("1"),
-        lock: get("lock").map(str::to_owned),
+        lock: get("lock").filter(|lock| *lock != LOCK_OF_A_BACKUP).map(str::to_owned),
         tags: items(get("tags").unwrap_or_default()).map(str::to_owned).collect(),
         pool: None,
         snapshots: snapshots(text),
         replications: Vec::new(),
         excluded: pairs.iter().filter(is_excluded).map(|(key, _)| (*key).to_owned()).collect(),
+        settings: Some(Box::new(GuestSettings {
+            described,
+            protection: get("protection").is_some_and(is_true),
+            scsihw: get("scsihw").map(str::to_owned),
+            disks: disks(kind, &pairs),
+        })),
     }
+}
+
+/// The volumes that it keeps data on. The EFI variables and the TPM's state have sizes of their own
+/// that nobody chooses, and are left out; so are devices and folders of the host.
+fn disks(kind: GuestKind, pairs: &[(&str, &str)]) -> Vec<GuestDisk> {
+    let disk = |(key, value): &(&str, &str)| {
+        let is_volume = match kind {
+            GuestKind::Qemu => is_drive(key) && option(value, "media") != Some("cdrom"),
+            GuestKind::Lxc => *key == "rootfs" || is_numbered(key, "mp"),
+        };
+        let volume = value.split(',').next().filter(|_| is_volume)?;
+        let (_, volume) = volume.split_once('=').unwrap_or(("", volume));
+        let (storage, _) = volume.split_once(':').filter(|(storage, _)| !storage.contains('/'))?;
+        Some(GuestDisk {
+            key: (*key).to_owned(),
+            storage: storage.to_owned(),
+            size_bytes: option(value, "size").and_then(bytes),
+        })
+    };
+    let mut disks: Vec<GuestDisk> = pairs.iter().filter_map(disk).collect();
+    disks.truncate(DISKS_MAX);
+    disks
+}
+
+/// A size as Proxmox writes it: `32G`, `512M`, `4096K`, `8T`, or in bytes.
+fn bytes(size: &str) -> Option<u64> {
+    let digits = size.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &size[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// The sections that say when they were made.
@@ -62,11 +115,15 @@ fn snapshots(text: &str) -> Vec<Snapshot> {
     snapshots
 }
 
-/// `scsi0` and the like; a drive for discs is none.
+/// What a backup can include; a drive for discs is none of it.
 fn is_disk(key: &str, value: &str) -> bool {
-    let is_drive = ["scsi", "virtio", "sata", "ide"].iter().any(|bus| is_numbered(key, bus));
-    let is_drive = is_drive || matches!(key, "efidisk0" | "tpmstate0");
+    let is_drive = is_drive(key) || matches!(key, "efidisk0" | "tpmstate0");
     is_drive && option(value, "media") != Some("cdrom")
+}
+
+/// `scsi0` and the like.
+fn is_drive(key: &str) -> bool {
+    ["scsi", "virtio", "sata", "ide"].iter().any(|bus| is_numbered(key, bus))
 }
 
 fn is_disk_included(key: &str, value: &str, has_efi: bool) -> bool {
@@ -145,6 +202,116 @@ template: 1
         assert_eq!(db.name.as_deref(), Some("db"));
         assert_eq!(db.excluded, ["mp1", "mp2"]);
         assert!(db.template);
+    }
+
+    fn disks_of(kind: GuestKind, text: &str) -> Vec<(String, String, Option<u64>)> {
+        let settings = read(kind, text).settings.unwrap();
+        settings.disks.into_iter().map(|it| (it.key, it.storage, it.size_bytes)).collect()
+    }
+
+    #[test]
+    fn what_policies_ask_for_is_read() {
+        let text = "\
+#The shop%3A front end
+#
+boot: order=scsi0
+protection: 1
+scsihw: virtio-scsi-single
+
+[before]
+#another description
+protection: 0
+scsihw: lsi
+";
+        let shop = read(GuestKind::Qemu, text).settings.unwrap();
+        assert!(shop.described && shop.protection);
+        assert_eq!(shop.scsihw.as_deref(), Some("virtio-scsi-single"));
+        let bare = read(GuestKind::Lxc, "hostname: db\nprotection: 0\n").settings.unwrap();
+        assert_eq!(*bare, GuestSettings::default());
+    }
+
+    #[test]
+    fn a_description_is_one_only_if_something_stands_in_it() {
+        for (text, described) in [
+            ("#web\n", true),
+            ("#\n#%C3%BCber\n", true),
+            ("name: web\n#after a key\n", true),
+            ("#\n# \n", false),
+            ("name: web # no comment\n", false),
+            ("name: web\n[snap]\n#of the snapshot\n", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                read(GuestKind::Qemu, text).settings.unwrap().described,
+                described,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn disks_are_told_with_their_sizes_and_discs_and_devices_of_the_host_are_not() {
+        let text = "\
+efidisk0: local-lvm:vm-100-disk-1,efitype=4m,size=4M
+ide2: local:iso/debian.iso,media=cdrom,size=631M
+ide3: local-lvm:vm-100-cloudinit,media=cdrom
+sata0: /dev/disk/by-id/ata-WD_1,size=1953514584K
+sata1: file=local-lvm:vm-100-disk-9,size=512M
+scsi0: local-lvm:vm-100-disk-0,discard=on,iothread=1,size=32G
+scsi1: nas:100/vm-100-disk-2.qcow2,size=2252M
+scsi2: none
+scsihw: lsi
+tpmstate0: local-lvm:vm-100-disk-4,size=4M,version=v2.0
+unused0: local-lvm:vm-100-disk-7
+virtio0: local-lvm:vm-100-disk-5,size=8T
+virtio1: local-lvm:vm-100-disk-6
+";
+        let told = |key: &str, storage: &str, size| (key.to_owned(), storage.to_owned(), size);
+        let expected = [
+            told("sata1", "local-lvm", Some(512 << 20)),
+            told("scsi0", "local-lvm", Some(32 << 30)),
+            told("scsi1", "nas", Some(2252 << 20)),
+            told("virtio0", "local-lvm", Some(8 << 40)),
+            told("virtio1", "local-lvm", None),
+        ];
+        assert_eq!(disks_of(GuestKind::Qemu, text), expected);
+        let text = "\
+mp0: local-lvm:vm-100-disk-1,mp=/data,size=4096K
+mp1: volume=nas:subvol-100-disk-2,mp=/cache,size=64G
+mp2: /mnt/bulk,mp=/bulk
+net0: name=eth0,bridge=vmbr0
+rootfs: local-lvm:vm-100-disk-0,size=8G
+";
+        let expected = [
+            told("mp0", "local-lvm", Some(4096 << 10)),
+            told("mp1", "nas", Some(64 << 30)),
+            told("rootfs", "local-lvm", Some(8 << 30)),
+        ];
+        assert_eq!(disks_of(GuestKind::Lxc, text), expected);
+    }
+
+    #[test]
+    fn a_size_is_read_as_proxmox_writes_it_or_not_at_all() {
+        for (text, size) in [
+            ("32G", Some(32 << 30)),
+            ("1024", Some(1024)),
+            ("8T", Some(8 << 40)),
+            ("", None),
+            ("G", None),
+            ("3.5G", None),
+            ("99999999999T", None),
+            ("7X", None),
+            ("-1G", None),
+        ] {
+            assert_eq!(bytes(text), size, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_backup_that_runs_makes_no_other_guest_of_it() {
+        let quiet = read(GuestKind::Qemu, "name: web\n");
+        assert_eq!(read(GuestKind::Qemu, "lock: backup\nname: web\n"), quiet);
+        assert_eq!(read(GuestKind::Qemu, "lock: migrate\n").lock.as_deref(), Some("migrate"));
     }
 
     #[test]

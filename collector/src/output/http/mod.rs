@@ -24,4 +24,6 @@ pub use delivery::{
 pub use picture::{Picture, Readiness};
 pub use routes::router;
 pub use serve::{CONNECTIONS_MAX, serve};
-pub use words::{Tone, ago, archives, archives_trouble, storage, tone_of, what_became};
+pub use words::{
+    Tone, ago, archives, archives_trouble, drift, drift_troubles, storage, tone_of, what_became,
+};

@@ -18,8 +18,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, EventsAnswer, EventsQuery,
-    GuestsAnswer, GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, EventsAnswer,
+    EventsQuery, GuestsAnswer, GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer,
 };
 use super::error::ApiError;
 use super::metrics::{self, Format};
@@ -45,13 +45,15 @@ pub fn router(queries: Queries) -> Router {
         .route("/assets/page.css", get(|| async { assets::STYLE }))
         .route("/assets/page.js", get(|| async { assets::SCRIPT }))
         .route("/assets/icon.svg", get(|| async { assets::ICON }))
-        .route("/guide/backup-restore", get(|| async { assets::RESTORE_GUIDE }));
+        .route("/guide/backup-restore", get(|| async { assets::RESTORE_GUIDE }))
+        .route("/guide/drift", get(|| async { assets::DRIFT_GUIDE }));
     let api = Router::new()
         .route("/api/v1/status", get(status))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/alerts", get(alerts))
         .route("/api/v1/backups", get(backups))
         .route("/api/v1/guests", get(guests))
+        .route("/api/v1/drift", get(drift))
         .route("/api/v1/events", get(events))
         .route("/api/v1/rules", get(rules));
     Router::new()
@@ -128,6 +130,14 @@ async fn backups(
     answer(move || BackupsAnswer::of(&picture, &query)).await
 }
 
+async fn drift(
+    State(queries): State<Queries>,
+    query: Result<Query<DriftQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let (query, picture) = (parameters(query)?, look(&queries).await?);
+    answer(move || DriftAnswer::of(&picture, &query)).await
+}
+
 async fn events(
     State(queries): State<Queries>,
     query: Result<Query<EventsQuery>, QueryRejection>,
@@ -157,7 +167,7 @@ async fn readyz(State(queries): State<Queries>) -> (StatusCode, String) {
 async fn not_found(request: Request) -> ApiError {
     ApiError::not_found(format!(
         "{} is not here: there are /, /api/v1/status, /api/v1/nodes, /api/v1/alerts, \
-         /api/v1/backups, /api/v1/events, /api/v1/rules, /metrics, /healthz and /readyz",
+         /api/v1/guests, /api/v1/backups, /api/v1/drift, /api/v1/events, /api/v1/rules, /metrics, /healthz and /readyz",
         request.uri().path()
     ))
 }

@@ -2,10 +2,12 @@
 
 mod archives;
 mod backups;
+mod drift;
 mod guests;
 
 pub use archives::{archives, archives_trouble, storage};
 pub use backups::tone_of;
+pub use drift::{drift, drift_troubles};
 pub use guests::what_became;
 
 use jiff::Timestamp;

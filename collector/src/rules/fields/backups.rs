@@ -100,6 +100,11 @@ pub(super) static BACKUP: &[Field] = fields! {
         });
     pool: Text, Facts, "prod", "The guest's pool.",
         |s| configured(s, |guest| text(guest.pool.as_deref()));
+    environment: Text, Facts, "prod",
+        "The guest's environment by the policy file, or that of its node.",
+        |s| backup(s, |backup| {
+            text(backup.environment.as_deref().or(s.node.label("environment")))
+        });
     excluded_disks: Number, Facts, "1",
         "Disks and mount points that no backup includes; absent if that is not known.",
         |s| configured(s, |guest| FieldValue::Number(guest.excluded.len() as f64));

@@ -90,6 +90,11 @@ pub(super) static GUEST: &[Field] = fields! {
         |s| planned(s, |plan| FieldValue::Flag(plan.template));
     pool: Text, Facts, "prod", "Its pool.",
         |s| planned(s, |plan| text(plan.pool.as_deref()));
-    lock: Text, Facts, "snapshot", "What holds it, if something does.",
+    environment: Text, Facts, "prod",
+        "Its environment by the policy file, or that of its node.",
+        |s| guest(s, |guest| {
+            text(guest.environment.as_deref().or(s.node.label("environment")))
+        });
+    lock: Text, Facts, "snapshot", "What holds it, if something but a backup does.",
         |s| planned(s, |plan| text(plan.lock.as_deref()));
 };

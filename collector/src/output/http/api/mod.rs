@@ -7,6 +7,7 @@
 pub mod alerts;
 mod backup_storages;
 pub mod backups;
+pub mod drift;
 mod events;
 pub mod guests;
 pub mod nodes;
@@ -16,6 +17,7 @@ mod status;
 pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
 pub use backup_storages::{ArchivesAnswer, StorageAnswer};
 pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
+pub use drift::{CheckAnswer, DifferenceAnswer, DriftAnswer, DriftQuery, PolicyAnswer};
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use guests::{GuestAnswer, GuestsAnswer, GuestsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};

@@ -10,6 +10,7 @@ mod alerts;
 mod backups;
 mod classic;
 mod disks;
+mod drift;
 mod families;
 mod guests;
 mod nodes;
@@ -84,6 +85,7 @@ impl Collector for Scrape {
         guests::write(&mut families, snapshot)?;
         backups::write(&mut families, snapshot)?;
         storages::write(&mut families, snapshot)?;
+        drift::write(&mut families, snapshot)?;
         alerts::write(&mut families, snapshot)
     }
 }

@@ -27,6 +27,12 @@ pub const RESTORE_GUIDE: Asset = (
     include_str!("../../../../../docs/BACKUP-RESTORE.md"),
 );
 
+/// What policies are, and what their alerts ask for.
+pub const DRIFT_GUIDE: Asset = (
+    [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, CACHED)],
+    include_str!("../../../../../docs/DRIFT.md"),
+);
+
 /// The icon.
 pub const ICON: Asset =
     ([(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, CACHED)], include_str!("files/icon.svg"));

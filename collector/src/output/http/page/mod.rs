@@ -6,6 +6,7 @@
 
 pub mod assets;
 mod backups;
+mod drift;
 mod events;
 mod guests;
 mod headline;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::Input;
 use super::backups::{self, BackupsView};
+use super::drift::{self, DriftView};
 use super::events::{self, EventView};
 use super::guests::{self, GuestsView};
 use super::headline::Headline;
@@ -48,6 +49,7 @@ pub struct View {
     nodes: Listed<NodeView>,
     guests: GuestsView,
     backups: BackupsView,
+    drift: DriftView,
     events: Vec<EventView>,
     rules: Vec<RuleView>,
     delivery: String,
@@ -211,6 +213,7 @@ impl View {
             nodes: list_nodes(snapshot, now),
             guests: guests::view(picture),
             backups: backups::view(picture),
+            drift: drift::view(picture),
             events: events::tell(&input.events, now),
             rules: snapshot.rules.iter().filter_map(RuleView::of).collect(),
             delivery: sentence(delivery::summary(&DeliveryAnswer::of(picture))),
