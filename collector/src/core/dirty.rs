@@ -27,7 +27,10 @@ impl Piece {
     pub(super) fn of(node: &NodeName, (kind, id): (EntityKind, &Arc<str>)) -> Self {
         let (node, id) = (node.clone(), id.clone());
         match kind {
-            EntityKind::Node | EntityKind::Filesystem | EntityKind::Pool => Self::Node(node),
+            EntityKind::Node
+            | EntityKind::Filesystem
+            | EntityKind::Pool
+            | EntityKind::Interface => Self::Node(node),
             EntityKind::Unit => Self::Unit(node, id),
             EntityKind::Backup => Self::Backup(node, id),
             EntityKind::BackupJob => Self::BackupJob(node, id),

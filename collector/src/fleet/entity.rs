@@ -13,6 +13,7 @@ use super::backup_job::BackupJob;
 use super::guest::Guest;
 use super::moment::Moment;
 use super::storage::Storage;
+use super::traffic::SeenInterface;
 use super::unit::Unit;
 
 /// How new a description is: the order of a node's streams, then the sequence in the stream.
@@ -61,15 +62,18 @@ pub enum EntityKind {
     Filesystem,
     /// A pool of disks of a node, by the newest sample.
     Pool,
+    /// A network interface of a node, by the newest sample.
+    Interface,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Node,
         Self::Unit,
         Self::Filesystem,
         Self::Pool,
+        Self::Interface,
         Self::Guest,
         Self::Backup,
         Self::BackupJob,
@@ -77,10 +81,11 @@ impl EntityKind {
     ];
 
     /// The kinds of what belongs to a node.
-    pub const OF_NODE: [Self; 7] = [
+    pub const OF_NODE: [Self; 8] = [
         Self::Unit,
         Self::Filesystem,
         Self::Pool,
+        Self::Interface,
         Self::Guest,
         Self::Backup,
         Self::BackupJob,
@@ -88,7 +93,7 @@ impl EntityKind {
     ];
 
     /// The kinds of what a sample names, and which are gone when the next one does not.
-    pub const OF_SAMPLE: [Self; 2] = [Self::Filesystem, Self::Pool];
+    pub const OF_SAMPLE: [Self; 3] = [Self::Filesystem, Self::Pool, Self::Interface];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
@@ -101,6 +106,7 @@ impl EntityKind {
             Self::Guest => "guest",
             Self::Filesystem => "filesystem",
             Self::Pool => "pool",
+            Self::Interface => "interface",
         }
     }
 }
@@ -165,6 +171,8 @@ pub enum Entity<'a> {
     Filesystem(&'a Filesystem),
     /// One of its pools of disks.
     Pool(&'a Pool),
+    /// One of its network interfaces.
+    Interface(SeenInterface<'a>),
 }
 
 impl<'a> Entity<'a> {
@@ -224,10 +232,18 @@ impl<'a> Entity<'a> {
         }
     }
 
+    /// The network interface, if it is one.
+    pub fn interface(self) -> Option<SeenInterface<'a>> {
+        match self {
+            Self::Interface(interface) => Some(interface),
+            _ => None,
+        }
+    }
+
     /// Since when it is as it is; a node does not say, nor does a sample.
     pub fn since(self) -> Option<Moment> {
         match self {
-            Self::Node | Self::Filesystem(_) | Self::Pool(_) => None,
+            Self::Node | Self::Filesystem(_) | Self::Pool(_) | Self::Interface(_) => None,
             Self::Unit(unit) => Some(unit.since),
             Self::Backup(backup) => Some(backup.since),
             Self::BackupJob(job) => Some(job.since),
@@ -244,7 +260,8 @@ impl<'a> Entity<'a> {
             | Self::BackupJob(_)
             | Self::Storage(_)
             | Self::Filesystem(_)
-            | Self::Pool(_) => None,
+            | Self::Pool(_)
+            | Self::Interface(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),
             Self::Guest(guest) => Some(guest.position),

@@ -29,6 +29,7 @@ mod slot;
 mod state;
 mod storage;
 mod storages;
+mod traffic;
 mod unit;
 
 pub use archives::{Archives, Written};
@@ -52,4 +53,5 @@ pub use state::{
     BACKUPS_PER_NODE_MAX, Fleet, FleetCounters, NODES_MAX, NodeView, UNITS_PER_NODE_MAX,
 };
 pub use storage::{Storage, Storages, used_ratio};
+pub use traffic::{SeenInterface, Traffic};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

@@ -200,6 +200,7 @@ impl Fleet {
                 Entity::Filesystem(slot.node.reading.as_ref()?.filesystem(id)?)
             }
             EntityKind::Pool => Entity::Pool(slot.node.reading.as_ref()?.pool(id)?),
+            EntityKind::Interface => Entity::Interface(slot.node.reading.as_ref()?.interface(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -214,7 +215,7 @@ impl Fleet {
             EntityKind::BackupJob => slot.jobs.keys().cloned().collect(),
             EntityKind::Storage => slot.storages.keys().cloned().collect(),
             EntityKind::Guest => slot.guests.keys().cloned().collect(),
-            EntityKind::Filesystem | EntityKind::Pool => slot.sampled(kind),
+            EntityKind::Filesystem | EntityKind::Pool | EntityKind::Interface => slot.sampled(kind),
         }
     }
 
@@ -234,7 +235,7 @@ impl Fleet {
             EntityKind::BackupJob => self.jobs_count,
             EntityKind::Storage => self.storages_count,
             EntityKind::Guest => self.guests_count,
-            EntityKind::Filesystem | EntityKind::Pool => {
+            EntityKind::Filesystem | EntityKind::Pool | EntityKind::Interface => {
                 let readings = self.nodes.values().filter_map(|slot| slot.node.reading.as_ref());
                 readings.map(|reading| reading.count(kind)).sum()
             }

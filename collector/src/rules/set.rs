@@ -317,6 +317,7 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
         Entity::Guest(guest) => Some(("vmid", &*guest.id)),
         Entity::Filesystem(filesystem) => Some(("mountpoint", &*filesystem.mount)),
         Entity::Pool(pool) => Some(("pool", &*pool.name)),
+        Entity::Interface(interface) => Some(("device", &*interface.counted.name)),
     };
     if let Some((name, value)) = own {
         set(name, value);

@@ -7,6 +7,7 @@ mod backups;
 mod catalogue;
 mod disks;
 mod guests;
+mod hosts;
 mod late;
 mod nodes;
 mod pair;
