@@ -45,7 +45,7 @@ pub use guest::{Guest, Guests};
 pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};
 pub use node::Node;
 pub use parts::{PARTS_MAX, Parts};
-pub use reading::Reading;
+pub use reading::{Reading, hottest, overheated};
 pub(crate) use silence::epoch_time;
 pub use silence::{HEARTBEATS_MISSED_MAX, Presence, Stop};
 pub use skew::{STEP_SAMPLES, Skew};

@@ -81,19 +81,6 @@ impl Reading {
         Some(SeenInterface { counted, traffic })
     }
 
-    /// The chip that is the hottest.
-    pub fn hottest(&self) -> Option<&Temperature> {
-        let chips = self.sample.temperatures.iter();
-        chips.max_by(|one, other| one.celsius.total_cmp(&other.celsius))
-    }
-
-    /// A chip that is as hot as it must not become, by its own word.
-    pub fn overheated(&self) -> Option<&Temperature> {
-        let is_overheated =
-            |it: &&Temperature| it.critical_celsius.is_some_and(|critical| it.celsius >= critical);
-        self.sample.temperatures.iter().find(is_overheated)
-    }
-
     /// How much the sample has of a kind.
     pub fn count(&self, kind: EntityKind) -> usize {
         names(&self.sample, kind).len()
@@ -114,6 +101,16 @@ impl Reading {
     pub fn names(&self, kind: EntityKind) -> Vec<Arc<str>> {
         names(&self.sample, kind).into_iter().map(Arc::from).collect()
     }
+}
+
+/// The chip that is the hottest.
+pub fn hottest(chips: &[Temperature]) -> Option<&Temperature> {
+    chips.iter().max_by(|one, other| one.celsius.total_cmp(&other.celsius))
+}
+
+/// A chip that is as hot as it must not become, by its own word.
+pub fn overheated(chips: &[Temperature]) -> Option<&Temperature> {
+    chips.iter().find(|it| it.critical_celsius.is_some_and(|critical| it.celsius >= critical))
 }
 
 fn names(sample: &Sample, kind: EntityKind) -> Vec<&str> {

@@ -6,7 +6,7 @@
 use pvewatch_protocol::event::UnitChange;
 use pvewatch_protocol::sample::Certificate;
 
-use crate::fleet::{Entity, EntityKind, Moment, Node, Origin, Unit};
+use crate::fleet::{Entity, EntityKind, Moment, Node, Origin, Unit, hottest, overheated};
 
 /// What a rule looks at: an entity, and the node that it belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -269,11 +269,12 @@ static NODE: &[Field] = fields! {
         |s| sampled(s, |sample| Some(sample.clock?.maximum_error_seconds));
     temperature_celsius: Number, Reading, "101",
         "How hot its hottest chip is, in degrees; absent if none says so.",
-        |s| number(s.node.reading.as_ref().and_then(|it| Some(it.hottest()?.celsius)));
+        |s| sampled(s, |sample| Some(hottest(&sample.temperatures)?.celsius));
     overheated_chip: Text, Reading, "coretemp",
         "Which chip is as hot as it must not become, by its own word; empty if none is.",
         |s| {
-            let chip = s.node.reading.as_ref().and_then(|reading| reading.overheated());
+            let reading = s.node.reading.as_ref();
+            let chip = reading.and_then(|reading| overheated(&reading.sample.temperatures));
             text(chip.map(|chip| chip.chip.as_str()))
         };
     certificate_ends_at: Time, Reading, "2026-12-01 03:07:00 UTC",

@@ -10,6 +10,7 @@ pub mod backups;
 mod events;
 pub mod guests;
 pub mod nodes;
+mod readings;
 mod rules;
 mod status;
 
@@ -19,6 +20,7 @@ pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use guests::{GuestAnswer, GuestsAnswer, GuestsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
+pub use readings::{InterfaceAnswer, ReadingAnswer};
 pub use rules::RulesAnswer;
 pub use status::{DeliveryAnswer, StatusAnswer};
 
