@@ -211,7 +211,11 @@ impl Bench {
                 ..AgentHealth::default()
             },
         };
-        let backlog = Backlog::default();
-        Input::Sample { node: self.nodes[node].clone(), sample, backlog, received_at: self.now }
+        Input::Sample {
+            node: self.nodes[node].clone(),
+            sample: Box::new(sample),
+            backlog: Backlog::default(),
+            received_at: self.now,
+        }
     }
 }

@@ -65,10 +65,12 @@ impl Interfaces {
 }
 
 /// `tap100i0` and `veth100i0` are Proxmox' names for a guest's, `veth1a2b3c4` is one that any
-/// container engine makes; `fwbr100i0`, `fwpr100p0` and `fwln100i0` are the firewall's.
+/// container engine makes, `tap0` may be a tunnel; `fwbr100i0`, `fwpr100p0` and `fwln100i0` are the firewall's.
 fn kind(name: &str) -> Kind {
     let of_guest = |prefix| {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        let rest = name.strip_prefix(prefix).unwrap_or_default();
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        after.len() < rest.len() && after.starts_with(['i', 'p'])
     };
     if name == "lo" || ["fwbr", "fwpr", "fwln"].into_iter().any(of_guest) {
         Kind::LeftOut
@@ -153,13 +155,13 @@ Inter-|   Receive                                                |  Transmit
             "fwbr100i0",
             "fwpr100p0",
             "fwln100i0",
-            "tapestry",
+            "tap0",
         ];
         let found = interfaces(&names.map(line).concat());
         let told: Vec<_> =
             found.iter().map(|it| (&*it.name, it.folded, it.receive_bytes)).collect();
         let own = |name| (name, 0, 100);
-        let mut expected = ["bond0", "eno1", "tapestry", "vmbr0", "wg0"].map(own).to_vec();
+        let mut expected = ["bond0", "eno1", "tap0", "vmbr0", "wg0"].map(own).to_vec();
         expected.push(("guests", 3, 300));
         assert_eq!(told, expected);
         let guests = &found[5];

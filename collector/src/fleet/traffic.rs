@@ -43,7 +43,7 @@ pub struct Traffic {
     pub errors_per_second: Option<f64>,
     /// Since when it is known, in seconds since boot.
     since: f64,
-    /// The spans that had errors, the oldest first; `SPANS` at most.
+    /// The spans that had errors, the oldest first; `SPANS` and the newest at most.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     spans: VecDeque<Span>,
 }
@@ -102,15 +102,21 @@ impl Traffic {
         self.transmit_bytes_per_second = rate(before.transmit_bytes, counted.transmit_bytes);
         let received = counted.receive_errors.saturating_sub(before.receive_errors);
         let transmitted = counted.transmit_errors.saturating_sub(before.transmit_errors);
-        self.count(received.saturating_add(transmitted), now - elapsed);
-        self.errors_per_second = is_later.then(|| rounded(self.error_rate(elapsed, now)));
+        let errors = received.saturating_add(transmitted);
+        self.count(errors, (now - elapsed, now));
+        self.errors_per_second = is_later.then(|| {
+            // Where samples are rarer than the window is long, the newest alone counts.
+            let is_rare = elapsed >= SPANS as f64 * SPAN_SECONDS;
+            rounded(if is_rare { errors as f64 / elapsed } else { self.error_rate(elapsed, now) })
+        });
     }
 
     /// Counts errors by when they can have happened first. So those of one moment are out of the
     /// window before five minutes have passed since they were seen, and an alert that waits for as
     /// long never comes of them.
-    fn count(&mut self, errors: u64, since: f64) {
-        let number = span_of(since);
+    fn count(&mut self, errors: u64, (since, now): (f64, f64)) {
+        let (number, first) = (span_of(since), first_span(now));
+        self.spans.retain(|span| span.number >= first);
         match self.spans.back_mut() {
             _ if errors == 0 => {}
             Some(span) if span.number == number => span.errors = span.errors.saturating_add(errors),
@@ -118,15 +124,9 @@ impl Traffic {
         }
     }
 
-    fn error_rate(&mut self, elapsed: f64, now: f64) -> f64 {
-        let first = (span_of(now) + 1).saturating_sub(SPANS);
-        let newest = self.spans.back().filter(|span| span.number < first).map(|span| span.errors);
-        self.spans.retain(|span| span.number >= first);
-        let begin = first as f64 * SPAN_SECONDS;
-        if elapsed >= SPANS as f64 * SPAN_SECONDS {
-            // Samples are so rare that the window has room for none: the newest alone counts.
-            return newest.unwrap_or_default() as f64 / elapsed;
-        }
+    /// The errors of the window, per second.
+    fn error_rate(&self, elapsed: f64, now: f64) -> f64 {
+        let begin = first_span(now) as f64 * SPAN_SECONDS;
         let errors = self.spans.iter().fold(0u64, |sum, span| sum.saturating_add(span.errors));
         let seconds = match self.since > begin {
             true => now - self.since,
@@ -140,6 +140,11 @@ impl Traffic {
 /// To thousandths, which nobody misses, so that what is recorded is read back to the digit.
 fn rounded(rate: f64) -> f64 {
     (rate * 1000.0).round() / 1000.0
+}
+
+/// The first span of the window that ends now.
+fn first_span(now: f64) -> u64 {
+    span_of(now).saturating_sub(SPANS - 1)
 }
 
 /// The number of the span that a time since boot lies in.

@@ -65,7 +65,7 @@ impl Teller {
                 return Input::NodePresence { node: name, presence, received_at: time };
             }
             "sample" => {
-                let sample = self.sample(node, &option, said_at);
+                let sample = Box::new(self.sample(node, &option, said_at));
                 let backlog = Backlog {
                     events: option("missing").map_or(0, |events| events.parse().unwrap()),
                     since: option("since").map(at),

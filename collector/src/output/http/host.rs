@@ -44,16 +44,15 @@ fn span(seconds: f64) -> String {
     }
 }
 
-/// What the node's busiest interface carries; none if nothing is known of any.
+/// What that interface of the node carries that has carried most; none before its second reading.
 pub fn network(interfaces: &[InterfaceAnswer]) -> Option<String> {
-    let carried =
-        |it: &InterfaceAnswer| Some((it.receive_bytes_per_second?, it.transmit_bytes_per_second?));
     // What guests carry among themselves says little of the node's network.
     let own = interfaces.iter().filter(|it| it.counted.folded == 0);
-    let (busiest, (received, transmitted)) = own
-        .filter_map(|it| Some((it, carried(it)?)))
-        .max_by(|(_, one), (_, other)| (one.0 + one.1).total_cmp(&(other.0 + other.1)))?;
-    let (received, transmitted) = (human::bytes(received), human::bytes(transmitted));
+    let carried =
+        |it: &&InterfaceAnswer| it.counted.receive_bytes.saturating_add(it.counted.transmit_bytes);
+    let busiest = own.max_by_key(carried)?;
+    let received = human::bytes(busiest.receive_bytes_per_second?);
+    let transmitted = human::bytes(busiest.transmit_bytes_per_second?);
     Some(format!("{} {received}/s in, {transmitted}/s out", busiest.counted.name))
 }
 
@@ -98,7 +97,7 @@ mod tests {
         };
         assert_eq!(heat(&[]), None);
         let (well, hot) = (chip(91.4, None), chip(85.0, Some(84.0)));
-        assert_eq!(heat(&[well.clone()]), Some(("91 °C".to_owned(), Tone::Neutral)));
+        assert_eq!(heat(std::slice::from_ref(&well)), Some(("91 °C".to_owned(), Tone::Neutral)));
         assert_eq!(heat(&[well, hot]), Some(("85 °C".to_owned(), Tone::Bad)));
     }
 }

@@ -151,7 +151,7 @@ struct ReadingView {
     /// The fullest filesystem.
     disk: Option<Gauge>,
     uptime: String,
-    /// What the busiest interface carries.
+    /// What the interface carries that has carried most.
     network: Option<String>,
     heat: Option<Fact>,
     clock: Option<Fact>,
