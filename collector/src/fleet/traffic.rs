@@ -130,8 +130,9 @@ impl Traffic {
         let errors = self.spans.iter().fold(0u64, |sum, span| sum.saturating_add(span.errors));
         let seconds = match self.since > begin {
             true => now - self.since,
-            // From the first sample in the window on, taking them to be equally far apart.
-            false => ((now - begin) / elapsed).floor().max(1.0) * elapsed,
+            // From the first sample in the window on, taking them to be equally far apart, but for
+            // what a difference of such numbers is off by.
+            false => ((now - begin) / elapsed + 0.001).floor().max(1.0) * elapsed,
         };
         errors as f64 / seconds
     }

@@ -154,7 +154,7 @@ impl Reader {
         let first = std::mem::take(&mut self.first);
         let load = System::load_average()?;
         Ok(Reading {
-            uptime_seconds: System::uptime()? as f64,
+            uptime_seconds: read_uptime(&self.paths.proc).unwrap_or(System::uptime()? as f64),
             load: Load { one: load.one, five: load.five, fifteen: load.fifteen },
             cpu: Cpu {
                 count: u32::try_from(self.system.cpus().len()).unwrap_or(u32::MAX),
@@ -198,6 +198,13 @@ fn read_pools(proc: &Path) -> Vec<Pool> {
     found.extend(pools::md(&fs::read_to_string(proc.join("mdstat")).unwrap_or_default()));
     found.truncate(pools::POOLS_MAX);
     found
+}
+
+/// The first number of `uptime`, to the hundredth: what the collector makes of counters is divided
+/// by differences of it.
+fn read_uptime(proc: &Path) -> Option<f64> {
+    let text = fs::read_to_string(proc.join("uptime")).ok()?;
+    text.split(' ').next()?.parse().ok().filter(|seconds: &f64| seconds.is_finite())
 }
 
 /// `oom_kill` in `vmstat`.
@@ -266,6 +273,18 @@ mod tests {
             let reading = Reader::new(paths).unwrap().read().await.unwrap();
             assert_eq!(reading.temperatures.len(), chips);
             assert!(chips > 0 || reading.clock.is_none());
+        }
+    }
+
+    #[test]
+    fn the_time_since_boot_is_read_to_the_hundredth() {
+        let proc = tempfile::tempdir().unwrap();
+        assert_eq!(read_uptime(proc.path()), None);
+        for (text, expected) in
+            [("22215.37 160000.00\n", Some(22215.37)), ("", None), ("NaN 1", None), ("x 1", None)]
+        {
+            fs::write(proc.path().join("uptime"), text).unwrap();
+            assert_eq!(read_uptime(proc.path()), expected, "{text:?}");
         }
     }
 
