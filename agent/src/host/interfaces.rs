@@ -64,8 +64,9 @@ impl Interfaces {
     }
 }
 
-/// `tap100i0` and `veth100i0` are Proxmox' names for a guest's, `veth1a2b3c4` is one that any
-/// container engine makes, `tap0` may be a tunnel; `fwbr100i0`, `fwpr100p0` and `fwln100i0` are the firewall's.
+/// `tap100i0` and `veth100i0` are Proxmox' names for a guest's, `fwbr100i0`, `fwpr100p0` and
+/// `fwln100i0` its firewall's. `veth1a2b3c4` is one that any container engine makes, and `tap0` may
+/// be a tunnel.
 fn kind(name: &str) -> Kind {
     let of_guest = |prefix| {
         let rest = name.strip_prefix(prefix).unwrap_or_default();
@@ -88,7 +89,7 @@ fn rank(name: &str) -> (bool, &str) {
     (!has_plug || is_part, name)
 }
 
-/// The counters of a line: eight of what was received, eight of what was transmitted, each begin
+/// The counters of a line: eight of what was received, eight of what was transmitted, each beginning
 /// with bytes, packets, errors and drops.
 fn counted(counters: &str) -> Option<Interface> {
     let mut numbers = counters.split_ascii_whitespace().map(str::parse::<u64>);
