@@ -217,6 +217,8 @@ pub struct Paths {
     pub guest_logs: PathBuf,
     /// What Proxmox' scheduler notes of each job's last run.
     pub job_states: PathBuf,
+    /// How the replications of guests go, as the scheduler notes it.
+    pub replication_states: PathBuf,
     /// The zone of this host's clock.
     pub localtime: PathBuf,
     /// The node's own defaults for vzdump.
@@ -244,6 +246,7 @@ impl Default for Paths {
             tasks: "/var/log/pve/tasks".into(),
             guest_logs: "/var/log/vzdump".into(),
             job_states: "/var/lib/pve-manager/jobs".into(),
+            replication_states: "/var/lib/pve-manager/pve-replication-state.json".into(),
             localtime: "/etc/localtime".into(),
             vzdump: "/etc/vzdump.conf".into(),
             mountinfo: "/proc/self/mountinfo".into(),
@@ -258,6 +261,7 @@ impl Paths {
         PlanPaths {
             config: self.pve.clone(),
             states: self.job_states.clone(),
+            replication: self.replication_states.clone(),
             localtime: self.localtime.clone(),
         }
     }
@@ -265,7 +269,7 @@ impl Paths {
     /// The places that the source `backup_storages` reads from, beside the storages.
     pub fn storages(&self) -> StoragePaths {
         StoragePaths {
-            plan: self.plan(),
+            config: self.pve.clone(),
             vzdump: self.vzdump.clone(),
             mountinfo: self.mountinfo.clone(),
             fstab: self.fstab.clone(),

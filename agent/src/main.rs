@@ -53,6 +53,10 @@ enum Command {
 /// How long the process waits for what cannot be cancelled.
 const LINGER_MAX: Duration = Duration::from_millis(500);
 
+/// For how long a thread is kept that looks at what can hang: until the next look, so that it need
+/// not be made anew each time.
+const THREADS_KEPT: Duration = Duration::from_secs(30);
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     pvewatch_edge::logging::init(log::LevelFilter::Info);
@@ -77,7 +81,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         println!("{source} is valid");
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(THREADS_KEPT)
+        .build()?;
     let result = runtime.block_on(async {
         if arguments.dry_run {
             app::dry_run(settings).await

@@ -61,8 +61,12 @@ impl Node {
 
     fn watch(&self) -> Watching {
         let path = |name: &str| self.folder.path().join(name);
-        let paths =
-            PlanPaths { config: path("pve"), states: path("jobs"), localtime: path("localtime") };
+        let paths = PlanPaths {
+            config: path("pve"),
+            states: path("jobs"),
+            replication: path("replication.json"),
+            localtime: path("localtime"),
+        };
         let (reports_in, reports) = mpsc::channel(16);
         let (wanted, wanted_out) = channel::channel(0);
         tokio::spawn(async move {
@@ -154,6 +158,25 @@ async fn only_configurations_with_another_version_are_read_again() {
     // Another pmxcfs counts anew.
     node.write("pve/.version", r#"{"starttime":8,"vmlist":1}"#);
     assert_eq!(names(watching.guests().await), ["other", "sql"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replication_is_told_with_its_guest_and_again_when_it_fails() {
+    let mut node = Node::new();
+    node.write("pve/replication.cfg", "local: 101-0\n\ttarget pve2\n");
+    let mut watching = node.watch();
+    let guests = watching.guests().await;
+    let counts = |guest: &Guest| -> Vec<u32> {
+        guest.replications.iter().map(|replication| replication.fail_count).collect()
+    };
+    assert_eq!((counts(&guests[0]), counts(&guests[1])), (vec![], vec![0]));
+    let state = r#"{"101":{"local/pve2":{"fail_count":1,"error":"no route","last_sync":0}}}"#;
+    node.write("replication.json", state);
+    assert_eq!(counts(&watching.guests().await[1]), [1]);
+    // Switched off, it is nobody's trouble.
+    node.write("pve/replication.cfg", "local: 101-0\n\ttarget pve2\n\tdisable\n");
+    node.change();
+    assert_eq!(counts(&watching.guests().await[1]), [0; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,10 +39,41 @@ pub struct Guest {
     /// Its snapshots, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<Snapshot>,
+    /// Where its disks are copied to again and again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replications: Vec<Replication>,
     /// Disks and mount points that no backup of it includes, such as `scsi1` or `mp0`, because its
     /// configuration says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
+}
+
+impl Guest {
+    /// Of its replications the one that failed most often.
+    pub fn worst_replication(&self) -> Option<&Replication> {
+        self.replications.iter().max_by_key(|replication| replication.fail_count)
+    }
+}
+
+/// A replication of a guest to another node (`pvesr`), which is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Replication {
+    /// The other node.
+    pub target: String,
+    /// How often it failed since it last went well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fail_count: u32,
+    /// Why the last try failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Of one that fails, when it last went well; none if it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync: Option<Timestamp>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A snapshot of a guest.

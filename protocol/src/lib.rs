@@ -23,7 +23,7 @@ pub mod topic;
 
 pub use ack::{Ack, AckMessage};
 pub use alert::{AlertMessage, AlertState};
-pub use backup_plan::{BackupJob, Guest, Snapshot};
+pub use backup_plan::{BackupJob, Guest, Replication, Snapshot};
 pub use backup_storage::{Archive, BackupStorage, GuestArchives, StorageState};
 pub use checkpoint::{Checkpoint, CheckpointContent};
 pub use envelope::Event;

@@ -18,6 +18,8 @@ on_both_releases!(
     a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back,
     a_reboot_is_over_when_all_guests_that_ran_run_again,
     a_guest_that_moves_is_one_guest,
+    a_replication_that_fails_is_told_until_it_goes_well,
+    pictures_find_nothing_to_correct_whatever_became_of_the_bus,
 );
 
 /// A node whose guests are a machine and a container.
@@ -258,4 +260,54 @@ fn a_guest_that_moves_is_one_guest(suite: Suite) {
     let is_there = || guests(&collector) == ["pve2 100 running migration"];
     eventually("the guest to be on pve2 alone", GENEROUS, || is_there().then_some(()));
     assert_eq!(fired(&collector), [""; 0]);
+}
+
+fn a_replication_that_fails_is_told_until_it_goes_well(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let collector = Collector::on(site.access());
+    let pve1 = proxmox(&mut site, "pve1", suite, &TWO);
+    pve1.replicates("local: 101-0\n\ttarget pve2\n\tschedule */15\n");
+    let state = |noted: &str| format!(r#"{{"101":{{"local/pve2":{{{noted}}}}}}}"#);
+    pve1.notes_of_replication(&state(
+        r#""last_sync":1795230420,"fail_count":2,"error":"no route to host\n""#,
+    ));
+    let told = collector.expect_alert("firing", &alert("PveReplicationFailed", "101"));
+    let said = told["annotations"]["description"].as_str().unwrap_or_default();
+    assert!(said.starts_with("no route to host. It last went well at 2026-11-21"), "{said}");
+    pve1.notes_of_replication(&state(r#""last_sync":1795240000,"fail_count":0"#));
+    collector.expect_alert("resolved", &alert("PveReplicationFailed", "101"));
+}
+
+fn pictures_find_nothing_to_correct_whatever_became_of_the_bus(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let collector = Collector::on(site.access());
+    let pve1 = proxmox(&mut site, "pve1", suite, &TWO);
+    for unit in ["before.service", "meanwhile.service"] {
+        pve1.has_service(unit, "ExecStart=sleep infinity");
+        pve1.starts(unit);
+    }
+    pve1.shell(&Node::machine(100));
+    pve1.shell(&Node::container(101));
+    for vmid in [100, 101] {
+        change(&mut site, &pve1, vmid);
+    }
+    pve1.fails("before.service");
+    pve1.shell("systemctl daemon-reload; systemctl daemon-reexec");
+    let parts = collector.metric("pvewatch_checkpoint_parts_total");
+    // Nobody can tell the agent what happens without a bus; it finds out, and shows all anew.
+    pve1.shell(
+        "systemctl stop dbus.socket dbus.service
+         systemctl kill --signal=KILL meanwhile.service pve-container@101.service
+         systemctl start dbus.socket dbus.service
+         systemctl restart systemd-logind.service",
+    );
+    let failed = [("alertname", "SystemdServiceFailed"), ("unit", "meanwhile.service")];
+    collector.expect_alert("firing", &failed);
+    assert_eq!(change(&mut site, &pve1, 101).state, GuestState::Stopped);
+    eventually("new pictures of units and of guests", GENEROUS, || {
+        (collector.metric("pvewatch_checkpoint_parts_total") >= parts + 2.0).then_some(())
+    });
+    for what in ["units", "guests"] {
+        assert_eq!(collector.metric(&format!("pvewatch_corrected_{what}_total")), 0.0, "{what}");
+    }
 }

@@ -4,7 +4,6 @@ use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use pvewatch_agent::backups::plan::watch::reader::PlanPaths;
 use pvewatch_agent::backups::storages::watch::{self, StoragePaths};
 use pvewatch_agent::proxmox::Api;
 use pvewatch_agent::source::{Report, Reporter};
@@ -79,13 +78,8 @@ impl Node {
 
     /// With a way to Proxmox' API.
     pub fn watch_with(&self, api: Option<Api>) -> Watching {
-        let plan = PlanPaths {
-            config: self.path("pve"),
-            states: self.path("jobs"),
-            localtime: self.path("localtime"),
-        };
         let paths = StoragePaths {
-            plan,
+            config: self.path("pve"),
             vzdump: self.path("vzdump.conf"),
             mountinfo: self.path("mountinfo"),
             fstab: self.path("fstab"),

@@ -52,6 +52,9 @@ impl Fleet {
         let (moment, late) = self.moment_of(&event, received_at);
         self.counters.late_events += u64::from(late);
         self.counters.future_times += u64::from(is_future(event.time, received_at));
+        if let Some(slot) = self.nodes.get_mut(&event.node) {
+            slot.told_through = slot.told_through.max(version);
+        }
         let (node, time, at) = (event.node, event.time, (version, event.position));
         match event.data {
             EventData::UnitChanged(changed) => {
@@ -356,13 +359,17 @@ impl Fleet {
         let drawn = Moment::judge(checkpoint.at, received_at, slot.node.clock_skew());
         let names = units.iter().map(|unit| unit.unit.clone());
         let complete = slot.parts.add(version, (checkpoint.part, checkpoint.of), names);
+        let is_corrected = |unit: &&UnitState| slot.is_corrected(unit, version);
+        self.counters.corrected_units += units.iter().filter(is_corrected).count() as u64;
         let at = (version, checkpoint.as_of);
         let put = |state: &UnitState| {
             self.put_unit(name, (state.clone(), None), at, (drawn, received_at))
         };
         let mut changes: Vec<Change> = units.iter().filter_map(put).collect();
         if let (Some(named), Some(slot)) = (complete, self.nodes.get_mut(name)) {
+            let was_told = slot.is_told_by_events(slot.node.units_as_of, version);
             let gone = slot.keep_only(&named, version);
+            self.counters.corrected_units += if was_told { gone.len() as u64 } else { 0 };
             self.units_count -= gone.len();
             changes.extend(gone.into_iter().map(|unit| Change::UnitGone { unit, moment: drawn }));
             // The node remembers which picture was the last.

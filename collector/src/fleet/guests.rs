@@ -4,11 +4,11 @@
 //! those that run counts when all its parts are there, and then all at once. A guest that moves is
 //! on two nodes for a moment: stopped, as was meant, on the one, and running on the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pvewatch_protocol::event::{GuestKind, GuestRun};
+use pvewatch_protocol::event::{GuestKind, GuestRun, GuestState};
 use pvewatch_protocol::{Checkpoint, Guest as GuestPlan, NodeName, Position, Vmid};
 
 use super::apply::node_change;
@@ -75,10 +75,14 @@ impl Fleet {
             return Vec::new();
         };
         let runs: Vec<GuestRun> = runs;
+        let before = slot.node.runs_as_of.version;
         slot.node_mut().runs_as_of = drawn;
         let skew = slot.node.clock_skew();
         let moment = Moment::judge(checkpoint.at, received_at, skew);
         let named: BTreeSet<String> = runs.iter().map(|run| run.vmid.to_string()).collect();
+        if slot.is_told_by_events(before, version) {
+            self.counters.corrected_guests += self.otherwise_than_told(name, &runs, version);
+        }
         let mut changes = Vec::new();
         for run in runs {
             let since = run.since.map_or(moment, |at| Moment::judge(at, received_at, skew));
@@ -96,6 +100,21 @@ impl Fleet {
         changes.extend(self.forget_absent_guests(name, moment));
         changes.push(node_change(name, Vec::new(), moment));
         changes
+    }
+
+    /// How many guests a complete picture of those that run shows otherwise than the events before
+    /// it told.
+    fn otherwise_than_told(&self, name: &NodeName, runs: &[GuestRun], version: Version) -> u64 {
+        let Some(slot) = self.nodes.get(name) else { return 0 };
+        let shown: BTreeMap<Vmid, GuestState> =
+            runs.iter().map(|run| (run.vmid, run.state)).collect();
+        let is_unknown = |run: &&GuestRun| !slot.guests.contains_key(&*run.vmid.to_string());
+        let is_other = |guest: &&Arc<Guest>| {
+            let state = shown.get(&guest.vmid).copied().unwrap_or(GuestState::Stopped);
+            guest.version <= version && guest.state().is_some_and(|known| known != state)
+        };
+        let others = slot.guests.values().filter(is_other).count();
+        (others + runs.iter().filter(is_unknown).count()) as u64
     }
 
     /// A picture of what there is names a guest.

@@ -43,6 +43,8 @@ pub(super) struct Slot {
     pub(super) run_parts: Parts<Drawn, GuestRun>,
     pub(super) job_parts: Parts<Drawn>,
     pub(super) storage_parts: Parts<Drawn, BackupStorage>,
+    /// The newest event of the node since the collector started.
+    pub(super) told_through: Version,
     /// When the sample before the newest one was taken, if that came since the collector listens.
     pub(super) read_before: Option<Timestamp>,
     view: Option<Arc<NodeView>>,
@@ -75,6 +77,7 @@ impl Slot {
             run_parts: Parts::default(),
             job_parts: Parts::default(),
             storage_parts: Parts::default(),
+            told_through: Version::default(),
             read_before: None,
             view: None,
         }
@@ -220,6 +223,21 @@ impl Slot {
         let removed = self.node.removed_units.get(id).copied();
         let newest = known.into_iter().chain(removed).max();
         version > self.node.units_as_of.max(newest.unwrap_or_default())
+    }
+
+    /// Whether events had to tell, and did, all that changed from one picture to another: both are
+    /// of the same start of the agent, and all events have come that the later one includes.
+    pub(super) fn is_told_by_events(&self, before: Version, picture: Version) -> bool {
+        before.stream_ordinal == picture.stream_ordinal && self.told_through >= picture
+    }
+
+    /// Whether a picture shows a unit otherwise than the events before it told.
+    pub(super) fn is_corrected(&self, state: &UnitState, picture: Version) -> bool {
+        let known = self.units.get(&*state.unit);
+        let is_other = known.is_none_or(|known| known.state.active_state != state.active_state);
+        is_other
+            && self.is_told_by_events(self.node.units_as_of, picture)
+            && self.is_newer(&state.unit, picture)
     }
 
     /// Takes a description of a unit, if it is newer. `since` is when the state was entered.

@@ -53,6 +53,11 @@ pub struct FleetCounters {
     pub events_before: u64,
     /// Last wills of connections that had been taken over.
     pub superseded_wills: u64,
+    /// Units that a picture found otherwise than the events of the same agent's start had told:
+    /// one was missed. In a healthy system there are none.
+    pub corrected_units: u64,
+    /// Guests that run, or do not, otherwise than those events had told.
+    pub corrected_guests: u64,
     /// Events and checkpoints of a kind that this version does not know.
     pub unknown_kinds: u64,
     /// Nodes and units beyond what is kept.

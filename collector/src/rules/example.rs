@@ -10,7 +10,7 @@ use pvewatch_protocol::event::{
 use pvewatch_protocol::sample::{Filesystem, Pool};
 use pvewatch_protocol::{
     Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest as GuestPlan, GuestArchives,
-    NodeName, Position, Sequence, Snapshot, StopReason, StorageState, StreamId, Vmid,
+    NodeName, Position, Replication, Sequence, Snapshot, StopReason, StorageState, StreamId, Vmid,
 };
 
 use super::fields::Subject;
@@ -218,6 +218,12 @@ fn plan() -> GuestPlan {
         snapshots: vec![Snapshot {
             name: "auto-daily".to_owned(),
             at: Timestamp::constant(1_793_502_000, 0),
+        }],
+        replications: vec![Replication {
+            target: "pve2".to_owned(),
+            fail_count: 3,
+            error: Some("no route to host".to_owned()),
+            last_sync: Some(Timestamp::constant(1_795_230_420, 0)),
         }],
         excluded: vec!["scsi1".to_owned()],
     }

@@ -304,6 +304,7 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "NodeCertificateExpires node warning 3600",
         "LabVMExpired guest warning 300",
         "SnapshotOlderThanWeek guest info 60",
+        "PveReplicationFailed guest warning 0",
         "ProxmoxVMStopped guest warning 600",
         "GuestDidNotReturn guest critical 0",
         "BackupJobFailed backup critical 0",

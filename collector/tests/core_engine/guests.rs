@@ -261,6 +261,27 @@ fn an_automatic_snapshot_that_nobody_removes_is_told_after_a_week() {
 }
 
 #[test]
+fn a_replication_that_fails_is_told_until_one_goes_well() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=600
+        1s     pve1 guests 100:to-pve2*0,to-pve3*0 101
+        1h     pve1 guests 100:to-pve2*0,to-pve3*1 101
+        => 1h PveReplicationFailed pve1/100 none -> firing: condition_lasted, told
+        2h     pve1 guests 100:to-pve2*0,to-pve3*2 101
+        3h     pve1 guests 100:to-pve2*0,to-pve3*0 101
+        => 3h PveReplicationFailed pve1/100 firing -> resolved: condition_ended, told
+        4h     pve1 guests 100:to-pve2*1 101
+        => 4h PveReplicationFailed pve1/100 none -> firing: condition_lasted, told
+        5h     pve1 guests 100 101
+        => 5h PveReplicationFailed pve1/100 firing -> resolved: condition_ended, told
+        9h
+        ",
+    );
+}
+
+#[test]
 fn a_machine_that_ran_for_its_backup_when_its_node_went_down_is_not_awaited() {
     while_it_runs(
         "

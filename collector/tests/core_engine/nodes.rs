@@ -160,6 +160,39 @@ fn a_checkpoint_that_is_newer_than_the_events_wins_and_an_older_one_changes_noth
 }
 
 #[test]
+fn what_a_checkpoint_had_to_correct_is_counted() {
+    let corrected = |stage: &mut Stage| {
+        let counted = stage.core.snapshot().counters.fleet;
+        (counted.corrected_units, counted.corrected_guests)
+    };
+    let mut stage = Stage::new(CATALOGUE);
+    stage.play("0s pve1 beats");
+    // Before the first picture nobody has said how things are.
+    stage.play("1s pve1 units a.service=active b.service=active");
+    stage.play("1s pve1 runs 100 101");
+    stage.play("2s pve1 unit a.service failed");
+    stage.play("2s pve1 guest 100:stopped:crash");
+    stage.play("3s pve1 units a.service=failed b.service=active");
+    stage.play("3s pve1 runs 101");
+    assert_eq!(corrected(&mut stage), (0, 0), "events told it all");
+    stage.play("4s pve1 unit b.service active");
+    stage.play("4s pve1 units a.service=active b.service=active c.service=failed");
+    stage.play("4s pve1 runs 100 102");
+    assert_eq!(corrected(&mut stage), (2, 3), "one that is other or new, one that runs, or not");
+    stage.play("5s pve1 unit b.service active");
+    stage.play("5s pve1 units a.service=active");
+    assert_eq!(corrected(&mut stage), (4, 3), "two are gone");
+    // The event on which it is based has yet to come.
+    stage.play("5s pve1 units a.service=failed as_of=9");
+    assert_eq!(corrected(&mut stage), (4, 3));
+    // Another start of the agent: what happened in between has no events.
+    stage.play("6s pve1 started");
+    stage.play("6s pve1 units a.service=failed");
+    stage.play("6s pve1 runs");
+    assert_eq!(corrected(&mut stage), (4, 3));
+}
+
+#[test]
 fn a_unit_that_was_removed_is_not_brought_back_by_an_older_picture() {
     let mut stage = tell(
         CATALOGUE,

@@ -11,7 +11,8 @@ use pvewatch_protocol::event::{
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
     BackupJob, Checkpoint, CheckpointContent, Epoch, Event, EventData, Guest, NodeName,
-    NodePresence, Position, PresenceState, Sample, Sequence, Site, Snapshot, StopReason, StreamId,
+    NodePresence, Position, PresenceState, Replication, Sample, Sequence, Site, Snapshot,
+    StopReason, StreamId,
 };
 use uuid::Uuid;
 
@@ -288,7 +289,7 @@ fn units(words: &[&str], time: Timestamp) -> CheckpointContent {
     )
 }
 
-/// `100[:TAG|:template]`
+/// `100[:TAG,template,onboot,SNAPSHOT@TIME,to-NODE*TIMES]`
 fn guest(word: &&str) -> Guest {
     let (vmid, tags) = word.split_once(':').unwrap_or((word, ""));
     let tags: Vec<&str> = tags.split(',').filter(|tag| !tag.is_empty()).collect();
@@ -296,7 +297,14 @@ fn guest(word: &&str) -> Guest {
         let (name, made) = tag.split_once('@')?;
         Some(Snapshot { name: name.to_owned(), at: at(made) })
     };
-    let is_own = |tag: &&&str| !matches!(**tag, "template" | "onboot") && !tag.contains('@');
+    // `to-NODE*TIMES` is a replication that failed so often.
+    let replication = |tag: &&str| {
+        let (target, times) = tag.strip_prefix("to-")?.split_once('*')?;
+        let (target, fail_count) = (target.to_owned(), times.parse().unwrap());
+        let error = (fail_count > 0).then(|| "no route to host".to_owned());
+        Some(Replication { target, fail_count, error, last_sync: None })
+    };
+    let is_own = |tag: &&&str| !matches!(**tag, "template" | "onboot") && !tag.contains(['@', '*']);
     Guest {
         vmid: vmid.parse().unwrap(),
         kind: GuestKind::Qemu,
@@ -307,6 +315,7 @@ fn guest(word: &&str) -> Guest {
         tags: tags.iter().filter(is_own).map(|tag| (*tag).to_owned()).collect(),
         pool: None,
         snapshots: tags.iter().filter_map(snapshot).collect(),
+        replications: tags.iter().filter_map(replication).collect(),
         excluded: Vec::new(),
     }
 }

@@ -138,6 +138,7 @@ impl Node {
             tags: Vec::new(),
             pool: None,
             snapshots: Vec::new(),
+            replications: Vec::new(),
             excluded: Vec::new(),
         };
         let archives = &self.backups.archives;

@@ -195,8 +195,9 @@ impl Collector {
     /// The process is gone.
     pub fn kill(&mut self, broker: &mut Broker, rng: &mut Rng) {
         self.disk.borrow_mut().fails = false;
-        let Some(process) = self.process.take() else { return };
+        let Some(mut process) = self.process.take() else { return };
         self.seen.duplicates += process.counters.duplicates.get();
+        self.seen.corrections += process.corrections();
         if let Some((connection, _)) = process.connection {
             broker.disconnect(connection, rng);
         }
@@ -385,6 +386,12 @@ impl Collector {
     pub fn duplicates(&self) -> u64 {
         let now = self.process.as_ref().map_or(0, |process| process.counters.duplicates.get());
         self.seen.duplicates + now
+    }
+
+    /// Units and guests that pictures found otherwise than events had told this process and those
+    /// before it.
+    pub fn corrections(&mut self) -> u64 {
+        self.seen.corrections + self.process.as_mut().map_or(0, Process::corrections)
     }
 
     pub(crate) fn snapshot(&mut self) -> Option<Arc<Snapshot>> {

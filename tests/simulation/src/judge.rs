@@ -195,6 +195,15 @@ fn believed(world: &mut World) -> Vec<String> {
             }
         }
         world.tally.duplicates += collector.duplicates();
+        let corrections = collector.corrections();
+        world.tally.corrections += corrections;
+        let has_lost = collector.disk.borrow().log.iter().any(|row| row.reason.is_some());
+        if corrections > 0 && !has_lost && !collector.was_restored {
+            wrong.push(format!(
+                "{}: pictures found {corrections} units or guests otherwise than events had told",
+                collector.name
+            ));
+        }
         world.tally.transitions += collector.disk.borrow().transitions.len() as u64;
     }
     let since: BTreeMap<_, _> =

@@ -47,6 +47,8 @@ pub(crate) struct Process {
 pub struct Seen {
     /// Events that came again.
     pub duplicates: u64,
+    /// Units and guests that pictures found otherwise than events had told.
+    pub corrections: u64,
     /// Last wills of replaced connections that made a node count as offline.
     pub believed_wills: Vec<String>,
     /// What it told before it knew what it had missed.
@@ -104,6 +106,12 @@ impl Process {
                 }
             }
         }
+    }
+
+    /// Units and guests that pictures found otherwise than events had told this process.
+    pub fn corrections(&mut self) -> u64 {
+        let counted = self.desk.core().counters().fleet;
+        counted.corrected_units + counted.corrected_guests
     }
 
     /// Whether a node counts as offline because the will of that connection said so.

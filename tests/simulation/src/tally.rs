@@ -26,6 +26,8 @@ pub struct Tally {
     pub beyond: u64,
     /// Events that collectors had already.
     pub duplicates: u64,
+    /// Units and guests that pictures found otherwise than events had told.
+    pub corrections: u64,
     /// Pairs of collectors.
     pub pairs: u64,
     /// Of them, those of which all was compared that they say of what both have heard.
@@ -63,6 +65,7 @@ impl Tally {
         self.declared += other.declared;
         self.beyond += other.beyond;
         self.duplicates += other.duplicates;
+        self.corrections += other.corrections;
         self.transitions += other.transitions;
         self.pairs += other.pairs;
         self.pairs_compared += other.pairs_compared;
@@ -131,6 +134,7 @@ impl fmt::Display for Tally {
         writeln!(f, "events published                     {:>12}", self.sent)?;
         writeln!(f, "  of them sent again                 {:>12}", self.resent)?;
         writeln!(f, "events that a collector had already  {:>12}", self.duplicates)?;
+        writeln!(f, "what pictures found otherwise        {:>12}", self.corrections)?;
         writeln!(f, "events dropped by a bound            {:>12}", self.dropped)?;
         writeln!(f, "pairs of collectors                  {:>12}", self.pairs)?;
         writeln!(f, "  compared in all they say           {:>12}", self.pairs_compared)?;

@@ -74,6 +74,8 @@ fn resting(stage: &mut Stage) -> Vec<Figure> {
     let end = Deadline::after(RESTING_FOR);
     while !end.has_passed() {
         stage.listener.next(Duration::from_secs(1).min(end.remaining()));
+        // As a collector does: what nobody acks is sent again.
+        stage.acknowledge();
         meter.note().expect("the agent runs");
     }
     let cost = meter.cost().expect("the agent runs");

@@ -89,6 +89,28 @@ impl Node {
         self.says_that_something_changed();
     }
 
+    /// Replicates guests as these lines of `replication.cfg` say.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    #[track_caller]
+    pub fn replicates(&self, jobs: &str) {
+        self.write_file("/etc/pve/replication.cfg", jobs);
+        self.says_that_something_changed();
+    }
+
+    /// Has the scheduler note how the replications went.
+    ///
+    /// # Panics
+    /// When that cannot be written.
+    #[track_caller]
+    pub fn notes_of_replication(&self, state: &str) {
+        let file = "/var/lib/pve-manager/pve-replication-state.json";
+        self.shell("mkdir -p /var/lib/pve-manager");
+        self.write_file(&format!("{file}.new"), state);
+        self.shell(&format!("mv {file}.new {file}"));
+    }
+
     /// Gives the configuration a new version, and hides it from others as Proxmox does.
     fn says_that_something_changed(&self) {
         let version = self.shell("date +%s%N");

@@ -305,6 +305,17 @@ impl Collector {
         })
     }
 
+    /// The value of a series without labels; 0 if there is none.
+    ///
+    /// # Panics
+    /// When the metrics cannot be had.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = get(&self.url("/metrics")).expect("the collector answers");
+        let values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        values.filter_map(|value| value.parse().ok()).next().unwrap_or_default()
+    }
+
     /// Waits until the metrics have a line that begins with `series` and has that value.
     ///
     /// # Panics

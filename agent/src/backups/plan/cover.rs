@@ -1,6 +1,7 @@
 //! Which of a node's guests a job covers, with Proxmox' rules.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pvewatch_protocol::{BackupJob, Guest, Vmid};
 
@@ -15,7 +16,7 @@ pub struct Node<'a> {
     /// The zone of its clock.
     pub zone: &'a str,
     /// Its guests.
-    pub guests: &'a [Guest],
+    pub guests: &'a [Arc<Guest>],
     /// All pools.
     pub pools: &'a BTreeMap<String, Vec<Vmid>>,
 }
@@ -70,7 +71,8 @@ mod tests {
 
     /// The guests of pve1 that a job covers, and whether it is on there.
     fn covers(keys: &str) -> (Vec<u32>, bool) {
-        let guests = [100, 101, 102].map(|number| guest(vmid(number), GuestKind::Qemu, ""));
+        let guests =
+            [100, 101, 102].map(|number| Arc::new(guest(vmid(number), GuestKind::Qemu, "")));
         let pools = pools::pools("pool:p::101,102,900::\n");
         let here = Node { node: "pve1", zone: "UTC", guests: &guests, pools: &pools };
         let job = jobs::jobs(&format!("vzdump: a\n{keys}")).remove(0);

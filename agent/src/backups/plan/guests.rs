@@ -38,6 +38,7 @@ pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
         tags: items(get("tags").unwrap_or_default()).map(str::to_owned).collect(),
         pool: None,
         snapshots: snapshots(text),
+        replications: Vec::new(),
         excluded: pairs.iter().filter(is_excluded).map(|(key, _)| (*key).to_owned()).collect(),
     }
 }

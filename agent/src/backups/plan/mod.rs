@@ -8,6 +8,7 @@ pub mod cover;
 pub mod guests;
 pub mod jobs;
 pub mod pools;
+pub mod replication;
 pub mod sections;
 pub mod states;
 pub mod versions;

@@ -20,6 +20,8 @@ pub struct Versions {
     cron: u64,
     #[serde(rename = "user.cfg", default)]
     users: u64,
+    #[serde(rename = "replication.cfg", default)]
+    replication: u64,
 }
 
 impl Versions {

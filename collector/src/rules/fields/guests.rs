@@ -70,6 +70,20 @@ pub(super) static GUEST: &[Field] = fields! {
         |s| guest(s, |guest| time(guest.oldest_auto_snapshot_at().map(Moment::both)));
     snapshots: Number, Facts, "1", "How many snapshots it has.",
         |s| planned(s, |plan| FieldValue::Number(plan.snapshots.len() as f64));
+    replication_fail_count: Number, Facts, "3",
+        "How often a replication of it failed since it last went well; of several, of the one that \
+         failed most often. 0 without any.",
+        |s| planned(s, |plan| FieldValue::Number(plan.worst_replication().map_or(0.0, |it| it.fail_count.into())));
+    replication_target: Text, Facts, "pve2", "The node to which that replication goes.",
+        |s| planned(s, |plan| text(plan.worst_replication().map(|it| &*it.target)));
+    replication_error: Text, Facts, "no route to host", "Why it failed the last time.",
+        |s| planned(s, |plan| text(plan.worst_replication().and_then(|it| it.error.as_deref())));
+    replicated_at: Time, Facts, "2026-11-21 03:07:00 UTC",
+        "When that replication last went well, if it fails; absent if it never did.",
+        |s| planned(s, |plan| {
+            let last = plan.worst_replication().and_then(|it| it.last_sync);
+            time(last.map(Moment::both))
+        });
     onboot: Flag, Facts, "true", "Whether its node starts it when it boots.",
         |s| planned(s, |plan| FieldValue::Flag(plan.onboot));
     template: Flag, Facts, "true", "Whether it is a template.",

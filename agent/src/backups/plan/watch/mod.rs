@@ -10,7 +10,7 @@ pub mod reader;
 use std::io;
 use std::time::Duration;
 
-use pvewatch_protocol::CheckpointContent;
+use pvewatch_protocol::{CheckpointContent, Guest};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
@@ -114,7 +114,8 @@ impl Source {
             must_renew || told.as_ref().is_none_or(|told| differs(told, &plan))
         };
         let guests = is_other(|told, plan| told.guests != plan.guests);
-        let guests = guests.then(|| CheckpointContent::Guests(plan.guests.clone()));
+        let all = || plan.guests.iter().map(|guest| Guest::clone(guest)).collect();
+        let guests = guests.then(|| CheckpointContent::Guests(all()));
         let jobs = is_other(|told, plan| told.jobs != plan.jobs);
         let jobs = jobs.then(|| CheckpointContent::BackupJobs(plan.jobs.clone()));
         // So that no guest that is covered seems to be in no job, not even for a moment: one that

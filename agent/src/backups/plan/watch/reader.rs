@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pvewatch_protocol::event::GuestKind;
 use pvewatch_protocol::{BackupJob, Guest, Vmid};
@@ -14,6 +15,7 @@ use crate::backups::plan::cover::Node;
 use crate::backups::plan::guests::guest;
 use crate::backups::plan::jobs::{Job, cron_jobs, jobs};
 use crate::backups::plan::pools::pools;
+use crate::backups::plan::replication::{Replications, targets};
 use crate::backups::plan::versions::{Listed, Versions, guests_of};
 use crate::backups::plan::watch::notes::notes;
 use crate::proxmox::config_folder;
@@ -25,6 +27,8 @@ pub struct PlanPaths {
     pub config: PathBuf,
     /// The scheduler's notes, a file for each job.
     pub states: PathBuf,
+    /// Its notes on replication, one file for all.
+    pub replication: PathBuf,
     /// The zone of the node, a link or a file.
     pub localtime: PathBuf,
 }
@@ -32,8 +36,8 @@ pub struct PlanPaths {
 /// What the node has to back up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Its guests, by number.
-    pub guests: Vec<Guest>,
+    /// Its guests, by number; shared with whoever read them.
+    pub guests: Vec<Arc<Guest>>,
     /// The jobs, in the order of their files.
     pub jobs: Vec<BackupJob>,
 }
@@ -80,9 +84,10 @@ pub struct PlanReader {
 struct Read {
     versions: Versions,
     node: String,
-    guests: BTreeMap<Vmid, (Listed, Guest)>,
+    guests: BTreeMap<Vmid, (Listed, Arc<Guest>)>,
     pools: BTreeMap<String, Vec<Vmid>>,
     jobs: Vec<Job>,
+    replications: BTreeMap<Vmid, Vec<String>>,
 }
 
 impl PlanReader {
@@ -97,15 +102,7 @@ impl PlanReader {
     /// When Proxmox' configuration is not there or cannot be read; what was read before counts
     /// for nothing then.
     pub fn read(&mut self) -> Result<Plan, PlanError> {
-        let path = self.paths.config.join(".version");
-        let Some(text) = optional(&path)? else {
-            let config = &self.paths.config;
-            return Err(match config.exists() {
-                true => PlanError::Absent(path),
-                false => PlanError::NoProxmox(config.clone()),
-            });
-        };
-        let versions = Versions::parse(&text).ok_or(PlanError::Strange(path))?;
+        let versions = versions(&self.paths.config)?;
         // What was read counts as such only when all of it could be.
         let known = self.read.take();
         let read = match known {
@@ -120,10 +117,8 @@ impl PlanReader {
     fn read_config(&self, versions: Versions, known: Option<Read>) -> Result<Read, PlanError> {
         let config = |name: &str| self.paths.config.join(name);
         let text = |name: &str| Ok::<_, PlanError>(optional(&config(name))?.unwrap_or_default());
-        let node = self.node()?;
+        let (node, listed) = listed_guests(&self.paths.config)?;
         let pools = pools(&text("user.cfg")?);
-        let path = config(".vmlist");
-        let listed = guests_of(&node, &required(&path)?).ok_or(PlanError::Strange(path))?;
         // Another pmxcfs counts versions anew.
         let known = known.filter(|known| known.versions.is_same_run(&versions));
         let mut known = known.map(|known| known.guests).unwrap_or_default();
@@ -131,28 +126,20 @@ impl PlanReader {
         for (vmid, listed) in listed {
             let entry = match known.remove(&vmid).filter(|(before, _)| *before == listed) {
                 Some((_, guest)) => Some(guest),
-                None => self.read_guest(&node, vmid, listed.kind)?,
+                None => self.read_guest(&node, vmid, listed.kind)?.map(Arc::new),
             };
             if let Some(mut guest) = entry {
-                guest.pool = pool_of(&pools, vmid);
+                let pool = pool_of(&pools, vmid);
+                if guest.pool != pool {
+                    Arc::make_mut(&mut guest).pool = pool;
+                }
                 guests.insert(vmid, (listed, guest));
             }
         }
         let mut jobs = jobs(&text("jobs.cfg")?);
         jobs.extend(cron_jobs(&text("vzdump.cron")?));
-        Ok(Read { versions, node, guests, pools, jobs })
-    }
-
-    /// This node, as Proxmox names it.
-    ///
-    /// # Errors
-    /// When the configuration does not say it.
-    pub fn node(&self) -> Result<String, PlanError> {
-        let path = self.paths.config.join("local");
-        let link = fs::read_link(&path)
-            .map_err(|source| PlanError::Unreadable { path: path.clone(), source })?;
-        let name = link.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        name.ok_or(PlanError::Strange(path))
+        let replications = targets(&text("replication.cfg")?);
+        Ok(Read { versions, node, guests, pools, jobs, replications })
     }
 
     /// A guest; none if it was removed meanwhile.
@@ -167,8 +154,24 @@ impl PlanReader {
         Ok(text.map(|text| guest(vmid, kind, &text)))
     }
 
+    /// Says of each guest how its replications go.
+    fn add_replications(&self, guests: &mut [Arc<Guest>], targets: &BTreeMap<Vmid, Vec<String>>) {
+        if targets.is_empty() {
+            return;
+        }
+        let noted = optional(&self.paths.replication).ok().flatten();
+        let noted = noted.and_then(|text| Replications::parse(&text)).unwrap_or_default();
+        for guest in guests {
+            if let Some(targets) = targets.get(&guest.vmid) {
+                Arc::make_mut(guest).replications = noted.of(guest.vmid, targets);
+            }
+        }
+    }
+
     fn plan(&self, read: &Read) -> Plan {
-        let guests: Vec<Guest> = read.guests.values().map(|(_, guest)| guest.clone()).collect();
+        let mut guests: Vec<Arc<Guest>> =
+            read.guests.values().map(|(_, guest)| guest.clone()).collect();
+        self.add_replications(&mut guests, &read.replications);
         let zone = zone(&self.paths.localtime);
         let here = Node { node: &read.node, zone: &zone, guests: &guests, pools: &read.pools };
         let states: BTreeMap<_, _> = notes(&self.paths.states).collect();
@@ -176,6 +179,36 @@ impl PlanReader {
         let jobs = read.jobs.iter().map(job).collect();
         Plan { guests, jobs }
     }
+}
+
+/// The versions of what Proxmox' configuration is made of.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub fn versions(config: &Path) -> Result<Versions, PlanError> {
+    let path = config.join(".version");
+    let Some(text) = optional(&path)? else {
+        return Err(match config.exists() {
+            true => PlanError::Absent(path),
+            false => PlanError::NoProxmox(config.to_owned()),
+        });
+    };
+    Versions::parse(&text).ok_or(PlanError::Strange(path))
+}
+
+/// This node, as Proxmox names it, and its guests.
+///
+/// # Errors
+/// When the configuration does not say it.
+pub fn listed_guests(config: &Path) -> Result<(String, BTreeMap<Vmid, Listed>), PlanError> {
+    let path = config.join("local");
+    let link = fs::read_link(&path)
+        .map_err(|source| PlanError::Unreadable { path: path.clone(), source })?;
+    let node = link.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let node = node.ok_or(PlanError::Strange(path))?;
+    let path = config.join(".vmlist");
+    let guests = guests_of(&node, &required(&path)?).ok_or(PlanError::Strange(path))?;
+    Ok((node, guests))
 }
 
 fn pool_of(pools: &BTreeMap<String, Vec<Vmid>>, vmid: Vmid) -> Option<String> {

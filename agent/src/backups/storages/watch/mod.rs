@@ -20,11 +20,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::backups::plan::watch::reader::PlanError;
 use crate::clock::{self, instant};
+use crate::patience::PatientLook;
 use crate::proxmox::Api;
 use crate::source::{Closed, PictureWanted, Report, Reporter, StatusTeller, wait_or_wanted};
 use look::{List, Look, Order, look};
-use places::PlacesReader;
 pub use places::StoragePaths;
+use places::orders;
 
 /// From one look to the next.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -73,7 +74,7 @@ pub async fn run(
         status,
         told: None,
         renew_at: instant(),
-        places: Places::Read(Box::new(PlacesReader::new(paths.clone()))),
+        places: PatientLook::default(),
         eyes: BTreeMap::new(),
         paths,
         api,
@@ -94,16 +95,10 @@ struct Source {
     status: StatusTeller,
     told: Option<Vec<Told>>,
     renew_at: Instant,
-    places: Places,
+    /// Whoever reads what is to be looked at, which can hang as well.
+    places: PatientLook<Orders>,
     /// The storages, by name.
     eyes: BTreeMap<String, Eye>,
-}
-
-/// Whoever reads what is to be looked at, which can hang as well.
-enum Places {
-    Read(Box<PlacesReader>),
-    Reading(JoinHandle<(Box<PlacesReader>, Orders)>),
-    Broken,
 }
 
 type Orders = Result<Vec<Order>, PlanError>;
@@ -128,8 +123,8 @@ struct Looking {
 
 impl Source {
     async fn look(&mut self) -> Result<(), Closed> {
-        let deadline = instant() + PATIENCE;
-        let orders = match self.orders(deadline).await {
+        let paths = self.paths.clone();
+        let orders = match self.places.look(PATIENCE, move || orders(&paths)).await {
             None => {
                 let detail = "Proxmox' configuration cannot be read: it hangs".to_owned();
                 return self.status.say(false, detail).await;
@@ -165,30 +160,6 @@ impl Source {
             _ => format!("storages for backups: {}; {left_out} more are left out", orders.len()),
         };
         self.status.say(true, detail).await
-    }
-
-    /// What is to be looked at; none if that cannot be read in time.
-    async fn orders(&mut self, deadline: Instant) -> Option<Orders> {
-        let mut reading = match std::mem::replace(&mut self.places, Places::Broken) {
-            Places::Read(mut reader) => spawn_blocking(move || {
-                let orders = reader.read();
-                (reader, orders)
-            }),
-            Places::Reading(reading) => reading,
-            Places::Broken => return None,
-        };
-        match timeout_at(deadline, &mut reading).await {
-            Ok(Ok((reader, orders))) => {
-                self.places = Places::Read(reader);
-                Some(orders)
-            }
-            // A panic is a defect, and was logged as one.
-            Ok(Err(_)) => None,
-            Err(_) => {
-                self.places = Places::Reading(reading);
-                None
-            }
-        }
     }
 
     /// Begins to look at a storage, unless the look before is not over.

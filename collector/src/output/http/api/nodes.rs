@@ -167,18 +167,16 @@ impl NodesAnswer {
         if let Some(name) = query.node.as_ref().filter(|_| views.is_empty()) {
             return Err(ApiError::not_found(format!("node {name} is not known")));
         }
+        let mut wrong = wrong(&picture.snapshot);
+        let answer = |view: &NodeView| NodeAnswer {
+            wrong: wrong.remove(&view.node.name).unwrap_or_default(),
+            ..NodeAnswer::of(view)
+        };
         Ok(Self {
             site: picture.snapshot.site.clone(),
             at: picture.now,
             total: views.len(),
-            nodes: {
-                let mut wrong = wrong(&picture.snapshot);
-                let answer = |view: &NodeView| NodeAnswer {
-                    wrong: wrong.remove(&view.node.name).unwrap_or_default(),
-                    ..NodeAnswer::of(view)
-                };
-                views.into_iter().take(limit).map(answer).collect()
-            },
+            nodes: views.into_iter().take(limit).map(answer).collect(),
         })
     }
 }

@@ -49,7 +49,7 @@ const TOTALS: [Total; 15] = [
 ];
 
 /// What the core left out or doubted.
-const CORE_TOTALS: [CoreTotal; 9] = [
+const CORE_TOTALS: [CoreTotal; 11] = [
     ("pvewatch_alert_transitions", "Steps that alerts took.", |c| c.transitions),
     ("pvewatch_alerts_refused", "Alerts beyond what is kept.", |c| c.alerts_refused),
     ("pvewatch_entities_refused", "Nodes and units beyond what is kept.", |c| {
@@ -59,6 +59,16 @@ const CORE_TOTALS: [CoreTotal; 9] = [
     ("pvewatch_older_descriptions", "Events and checkpoints that brought nothing newer.", |c| {
         c.fleet.not_newer
     }),
+    (
+        "pvewatch_corrected_units",
+        "Units that a checkpoint found otherwise than events had told; 0 while all is well.",
+        |c| c.fleet.corrected_units,
+    ),
+    (
+        "pvewatch_corrected_guests",
+        "Guests that a checkpoint found otherwise than events had told; 0 while all is well.",
+        |c| c.fleet.corrected_guests,
+    ),
     (
         "pvewatch_events_before_store",
         "Events from before this store that agents no longer hold.",
