@@ -201,6 +201,10 @@ pub struct Paths {
     pub proc: PathBuf,
     /// Is there when something that was installed waits for a reboot.
     pub reboot_required: PathBuf,
+    /// The devices that the kernel shows.
+    pub sys: PathBuf,
+    /// systemd's note that it runs in a container.
+    pub container: PathBuf,
     /// The kernel's boot id.
     pub boot_id: PathBuf,
     /// The machine id.
@@ -234,6 +238,8 @@ impl Default for Paths {
             pressure: "/proc/pressure".into(),
             proc: "/proc".into(),
             reboot_required: "/run/reboot-required".into(),
+            sys: "/sys".into(),
+            container: "/run/systemd/container".into(),
             boot_id: "/proc/sys/kernel/random/boot_id".into(),
             machine_id: "/etc/machine-id".into(),
             pve: "/etc/pve".into(),
@@ -278,6 +284,9 @@ impl Paths {
             proc: self.proc.clone(),
             reboot_required: self.reboot_required.clone(),
             members: self.pve.join(".members"),
+            sys: self.sys.clone(),
+            container: self.container.clone(),
+            certificates: self.pve.join("local"),
         }
     }
 

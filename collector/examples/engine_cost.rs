@@ -195,6 +195,10 @@ impl Bench {
             pressure: None,
             filesystems: Vec::new(),
             pools: Vec::new(),
+            interfaces: Vec::new(),
+            temperatures: Vec::new(),
+            clock: None,
+            certificate: None,
             cluster: None,
             oom_kills: None,
             reboot_required: None,
@@ -207,7 +211,11 @@ impl Bench {
                 ..AgentHealth::default()
             },
         };
-        let backlog = Backlog::default();
-        Input::Sample { node: self.nodes[node].clone(), sample, backlog, received_at: self.now }
+        Input::Sample {
+            node: self.nodes[node].clone(),
+            sample: Box::new(sample),
+            backlog: Backlog::default(),
+            received_at: self.now,
+        }
     }
 }

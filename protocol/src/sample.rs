@@ -38,6 +38,18 @@ pub struct Sample {
     /// Pools of disks: ZFS, and arrays of md.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<Pool>,
+    /// Network interfaces that have carried something; those of guests are folded into one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// Chips that say how hot they are, each by the hottest of its sensors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub temperatures: Vec<Temperature>,
+    /// What the kernel says of its clock; none of a container, whose clock is its host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
+    /// The certificate that the node's web interface shows; none if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Box<Certificate>>,
     /// The Proxmox cluster as the node sees it; none if it stands alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Box<Cluster>>,
@@ -147,6 +159,79 @@ impl PoolKind {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// A network interface, or several that are folded into one: what it counted since it is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Interface {
+    /// Its name, such as `eno1` or `vmbr0`; `guests` for those of guests.
+    pub name: String,
+    /// How many interfaces of guests it is the sum of; 0 for one that is the node's own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub folded: u64,
+    /// Bytes received.
+    pub receive_bytes: u64,
+    /// Bytes transmitted.
+    pub transmit_bytes: u64,
+    /// Packets that arrived damaged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub receive_errors: u64,
+    /// Packets that could not be transmitted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub transmit_errors: u64,
+    /// Packets that arrived and were thrown away, as for want of room.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub receive_dropped: u64,
+    /// Packets that were thrown away instead of being transmitted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub transmit_dropped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// How hot a chip is (`/sys/class/hwmon`), in degrees Celsius.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Temperature {
+    /// The chip, such as `coretemp` or `nvme`; with its device if there are several of that name.
+    pub chip: String,
+    /// Which of its sensors is the hottest, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor: Option<String>,
+    /// How hot that is.
+    pub celsius: f64,
+    /// What it should stay below, if the chip says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high_celsius: Option<f64>,
+    /// Where the chip takes harm, or protects itself, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical_celsius: Option<f64>,
+}
+
+/// What the kernel says of its clock (adjtimex(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Clock {
+    /// Whether something keeps it right, such as chrony.
+    pub synchronised: bool,
+    /// By how much it is wrong, by an estimate, in seconds.
+    pub estimated_error_seconds: f64,
+    /// By how much it is wrong at most, in seconds.
+    pub maximum_error_seconds: f64,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Certificate {
+    /// Its file in the node's folder: `pve-ssl.pem` is Proxmox' own, `pveproxy-ssl.pem` one that
+    /// was given to it.
+    pub file: String,
+    /// When it ends.
+    pub ends_at: Timestamp,
 }
 
 /// Load averages (`/proc/loadavg`): tasks that run or wait uninterruptibly.

@@ -1,13 +1,18 @@
-//! The host itself: its load, processors, memory, pressure, filesystems and pools, read at intervals.
+//! The host itself: its load, processors, memory, pressure, filesystems and pools, network, clock,
+//! heat and certificate, read at intervals.
 //!
-//! `identity` is what does not change while the agent runs; `watch` does the reading, and `members`, `mounts`,
-//! `pools` and `pressure` understand what it read.
+//! `identity` is what does not change while the agent runs; `watch` does the reading, and the
+//! others understand what it read.
 
+mod certificate;
+mod clock;
 pub mod identity;
+mod interfaces;
 mod members;
 mod mounts;
 mod pools;
 mod pressure;
+mod temperatures;
 pub mod watch;
 
 pub use watch::{HostPaths, Reading};

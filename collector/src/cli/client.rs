@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use pvewatch_protocol::NodeName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Uri;
@@ -128,6 +129,14 @@ impl<'a> Api<'a> {
     /// As [`Api::status`].
     pub fn nodes(&self) -> Result<NodesAnswer, ClientError> {
         self.get(&format!("/api/v1/nodes?limit={NODES_MAX}"))
+    }
+
+    /// One node.
+    ///
+    /// # Errors
+    /// As [`Api::status`], and when the node is not known.
+    pub fn node(&self, name: &NodeName) -> Result<NodesAnswer, ClientError> {
+        self.get(&format!("/api/v1/nodes?node={name}"))
     }
 
     /// All guests.

@@ -1,6 +1,6 @@
-//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `guests`, `backups`, `drift`.
+//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `nodes`, `guests`, `backups`, `drift`.
 //!
-//! Promises: exit code 0 on success, 1 after an error or when `backups` or `drift` show something that
+//! Promises: exit code 0 on success, 1 after an error or when `nodes`, `backups` or `drift` show something that
 //! is bad, 2 for a wrong command line; an error names the thing, the cause and what to do; what comes from a node
 //! cannot control the terminal.
 
@@ -9,6 +9,8 @@ mod backups;
 mod client;
 mod drift;
 mod guests;
+mod node;
+mod nodes;
 mod paint;
 mod status;
 mod table;
@@ -18,12 +20,16 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use pvewatch_protocol::NodeName;
 
+use crate::output::http::api::NodeAnswer;
 pub use alerts::render as render_alerts;
 pub use backups::render as render_backups;
 pub use client::{Api, ApiUrl, ClientError};
 pub use drift::render as render_drift;
 pub use guests::render as render_guests;
+pub use node::render as render_node;
+pub use nodes::render as render_nodes;
 pub use paint::Paint;
 pub use status::{Status, render as render_status};
 pub use up::{UpArguments, UpError};
@@ -44,6 +50,8 @@ enum Command {
     Status(ViewArguments),
     /// Show the alerts, firing ones first
     Alerts(AlertsArguments),
+    /// Show every node, how it fares and what is wrong with it; exits with 1 if something is
+    Nodes(NodesArguments),
     /// Show every guest and whether it runs, those that should first
     Guests(ViewArguments),
     /// Show the last backup of every guest; exits with 1 if one did not succeed
@@ -71,6 +79,14 @@ struct AlertsArguments {
     all: bool,
 }
 
+#[derive(Debug, Args)]
+struct NodesArguments {
+    #[command(flatten)]
+    view: ViewArguments,
+    /// Show this node alone, and all that it reads of itself
+    node: Option<NodeName>,
+}
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
@@ -92,6 +108,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         }
         Command::Status(view) => show_status(&view),
         Command::Alerts(arguments) => show_alerts(&arguments),
+        Command::Nodes(arguments) => show_nodes(&arguments),
         Command::Guests(view) => show_guests(&view),
         Command::Backups(view) => show_backups(&view),
         Command::Drift(view) => show_drift(&view),
@@ -129,6 +146,22 @@ fn show_alerts(arguments: &AlertsArguments) -> Result<ExitCode, CommandError> {
         return print_json(&answer);
     }
     print(&render_alerts(&answer, &status, Paint::of_stdout(), table::width_of_stdout()))
+}
+
+fn show_nodes(arguments: &NodesArguments) -> Result<ExitCode, CommandError> {
+    let api = Api::new(&arguments.view.url);
+    let answer = match &arguments.node {
+        Some(name) => api.node(name)?,
+        None => api.nodes()?,
+    };
+    let (paint, width) = (Paint::of_stdout(), table::width_of_stdout());
+    match (arguments.view.json, &arguments.node) {
+        (true, _) => print_json(&answer)?,
+        (false, Some(_)) => print(&render_node(&answer, paint, width))?,
+        (false, None) => print(&render_nodes(&answer, paint, width))?,
+    };
+    let is_wrong = answer.nodes.iter().any(NodeAnswer::is_wrong);
+    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn show_guests(view: &ViewArguments) -> Result<ExitCode, CommandError> {

@@ -94,7 +94,7 @@ fn row(node: &NodeAnswer, now: Timestamp) -> [Cell; 8] {
     ]
 }
 
-fn state_tone(state: &str) -> Tone {
+pub(super) fn state_tone(state: &str) -> Tone {
     match state {
         "online" => Tone::Good,
         "silent" => Tone::Bad,

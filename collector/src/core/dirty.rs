@@ -28,9 +28,11 @@ impl Piece {
         let (node, id) = (node.clone(), id.clone());
         match kind {
             // What follows from others has no record of its own.
-            EntityKind::Node | EntityKind::Filesystem | EntityKind::Pool | EntityKind::Drift => {
-                Self::Node(node)
-            }
+            EntityKind::Node
+            | EntityKind::Filesystem
+            | EntityKind::Pool
+            | EntityKind::Interface
+            | EntityKind::Drift => Self::Node(node),
             EntityKind::Unit => Self::Unit(node, id),
             EntityKind::Backup => Self::Backup(node, id),
             EntityKind::BackupJob => Self::BackupJob(node, id),

@@ -22,7 +22,7 @@ pub enum Input {
         /// Whose.
         node: NodeName,
         /// The sample.
-        sample: Sample,
+        sample: Box<Sample>,
         /// What its agent has and this collector has not.
         backlog: Backlog,
         /// When it came.

@@ -14,6 +14,7 @@ use super::drift::Drift;
 use super::guest::Guest;
 use super::moment::Moment;
 use super::storage::Storage;
+use super::traffic::SeenInterface;
 use super::unit::Unit;
 
 /// How new a description is: the order of a node's streams, then the sequence in the stream.
@@ -64,15 +65,18 @@ pub enum EntityKind {
     Pool,
     /// What a policy comes to on one node.
     Drift,
+    /// A network interface of a node, by the newest sample.
+    Interface,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Node,
         Self::Unit,
         Self::Filesystem,
         Self::Pool,
+        Self::Interface,
         Self::Guest,
         Self::Backup,
         Self::BackupJob,
@@ -81,10 +85,11 @@ impl EntityKind {
     ];
 
     /// The kinds of what belongs to a node.
-    pub const OF_NODE: [Self; 8] = [
+    pub const OF_NODE: [Self; 9] = [
         Self::Unit,
         Self::Filesystem,
         Self::Pool,
+        Self::Interface,
         Self::Guest,
         Self::Backup,
         Self::BackupJob,
@@ -93,7 +98,7 @@ impl EntityKind {
     ];
 
     /// The kinds of what a sample names, and which are gone when the next one does not.
-    pub const OF_SAMPLE: [Self; 2] = [Self::Filesystem, Self::Pool];
+    pub const OF_SAMPLE: [Self; 3] = [Self::Filesystem, Self::Pool, Self::Interface];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
@@ -107,6 +112,7 @@ impl EntityKind {
             Self::Filesystem => "filesystem",
             Self::Pool => "pool",
             Self::Drift => "drift",
+            Self::Interface => "interface",
         }
     }
 }
@@ -173,6 +179,8 @@ pub enum Entity<'a> {
     Pool(&'a Pool),
     /// What one of the policies comes to on it.
     Drift(&'a Drift),
+    /// One of its network interfaces.
+    Interface(SeenInterface<'a>),
 }
 
 impl<'a> Entity<'a> {
@@ -240,11 +248,23 @@ impl<'a> Entity<'a> {
         }
     }
 
-    /// Since when it is as it is; a node does not say, nor does a sample or
-    /// what follows from others.
+    /// The network interface, if it is one.
+    pub fn interface(self) -> Option<SeenInterface<'a>> {
+        match self {
+            Self::Interface(interface) => Some(interface),
+            _ => None,
+        }
+    }
+
+    /// Since when it is as it is; a node does not say, nor does a sample or what follows from
+    /// others.
     pub fn since(self) -> Option<Moment> {
         match self {
-            Self::Node | Self::Filesystem(_) | Self::Pool(_) | Self::Drift(_) => None,
+            Self::Node
+            | Self::Filesystem(_)
+            | Self::Pool(_)
+            | Self::Interface(_)
+            | Self::Drift(_) => None,
             Self::Unit(unit) => Some(unit.since),
             Self::Backup(backup) => Some(backup.since),
             Self::BackupJob(job) => Some(job.since),
@@ -262,6 +282,7 @@ impl<'a> Entity<'a> {
             | Self::Storage(_)
             | Self::Filesystem(_)
             | Self::Pool(_)
+            | Self::Interface(_)
             | Self::Drift(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),

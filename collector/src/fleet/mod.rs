@@ -34,6 +34,7 @@ mod slot;
 mod state;
 mod storage;
 mod storages;
+mod traffic;
 mod unit;
 
 pub use archives::{Archives, Written};
@@ -52,7 +53,7 @@ pub use moment::{FUTURE_TOLERANCE, LATE_AFTER, Moment, SKEW_TOLERANCE};
 pub use node::Node;
 pub use parts::{PARTS_MAX, Parts};
 pub use policy::{BackupWants, Environment, Every, Keep, Policies, Policy, Selection, Wants};
-pub use reading::Reading;
+pub use reading::{Reading, hottest, overheated};
 pub(crate) use silence::epoch_time;
 pub use silence::{HEARTBEATS_MISSED_MAX, Presence, Stop};
 pub use skew::{STEP_SAMPLES, Skew};
@@ -60,4 +61,5 @@ pub use state::{
     BACKUPS_PER_NODE_MAX, Fleet, FleetCounters, NODES_MAX, NodeView, UNITS_PER_NODE_MAX,
 };
 pub use storage::{Storage, Storages, used_ratio};
+pub use traffic::{SeenInterface, Traffic};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::Sample;
-use pvewatch_protocol::sample::{Filesystem, Pool};
+use pvewatch_protocol::sample::{Filesystem, Pool, Temperature};
 use serde::{Deserialize, Serialize};
 
 use super::entity::EntityKind;
 use super::moment::Moment;
 use super::silence::epoch_time;
+use super::traffic::{SeenInterface, Traffic, follow};
 
 /// A sample and when it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Reading {
     /// When the last of them was, at the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom_killed_at: Option<Moment>,
+    /// How each of the sample's interfaces fares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
 }
 
 impl Reading {
@@ -43,8 +47,9 @@ impl Reading {
                 (seen, at) = (seen.saturating_add(more), Some(moment));
             }
         }
+        let traffic = follow(before, sample);
         let (sample, received_at) = (sample.clone(), moment.judged);
-        Self { sample, received_at, oom_kills_seen: seen, oom_killed_at: at }
+        Self { sample, received_at, oom_kills_seen: seen, oom_killed_at: at, traffic }
     }
 
     /// For how long the agent's connection has lasted without an answer to any of its heartbeats;
@@ -69,36 +74,50 @@ impl Reading {
         self.sample.pools.iter().find(|pool| pool.name == name)
     }
 
+    /// One of the network interfaces.
+    pub fn interface(&self, name: &str) -> Option<SeenInterface<'_>> {
+        let counted = self.sample.interfaces.iter().find(|interface| interface.name == name)?;
+        let traffic = self.traffic.iter().find(|traffic| traffic.name == name);
+        Some(SeenInterface { counted, traffic })
+    }
+
     /// How much the sample has of a kind.
     pub fn count(&self, kind: EntityKind) -> usize {
-        match kind {
-            EntityKind::Filesystem => self.sample.filesystems.len(),
-            EntityKind::Pool => self.sample.pools.len(),
-            _ => 0,
-        }
+        names(&self.sample, kind).len()
     }
 
     /// What the sample names and another one does not.
     pub fn missing_from(&self, other: &Sample) -> Vec<(EntityKind, Arc<str>)> {
-        let Sample { filesystems, pools, .. } = &self.sample;
-        let is_missing =
-            |it: &&Filesystem| !other.filesystems.iter().any(|now| now.mount == it.mount);
-        let places =
-            filesystems.iter().filter(is_missing).map(|it| (EntityKind::Filesystem, &it.mount));
-        let is_missing = |it: &&Pool| !other.pools.iter().any(|now| now.name == it.name);
-        let names = pools.iter().filter(is_missing).map(|it| (EntityKind::Pool, &it.name));
-        places.chain(names).map(|(kind, name)| (kind, name.as_str().into())).collect()
+        let of_kind = |kind| {
+            let still_there = names(other, kind);
+            let is_missing = move |name: &&str| !still_there.contains(name);
+            let missing = names(&self.sample, kind).into_iter().filter(is_missing);
+            missing.map(move |name| (kind, Arc::from(name)))
+        };
+        EntityKind::OF_SAMPLE.into_iter().flat_map(of_kind).collect()
     }
 
     /// The names of what the sample has of a kind.
     pub fn names(&self, kind: EntityKind) -> Vec<Arc<str>> {
-        let Sample { filesystems, pools, .. } = &self.sample;
-        match kind {
-            EntityKind::Filesystem => {
-                filesystems.iter().map(|it| it.mount.as_str().into()).collect()
-            }
-            EntityKind::Pool => pools.iter().map(|it| it.name.as_str().into()).collect(),
-            _ => Vec::new(),
-        }
+        names(&self.sample, kind).into_iter().map(Arc::from).collect()
+    }
+}
+
+/// The chip that is the hottest.
+pub fn hottest(chips: &[Temperature]) -> Option<&Temperature> {
+    chips.iter().max_by(|one, other| one.celsius.total_cmp(&other.celsius))
+}
+
+/// A chip that is as hot as it must not become, by its own word.
+pub fn overheated(chips: &[Temperature]) -> Option<&Temperature> {
+    chips.iter().find(|it| it.critical_celsius.is_some_and(|critical| it.celsius >= critical))
+}
+
+fn names(sample: &Sample, kind: EntityKind) -> Vec<&str> {
+    match kind {
+        EntityKind::Filesystem => sample.filesystems.iter().map(|it| &*it.mount).collect(),
+        EntityKind::Pool => sample.pools.iter().map(|it| &*it.name).collect(),
+        EntityKind::Interface => sample.interfaces.iter().map(|it| &*it.name).collect(),
+        _ => Vec::new(),
     }
 }

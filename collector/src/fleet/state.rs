@@ -214,6 +214,7 @@ impl Fleet {
             }
             EntityKind::Drift => Entity::Drift(slot.drifts.get(id)?),
             EntityKind::Pool => Entity::Pool(slot.node.reading.as_ref()?.pool(id)?),
+            EntityKind::Interface => Entity::Interface(slot.node.reading.as_ref()?.interface(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -229,7 +230,7 @@ impl Fleet {
             EntityKind::Storage => slot.storages.keys().cloned().collect(),
             EntityKind::Guest => slot.guests.keys().cloned().collect(),
             EntityKind::Drift => slot.drifts.keys().cloned().collect(),
-            EntityKind::Filesystem | EntityKind::Pool => slot.sampled(kind),
+            EntityKind::Filesystem | EntityKind::Pool | EntityKind::Interface => slot.sampled(kind),
         }
     }
 
@@ -250,7 +251,7 @@ impl Fleet {
             EntityKind::Storage => self.storages_count,
             EntityKind::Guest => self.guests_count,
             EntityKind::Drift => self.drifts_count,
-            EntityKind::Filesystem | EntityKind::Pool => {
+            EntityKind::Filesystem | EntityKind::Pool | EntityKind::Interface => {
                 let readings = self.nodes.values().filter_map(|slot| slot.node.reading.as_ref());
                 readings.map(|reading| reading.count(kind)).sum()
             }

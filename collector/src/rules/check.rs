@@ -224,7 +224,12 @@ impl Checker {
         let Expr::Literal(LiteralValue::String(text)) = &duration.expr else {
             return Err(usage.to_owned());
         };
-        let duration = parse_duration(text.inner()).map_err(|error| format!("older(): {error}"))?;
+        // With a minus it speaks of what lies ahead: "-14d" is true from 14 days before the time.
+        let (sign, length) = match text.inner().strip_prefix('-') {
+            Some(length) => (-1, length),
+            None => (1, text.inner()),
+        };
+        let duration = parse_duration(length).map_err(|error| format!("older(): {error}"))? * sign;
         let field = match &time.expr {
             Expr::Ident(name) => self.own_field(name)?,
             Expr::Select(select) => {

@@ -7,10 +7,7 @@ use pvewatch_protocol::event::{
     AgentFacts, BackupFinished, BackupJobFinished, CrashLoop, Exit, GuestCause, GuestKind,
     GuestRun, GuestState, Outcome, UnitChange, UnitState,
 };
-use pvewatch_protocol::sample::{
-    AgentHealth, Cluster, Cpu, Filesystem, Load, Member, Memory, Pool, PoolKind, Pressure, Sample,
-    Stall, Swap,
-};
+use pvewatch_protocol::sample::{Filesystem, Pool};
 use pvewatch_protocol::{
     Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest as GuestPlan, GuestArchives,
     NodeName, Position, Replication, Sequence, Snapshot, StopReason, StorageState, StreamId, Vmid,
@@ -19,7 +16,7 @@ use pvewatch_protocol::{
 use super::fields::Subject;
 use crate::fleet::{
     Archives, Backlog, Backup, BackupJob, Difference, Drawn, Drift, Entity, EntityKind, Guest,
-    Loss, Moment, Node, Presence, Reading, Running, Stop, Storage, Unit, Version, Written,
+    Loss, Moment, Node, Presence, Running, Stop, Storage, Unit, Version, Written,
 };
 
 /// A node with a unit, a guest's backups and a job, of which every field has a value.
@@ -35,6 +32,8 @@ pub(super) struct Example {
     drift: Drift,
 }
 
+mod reading;
+
 impl Example {
     /// The example as a rule of this scope would see it.
     pub(super) fn subject(&self, scope: EntityKind) -> Subject<'_> {
@@ -48,6 +47,11 @@ impl Example {
             EntityKind::Filesystem => Entity::Filesystem(&self.filesystem),
             EntityKind::Pool => Entity::Pool(&self.pool),
             EntityKind::Drift => Entity::Drift(&self.drift),
+            EntityKind::Interface => {
+                let reading = self.node.reading.as_ref();
+                let interface = reading.and_then(|it| it.interface(reading::INTERFACE));
+                Entity::Interface(interface.expect("the example's reading has it"))
+            }
         };
         Subject { node: &self.node, entity }
     }
@@ -64,12 +68,7 @@ impl Example {
         node.boots.note("before", booted_at);
         node.boots.note("now", booted_at);
         node.facts = Some(facts(booted_at));
-        node.reading = Some(Reading {
-            sample: sample(silent.fact, epoch, position),
-            received_at: silent.judged,
-            oom_kills_seen: 2,
-            oom_killed_at: Some(silent),
-        });
+        node.reading = Some(reading::reading(silent, epoch, position));
         node.clock_skew_seconds = Some(0.25);
         node.presence = Presence::Offline { epoch, reason: StopReason::Reboot };
         node.stop = Some(Stop { reason: StopReason::Reboot, at: silent.fact });
@@ -93,7 +92,7 @@ impl Example {
         let guest = guest(name.clone(), position, silent);
         let drift = drift(name.clone(), silent.fact);
         let unit = unit(name, position, silent);
-        let (filesystem, pool) = (filesystem(), pool());
+        let (filesystem, pool) = (reading::filesystem(), reading::pool());
         Self { node, unit, backup, job, storage, guest, filesystem, pool, drift }
     }
 }
@@ -109,47 +108,6 @@ fn facts(booted_at: Timestamp) -> AgentFacts {
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         sources: Vec::new(),
         sample_interval_seconds: 10.0,
-    }
-}
-
-fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
-    let stall = |some_300s_ratio| Stall {
-        some_10s_ratio: some_300s_ratio,
-        some_300s_ratio,
-        full_10s_ratio: 0.0,
-        full_300s_ratio: 0.0,
-    };
-    Sample {
-        at,
-        epoch,
-        as_of,
-        interval_seconds: 10.0,
-        uptime_seconds: 86_400.0,
-        load: Load { one: 4.5, five: 4.25, fifteen: 4.0 },
-        cpu: Cpu { count: 8, busy_ratio: Some(0.5) },
-        memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
-        swap: Swap { total_bytes: 1 << 30, free_bytes: 3 << 28 },
-        pressure: Some(Pressure { cpu: stall(0.1), io: stall(0.2), memory: stall(0.3) }),
-        filesystems: vec![filesystem()],
-        pools: vec![pool()],
-        cluster: Some(Box::new(Cluster {
-            name: "lab".to_owned(),
-            quorate: false,
-            members: vec![Member { node: "pve3".to_owned(), online: false }],
-        })),
-        oom_kills: Some(2),
-        reboot_required: Some(true),
-        agent: AgentHealth {
-            rss_bytes: 5 << 20,
-            outbox_events: 2,
-            outbox_bytes: 1024,
-            dropped_events: 0,
-            resent_events: 0,
-            held_events: Some(20),
-            unsaved_events: Some(3),
-            oldest_unacked_seconds: Some(40.0),
-            ack_round_trip_seconds: Some(0.25),
-        },
     }
 }
 
@@ -247,32 +205,6 @@ fn archives(at: Moment) -> GuestArchives {
         surplus: Some(2),
         prune: Some("keep-daily=7".to_owned()),
         unfinished: 0,
-    }
-}
-
-/// A filesystem that is almost full, and can be written no more.
-fn filesystem() -> Filesystem {
-    Filesystem {
-        mount: "/var".to_owned(),
-        device: "/dev/mapper/pve-var".to_owned(),
-        kind: "ext4".to_owned(),
-        read_only: true,
-        hanging: true,
-        total_bytes: Some(100 << 30),
-        used_bytes: Some(86 << 30),
-        available_bytes: Some(14 << 30),
-        inodes: Some(1000),
-        inodes_free: Some(50),
-    }
-}
-
-fn pool() -> Pool {
-    Pool {
-        name: "rpool".to_owned(),
-        kind: PoolKind::Zfs,
-        state: "degraded".to_owned(),
-        healthy: false,
-        detail: Some("1 of 2 devices".to_owned()),
     }
 }
 

@@ -4,8 +4,9 @@
 //! than `== null` makes the outcome unknown, which changes nothing.
 
 use pvewatch_protocol::event::UnitChange;
+use pvewatch_protocol::sample::Certificate;
 
-use crate::fleet::{Entity, EntityKind, Moment, Node, Origin, Unit};
+use crate::fleet::{Entity, EntityKind, Moment, Node, Origin, Unit, hottest, overheated};
 
 /// What a rule looks at: an entity, and the node that it belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +97,7 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
         EntityKind::Filesystem => disks::FILESYSTEM,
         EntityKind::Pool => disks::POOL,
         EntityKind::Drift => drift::DRIFT,
+        EntityKind::Interface => interfaces::INTERFACE,
     }
 }
 
@@ -130,6 +132,11 @@ fn sampled<'a>(
     number(subject.node.reading.as_ref().and_then(|reading| read(&reading.sample)))
 }
 
+/// The certificate of the node's web interface.
+fn certificate<'a>(subject: &Subject<'a>) -> Option<&'a Certificate> {
+    subject.node.reading.as_ref()?.sample.certificate.as_deref()
+}
+
 /// A share of a total, none of nothing.
 fn share(part: u64, total: u64) -> Option<f64> {
     (total > 0).then(|| part as f64 / total as f64)
@@ -154,6 +161,7 @@ mod backups;
 mod disks;
 mod drift;
 mod guests;
+mod interfaces;
 mod storages;
 
 // Statics, not constants: a field is known by its address.
@@ -252,6 +260,31 @@ static NODE: &[Field] = fields! {
             let sample = s.node.reading.as_ref().map(|reading| &reading.sample);
             FieldValue::Flag(sample.is_some_and(|sample| sample.reboot_required == Some(true)))
         };
+    clock_unsynchronised: Flag, Reading, "true",
+        "Whether nothing keeps its clock right, as its kernel sees it; false if it does not say.",
+        |s| {
+            let clock = s.node.reading.as_ref().and_then(|it| it.sample.clock);
+            FieldValue::Flag(clock.is_some_and(|clock| !clock.synchronised))
+        };
+    clock_error_seconds: Number("seconds"), Reading, "16",
+        "By how much its clock is wrong at most, as its kernel sees it; absent if it does not say.",
+        |s| sampled(s, |sample| Some(sample.clock?.maximum_error_seconds));
+    temperature_celsius: Number, Reading, "101",
+        "How hot its hottest chip is, in degrees; absent if none says so.",
+        |s| sampled(s, |sample| Some(hottest(&sample.temperatures)?.celsius));
+    overheated_chip: Text, Reading, "coretemp",
+        "Which chip is as hot as it must not become, by its own word; empty if none is.",
+        |s| {
+            let reading = s.node.reading.as_ref();
+            let chip = reading.and_then(|reading| overheated(&reading.sample.temperatures));
+            text(chip.map(|chip| chip.chip.as_str()))
+        };
+    certificate_ends_at: Time, Reading, "2026-12-01 03:07:00 UTC",
+        "When the certificate of its web interface ends; absent if it has none.",
+        |s| time(certificate(s).map(|certificate| Moment::both(certificate.ends_at)));
+    certificate_file: Text, Reading, "pve-ssl.pem",
+        "The file of that: `pve-ssl.pem` is Proxmox' own, `pveproxy-ssl.pem` was given to the node.",
+        |s| text(certificate(s).map(|certificate| certificate.file.as_str()));
     events_missing: Number, Reading, "2", "Events that its agent has and this collector has not.",
         |s| FieldValue::Number(s.node.backlog.events as f64);
     events_delayed_seconds: Number("seconds"), Reading, "40",

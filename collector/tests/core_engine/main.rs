@@ -9,6 +9,7 @@ mod configured;
 mod disks;
 mod drift;
 mod guests;
+mod hosts;
 mod late;
 mod nodes;
 mod pair;

@@ -1,6 +1,11 @@
-//! What a story's node reads of its filesystems and pools of disks.
+//! What a story's node reads of itself, beside its load.
 
-use pvewatch_protocol::sample::{Cluster, Filesystem, Member, Pool, PoolKind};
+use jiff::Timestamp;
+use pvewatch_protocol::sample::{
+    Certificate, Clock, Cluster, Filesystem, Interface, Member, Pool, PoolKind, Temperature,
+};
+
+use super::story::at;
 
 /// `MOUNT:PERCENT[;INODE-PERCENT|hanging|ro],...`
 pub fn filesystems(words: &str) -> Vec<Filesystem> {
@@ -42,6 +47,56 @@ pub fn pools(words: &str) -> Vec<Pool> {
         }
     };
     words.split(',').filter(|word| !word.is_empty()).map(pool).collect()
+}
+
+/// `NAME:ERRORS[:FOLDED],...`, where `20/s@5m` are as many each second since then.
+pub fn interfaces(words: &str, now: Timestamp) -> Vec<Interface> {
+    let interface = |word: &str| {
+        let mut parts = word.split(':');
+        let name = parts.next().unwrap().to_owned();
+        let errors = parts.next().unwrap();
+        let receive_errors = match errors.split_once("/s@") {
+            Some((rate, since)) => {
+                let seconds = now.duration_since(at(since)).as_secs();
+                rate.parse::<u64>().unwrap() * u64::try_from(seconds).unwrap()
+            }
+            None => errors.parse().unwrap(),
+        };
+        let folded = parts.next().map_or(0, |count| count.parse().unwrap());
+        Interface { name, receive_errors, folded, ..Interface::default() }
+    };
+    words.split(',').filter(|word| !word.is_empty()).map(interface).collect()
+}
+
+/// `CHIP:DEGREES[:CRITICAL],...`
+pub fn temperatures(words: &str) -> Vec<Temperature> {
+    let temperature = |word: &str| {
+        let mut parts = word.split(':');
+        Temperature {
+            chip: parts.next().unwrap().to_owned(),
+            sensor: None,
+            celsius: parts.next().unwrap().parse().unwrap(),
+            high_celsius: None,
+            critical_celsius: parts.next().map(|critical| critical.parse().unwrap()),
+        }
+    };
+    words.split(',').filter(|word| !word.is_empty()).map(temperature).collect()
+}
+
+/// `right` or `adrift`.
+pub fn clock(word: &str) -> Clock {
+    let seconds = if word == "right" { 0.01 } else { 16.0 };
+    Clock {
+        synchronised: word == "right",
+        estimated_error_seconds: seconds / 10.0,
+        maximum_error_seconds: seconds,
+    }
+}
+
+/// `FILE:TIME`, when it ends.
+pub fn certificate(word: &str) -> Certificate {
+    let (file, ends) = word.split_once(':').unwrap();
+    Certificate { file: file.to_owned(), ends_at: at(ends) }
 }
 
 /// `true` or `false`: whether the cluster is quorate, as one of two nodes sees it.

@@ -189,7 +189,7 @@ impl Stage {
     pub fn sample(&mut self, node: &str) -> Sample {
         let now = self.now;
         match self.teller(node).input(now, node, "sample", &[]) {
-            Input::Sample { sample, .. } => sample,
+            Input::Sample { sample, .. } => *sample,
             input => panic!("no sample: {input:?}"),
         }
     }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::configured::settings;
 use super::runs::run;
-use super::sampled::{cluster, filesystems, pools};
+use super::sampled::{certificate, clock, cluster, filesystems, interfaces, pools, temperatures};
 use super::stored::{archive_name, storage};
 use super::story::at;
 
@@ -69,7 +69,7 @@ impl Teller {
                 return Input::NodePresence { node: name, presence, received_at: time };
             }
             "sample" => {
-                let sample = self.sample(node, &option, said_at);
+                let sample = Box::new(self.sample(node, &option, said_at));
                 let backlog = Backlog {
                     events: option("missing").map_or(0, |events| events.parse().unwrap()),
                     since: option("since").map(at),
@@ -230,12 +230,17 @@ impl Teller {
             as_of.stream = StreamId(uuid(at("0s"), stream.parse().unwrap()));
         }
         let value = |key| option(key).map_or(0.5, |value| value.parse().unwrap());
+        let uptime_seconds = match option("up") {
+            Some(seconds) => seconds.parse().unwrap(),
+            None => 1000.0 + time.duration_since(at("0s")).as_secs_f64(),
+        };
+        let counted = |words| interfaces(words, time);
         Sample {
             at: time,
             epoch: Epoch(uuid(at("0s"), number)),
             as_of,
             interval_seconds: option("every").map_or(10.0, |every| every.parse().unwrap()),
-            uptime_seconds: 1000.0,
+            uptime_seconds,
             load: Load { one: value("load1"), five: 0.5, fifteen: value("load15") },
             cpu: Cpu { count: 4, busy_ratio: option("busy").map(|busy| busy.parse().unwrap()) },
             memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
@@ -243,6 +248,10 @@ impl Teller {
             pressure: None,
             filesystems: option("disks").map(filesystems).unwrap_or_default(),
             pools: option("pools").map(pools).unwrap_or_default(),
+            interfaces: option("net").map(counted).unwrap_or_default(),
+            temperatures: option("heat").map(temperatures).unwrap_or_default(),
+            clock: option("clock").map(clock),
+            certificate: option("certificate").map(certificate).map(Box::new),
             cluster: option("quorate").map(cluster).map(Box::new),
             oom_kills: option("kills").map(|kills| kills.parse().unwrap()),
             reboot_required: option("reboot").map(|needed| needed == "true"),

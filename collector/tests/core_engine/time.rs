@@ -197,6 +197,7 @@ fn with_clock_set_by(hours: i64) -> Vec<String> {
         sample.at = said_at;
         let received_at = said_at + by;
         let backlog = Default::default();
+        let sample = Box::new(sample);
         let input = Input::Sample { node, sample, backlog, received_at };
         let transitions = stage.core.handle(received_at, input);
         told.extend(transitions.iter().map(|step| format!("{second} s {}", written(step))));

@@ -1,9 +1,10 @@
-//! What `pvewatch status`, `alerts`, `backups` and `drift` print of a full example.
+//! What `pvewatch status`, `alerts`, `nodes`, `backups` and `drift` print of a full example.
 
 use std::sync::Arc;
 
 use pvewatch_collector::cli::{
-    Paint, Status, render_alerts, render_backups, render_drift, render_status,
+    Paint, Status, render_alerts, render_backups, render_drift, render_node, render_nodes,
+    render_status,
 };
 use pvewatch_collector::core::Snapshot;
 use pvewatch_collector::fleet::Policies;
@@ -35,6 +36,11 @@ fn a_full_example_is_printed_as_it_was() {
     let picture = picture(snapshot());
     check_golden("page/status.txt", &render_status(&status(&picture), Paint::Plain, None));
     check_golden("page/alerts.txt", &alerts(&picture, None));
+    let nodes = NodesAnswer::of(&picture, &NodesQuery::default()).unwrap();
+    check_golden("page/nodes.txt", &render_nodes(&nodes, Paint::Plain, None));
+    let query = NodesQuery { node: Some("pve1".parse().unwrap()), limit: None };
+    let node = NodesAnswer::of(&picture, &query).unwrap();
+    check_golden("page/node.txt", &render_node(&node, Paint::Plain, None));
     let backups = BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap();
     assert!(backups.is_anything_wrong());
     check_golden("page/backups.txt", &render_backups(&backups, Paint::Plain, None));
@@ -85,6 +91,22 @@ fn no_alerts_are_said_plainly_and_doubt_is_said_too() {
     picture.counters.connected.set(false);
     let text = alerts(&picture, None);
     assert!(text.starts_with("The collector is not ready: not connected"), "{text}");
+}
+
+#[test]
+fn a_node_is_wrong_when_an_alert_fires_or_when_nobody_knows_why_it_is_silent() {
+    let nodes = NodesAnswer::of(&picture(snapshot()), &NodesQuery::default()).unwrap().nodes;
+    let told: Vec<_> =
+        nodes.iter().map(|it| (it.name.as_str(), &*it.state, it.is_wrong())).collect();
+    let expected = [
+        ("nas", "stopped", false),
+        ("pve1", "online", true),
+        ("pve2", "silent", true),
+        ("vm-mail", "unheard", false),
+    ];
+    assert_eq!(told, expected);
+    let empty = NodesAnswer::of(&picture(empty_snapshot()), &NodesQuery::default()).unwrap();
+    assert_eq!(render_nodes(&empty, Paint::Plain, None), "No node is known.\n");
 }
 
 #[test]

@@ -36,7 +36,7 @@ summary = "{{ name }} is down"
 
 /// Rules about the machine on which all nodes of a story are: how busy and how full it is makes no
 /// difference to a story.
-const OF_THE_MACHINE: [(&str, &str); 8] = [
+const OF_THE_MACHINE: [(&str, &str); 11] = [
     ("HighLoadAverage", "node"),
     ("HighDiskUsage", "filesystem"),
     ("DiskAlmostFull", "filesystem"),
@@ -45,6 +45,9 @@ const OF_THE_MACHINE: [(&str, &str); 8] = [
     ("ZfsPoolUnhealthy", "pool"),
     ("MdArrayDegraded", "pool"),
     ("HostOomKill", "node"),
+    ("HighNetworkErrors", "interface"),
+    ("HostClockNotSynchronised", "node"),
+    ("HostTemperatureCritical", "node"),
 ];
 
 /// The data folder's name.

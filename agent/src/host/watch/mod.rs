@@ -1,22 +1,29 @@
 //! Reads the host at intervals and hands the newest reading over; an older one is replaced.
 
+mod certificate;
+mod clock;
 mod cluster;
 mod filesystems;
+mod interfaces;
+mod temperatures;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pvewatch_protocol::sample::{
-    Cluster, Cpu, Filesystem, Load, Memory, Pool, Pressure, Stall, Swap,
+    Certificate, Clock, Cluster, Cpu, Filesystem, Interface, Load, Memory, Pool, Pressure, Stall,
+    Swap, Temperature,
 };
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{pools, pressure};
+use certificate::NodeCertificate;
 use cluster::Members;
 use filesystems::Filesystems;
+use temperatures::Temperatures;
 
 /// One reading of the host; the parts of a sample that are not the agent's own.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +44,14 @@ pub struct Reading {
     pub filesystems: Vec<Filesystem>,
     /// Pools of disks.
     pub pools: Vec<Pool>,
+    /// Network interfaces.
+    pub interfaces: Vec<Interface>,
+    /// How hot chips are.
+    pub temperatures: Vec<Temperature>,
+    /// The kernel's clock; none of a container, which has its host's.
+    pub clock: Option<Clock>,
+    /// The certificate of the web interface.
+    pub certificate: Option<Certificate>,
     /// The cluster, if the host is in one.
     pub cluster: Option<Cluster>,
     /// Processes that the kernel killed for memory since it started; none if it does not count.
@@ -60,6 +75,12 @@ pub struct HostPaths {
     pub reboot_required: PathBuf,
     /// Which nodes of a cluster see each other.
     pub members: PathBuf,
+    /// The devices that the kernel shows.
+    pub sys: PathBuf,
+    /// Is there in a container.
+    pub container: PathBuf,
+    /// The folder of the node's certificates.
+    pub certificates: PathBuf,
 }
 
 /// Reads the host every `period` until nobody wants readings any more.
@@ -94,6 +115,10 @@ struct Reader {
     system: System,
     filesystems: Filesystems,
     members: Members,
+    temperatures: Temperatures,
+    certificate: NodeCertificate,
+    /// A container is shown its host's chips, and has its host's clock: neither is its own to tell.
+    is_container: bool,
     paths: HostPaths,
     first: bool,
 }
@@ -105,8 +130,20 @@ impl Reader {
             .with_memory(MemoryRefreshKind::everything());
         let filesystems = Filesystems::new(paths.mountinfo.clone());
         let members = Members::new(paths.members.clone());
+        let is_container = paths.container.exists();
+        let temperatures = Temperatures::new(&paths.sys);
+        let certificate = NodeCertificate::new(paths.certificates.clone());
         let system = System::new_with_specifics(narrow)?;
-        Ok(Self { system, filesystems, members, paths, first: true })
+        Ok(Self {
+            system,
+            filesystems,
+            members,
+            temperatures,
+            certificate,
+            is_container,
+            paths,
+            first: true,
+        })
     }
 
     async fn read(&mut self) -> Result<Reading, sysinfo::Error> {
@@ -117,7 +154,7 @@ impl Reader {
         let first = std::mem::take(&mut self.first);
         let load = System::load_average()?;
         Ok(Reading {
-            uptime_seconds: System::uptime()? as f64,
+            uptime_seconds: read_uptime(&self.paths.proc).unwrap_or(System::uptime()? as f64),
             load: Load { one: load.one, five: load.five, fifteen: load.fifteen },
             cpu: Cpu {
                 count: u32::try_from(self.system.cpus().len()).unwrap_or(u32::MAX),
@@ -134,6 +171,13 @@ impl Reader {
             pressure: read_pressure(&self.paths.pressure),
             filesystems: self.filesystems.read().await,
             pools: read_pools(&self.paths.proc),
+            interfaces: interfaces::read(&self.paths.proc),
+            temperatures: match self.is_container {
+                true => Vec::new(),
+                false => self.temperatures.read().await,
+            },
+            clock: if self.is_container { None } else { clock::read() },
+            certificate: self.certificate.read().await,
             cluster: self.members.read().await,
             oom_kills: read_oom_kills(&self.paths.proc),
             reboot_required: self.paths.reboot_required.exists(),
@@ -154,6 +198,13 @@ fn read_pools(proc: &Path) -> Vec<Pool> {
     found.extend(pools::md(&fs::read_to_string(proc.join("mdstat")).unwrap_or_default()));
     found.truncate(pools::POOLS_MAX);
     found
+}
+
+/// The first number of `uptime`, to the hundredth: what the collector makes of counters is divided
+/// by differences of it.
+fn read_uptime(proc: &Path) -> Option<f64> {
+    let text = fs::read_to_string(proc.join("uptime")).ok()?;
+    text.split(' ').next()?.parse().ok().filter(|seconds: &f64| seconds.is_finite())
 }
 
 /// `oom_kill` in `vmstat`.
@@ -181,16 +232,22 @@ fn own_rss_bytes() -> u64 {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_reading_of_this_machine_makes_sense() {
-        let paths = HostPaths {
+    fn paths() -> HostPaths {
+        HostPaths {
             pressure: "/proc/pressure".into(),
             mountinfo: "/proc/self/mountinfo".into(),
             proc: "/proc".into(),
             reboot_required: "/run/reboot-required".into(),
             members: "/etc/pve/.members".into(),
-        };
-        let mut reader = Reader::new(paths).unwrap();
+            sys: "/sys".into(),
+            container: "/nonexistent".into(),
+            certificates: "/etc/pve/local".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reading_of_this_machine_makes_sense() {
+        let mut reader = Reader::new(paths()).unwrap();
         let first = reader.read().await.unwrap();
         let second = reader.read().await.unwrap();
         assert_eq!(first.cpu.busy_ratio, None);
@@ -200,6 +257,35 @@ mod tests {
         assert!(second.rss_bytes > 100_000);
         assert!(second.uptime_seconds > 0.0);
         assert!(second.oom_kills.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_container_tells_nothing_of_its_hosts_clock_and_chips() {
+        let sys = tempfile::tempdir().unwrap();
+        let chip = sys.path().join("class/hwmon/hwmon0");
+        fs::create_dir_all(&chip).unwrap();
+        fs::write(chip.join("name"), "k10temp").unwrap();
+        fs::write(chip.join("temp1_input"), "48000").unwrap();
+        let sys = sys.path().to_owned();
+        let host = HostPaths { sys: sys.clone(), ..paths() };
+        let container = HostPaths { sys: sys.clone(), container: sys, ..paths() };
+        for (paths, chips) in [(host, 1), (container, 0)] {
+            let reading = Reader::new(paths).unwrap().read().await.unwrap();
+            assert_eq!(reading.temperatures.len(), chips);
+            assert!(chips > 0 || reading.clock.is_none());
+        }
+    }
+
+    #[test]
+    fn the_time_since_boot_is_read_to_the_hundredth() {
+        let proc = tempfile::tempdir().unwrap();
+        assert_eq!(read_uptime(proc.path()), None);
+        for (text, expected) in
+            [("22215.37 160000.00\n", Some(22215.37)), ("", None), ("NaN 1", None), ("x 1", None)]
+        {
+            fs::write(proc.path().join("uptime"), text).unwrap();
+            assert_eq!(read_uptime(proc.path()), expected, "{text:?}");
+        }
     }
 
     #[test]

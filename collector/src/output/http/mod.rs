@@ -10,6 +10,7 @@ mod channels;
 mod condition;
 mod delivery;
 mod error;
+mod host;
 pub mod metrics;
 pub mod page;
 mod picture;
@@ -21,6 +22,7 @@ pub use condition::Condition;
 pub use delivery::{
     outbox as outbox_words, summary as delivery_summary, troubles as delivery_troubles,
 };
+pub use host::{clock, fullest, heat, network, network_troubles};
 pub use picture::{Picture, Readiness};
 pub use routes::router;
 pub use serve::{CONNECTIONS_MAX, serve};

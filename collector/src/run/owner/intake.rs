@@ -75,7 +75,6 @@ impl<S: Shelf> Desk<S> {
                     }
                 }
                 let backlog = Backlog { events, since };
-                let sample = *sample;
                 self.tell_core(now, Input::Sample { node, sample, backlog, received_at }, batch);
             }
             Ok(Decoded::Checkpoint { node, checkpoint }) => {

@@ -11,6 +11,7 @@ pub mod drift;
 mod events;
 pub mod guests;
 pub mod nodes;
+mod readings;
 mod rules;
 mod status;
 
@@ -21,6 +22,7 @@ pub use drift::{CheckAnswer, DifferenceAnswer, DriftAnswer, DriftQuery, PolicyAn
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use guests::{GuestAnswer, GuestsAnswer, GuestsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
+pub use readings::{InterfaceAnswer, ReadingAnswer};
 pub use rules::RulesAnswer;
 pub use status::{DeliveryAnswer, StatusAnswer};
 

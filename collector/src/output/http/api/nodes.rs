@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::{CrashLoop, Exit, SourceStatus};
-use pvewatch_protocol::sample::{
-    AgentHealth, Cluster, Cpu, Filesystem, Load, Memory, Pool, Pressure, Swap,
-};
-use pvewatch_protocol::{NodeName, Site, StreamId};
+use pvewatch_protocol::{AlertState, NodeName, Site, StreamId};
 use serde::{Deserialize, Serialize};
 
+use super::alerts::sort;
 use super::checked_limit;
+use super::readings::ReadingAnswer;
+use crate::alerts::Alert;
+use crate::core::Snapshot;
 use crate::fleet::{NodeView, Unit};
 use crate::output::http::condition::{Condition, last_heard};
 use crate::output::http::error::ApiError;
@@ -25,6 +26,9 @@ pub const NODES_MAX: usize = 20_000;
 
 /// Failed units that are listed of each node; `units` counts all of them.
 const FAILED_UNITS_MAX: usize = 50;
+
+/// Alerts that are named of each node.
+const WRONG_MAX: usize = 20;
 
 /// The parameters of `/api/v1/nodes`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -97,6 +101,22 @@ pub struct NodeAnswer {
     pub units: BTreeMap<String, usize>,
     /// Its failed units; the first 50 by name.
     pub failed_units: Vec<FailedUnit>,
+    /// How many guests it has.
+    #[serde(default)]
+    pub guests: GuestCounts,
+    /// What is wrong with it and with what runs on it: the summaries of the alerts that fire, mere
+    /// information apart; the first 20, the worst first.
+    #[serde(default)]
+    pub wrong: Vec<String>,
+}
+
+/// How many guests a node has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestCounts {
+    /// Those that run.
+    pub running: usize,
+    /// All of them.
+    pub total: usize,
 }
 
 /// Events that were lost.
@@ -112,42 +132,6 @@ pub struct LossAnswer {
     pub reason: String,
     /// When it was declared, by the node's clock.
     pub at: Timestamp,
-}
-
-/// A node's newest reading.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReadingAnswer {
-    /// When it was taken, by the node's clock.
-    pub at: Timestamp,
-    /// Time since boot.
-    pub uptime_seconds: f64,
-    /// Load averages.
-    pub load: Load,
-    /// Processors.
-    pub cpu: Cpu,
-    /// Memory.
-    pub memory: Memory,
-    /// Swap.
-    pub swap: Swap,
-    /// Pressure stall information.
-    pub pressure: Option<Pressure>,
-    /// Filesystems, by place.
-    #[serde(default)]
-    pub filesystems: Vec<Filesystem>,
-    /// Pools of disks.
-    #[serde(default)]
-    pub pools: Vec<Pool>,
-    /// Its Proxmox cluster, as it sees it.
-    #[serde(default)]
-    pub cluster: Option<Cluster>,
-    /// Processes that the kernel killed for want of memory since it started.
-    #[serde(default)]
-    pub oom_kills: Option<u64>,
-    /// Whether something that was installed waits for a reboot.
-    #[serde(default)]
-    pub reboot_required: Option<bool>,
-    /// The agent's own health.
-    pub agent: AgentHealth,
 }
 
 /// A unit in the failed state.
@@ -183,17 +167,49 @@ impl NodesAnswer {
         if let Some(name) = query.node.as_ref().filter(|_| views.is_empty()) {
             return Err(ApiError::not_found(format!("node {name} is not known")));
         }
+        let mut wrong = wrong(&picture.snapshot);
+        let answer = |view: &NodeView| NodeAnswer {
+            wrong: wrong.remove(&view.node.name).unwrap_or_default(),
+            ..NodeAnswer::of(view)
+        };
         Ok(Self {
             site: picture.snapshot.site.clone(),
             at: picture.now,
             total: views.len(),
-            nodes: views.into_iter().take(limit).map(NodeAnswer::of).collect(),
+            nodes: views.into_iter().take(limit).map(answer).collect(),
         })
     }
 }
 
+/// What is wrong with each node.
+fn wrong(snapshot: &Snapshot) -> BTreeMap<&NodeName, Vec<String>> {
+    let is_told = |alert: &&Alert| {
+        alert.state() == AlertState::Firing
+            && alert.inhibited_by.is_none()
+            && alert.severity() != "info"
+    };
+    let mut firing: Vec<&Alert> =
+        snapshot.alerts.iter().map(|alert| &**alert).filter(is_told).collect();
+    sort(&mut firing);
+    let mut wrong: BTreeMap<&NodeName, Vec<String>> = BTreeMap::new();
+    for alert in firing {
+        let of_node = wrong.entry(&alert.entity.node).or_default();
+        if of_node.len() < WRONG_MAX {
+            let summary = alert.summary();
+            of_node.push(if summary.is_empty() { &alert.rule } else { summary }.to_owned());
+        }
+    }
+    wrong
+}
+
 impl NodeAnswer {
-    /// What is known of a node.
+    /// Whether an alert fires, or nobody knows why it is silent. A node that said that it goes is
+    /// not wrong by that alone.
+    pub fn is_wrong(&self) -> bool {
+        !self.wrong.is_empty() || self.state == Condition::Silent.as_str()
+    }
+
+    /// What is known of a node itself; alerts are another matter.
     pub fn of(view: &NodeView) -> Self {
         let node = &view.node;
         let facts = node.facts.as_ref();
@@ -228,27 +244,15 @@ impl NodeAnswer {
                 .reading
                 .as_ref()
                 .and_then(|reading| Some(reading.unanswered_for()?.as_secs_f64())),
-            reading: node.reading.as_ref().map(|reading| {
-                let sample = &reading.sample;
-                ReadingAnswer {
-                    at: sample.at,
-                    uptime_seconds: sample.uptime_seconds,
-                    load: sample.load,
-                    cpu: sample.cpu,
-                    memory: sample.memory,
-                    swap: sample.swap,
-                    pressure: sample.pressure,
-                    filesystems: sample.filesystems.clone(),
-                    pools: sample.pools.clone(),
-                    cluster: sample.cluster.as_deref().cloned(),
-                    oom_kills: sample.oom_kills,
-                    reboot_required: sample.reboot_required,
-                    agent: sample.agent,
-                }
-            }),
+            reading: node.reading.as_ref().map(ReadingAnswer::of),
             sources: facts.map(|facts| facts.sources.clone()).unwrap_or_default(),
             units,
             failed_units: failed.take(FAILED_UNITS_MAX).map(|unit| FailedUnit::of(unit)).collect(),
+            guests: GuestCounts {
+                running: view.guests.iter().filter(|guest| guest.is_running()).count(),
+                total: view.guests.len(),
+            },
+            wrong: Vec::new(),
         }
     }
 }

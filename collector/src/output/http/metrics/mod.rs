@@ -13,6 +13,7 @@ mod disks;
 mod drift;
 mod families;
 mod guests;
+mod hosts;
 mod nodes;
 mod own;
 mod storages;
@@ -81,6 +82,7 @@ impl Collector for Scrape {
         own::write(&mut families, &self.0)?;
         nodes::write(&mut families, snapshot)?;
         disks::write(&mut families, snapshot)?;
+        hosts::write(&mut families, snapshot)?;
         units::write(&mut families, snapshot)?;
         guests::write(&mut families, snapshot)?;
         backups::write(&mut families, snapshot)?;

@@ -14,7 +14,7 @@ type Reading = (&'static str, &'static str, fn(&Sample) -> Option<f64>);
 type Total = (&'static str, &'static str, fn(&Sample) -> Option<u64>);
 
 /// Readings of the host and of its agent, taken from the newest sample.
-const READINGS: [Reading; 19] = [
+const READINGS: [Reading; 23] = [
     ("pvewatch_node_load1", "Load average over 1 minute.", |s| Some(s.load.one)),
     ("pvewatch_node_load5", "Load average over 5 minutes.", |s| Some(s.load.five)),
     ("pvewatch_node_load15", "Load average over 15 minutes.", |s| Some(s.load.fifteen)),
@@ -40,6 +40,24 @@ const READINGS: [Reading; 19] = [
         "pvewatch_node_reboot_required",
         "Whether something that was installed waits for a reboot.",
         |s| s.reboot_required.map(|required| f64::from(u8::from(required))),
+    ),
+    (
+        "pvewatch_node_clock_synchronised",
+        "Whether something keeps the clock right, as the kernel sees it.",
+        |s| s.clock.map(|clock| f64::from(u8::from(clock.synchronised))),
+    ),
+    (
+        "pvewatch_node_clock_estimated_error_seconds",
+        "How wrong the clock is, by an estimate.",
+        |s| Some(s.clock?.estimated_error_seconds),
+    ),
+    ("pvewatch_node_clock_maximum_error_seconds", "How wrong the clock is at most.", |s| {
+        Some(s.clock?.maximum_error_seconds)
+    }),
+    (
+        "pvewatch_node_certificate_expiry_timestamp_seconds",
+        "When the certificate of the web interface ends.",
+        |s| Some(seconds(s.certificate.as_ref()?.ends_at)),
     ),
     ("pvewatch_agent_resident_memory_bytes", "Resident memory of the agent.", |s| {
         Some(s.agent.rss_bytes as f64)
@@ -233,7 +251,7 @@ fn nodes(snapshot: &Snapshot) -> impl Iterator<Item = &Node> {
 }
 
 /// The nodes that are heard.
-fn heard(snapshot: &Snapshot) -> impl Iterator<Item = &Node> {
+pub(super) fn heard(snapshot: &Snapshot) -> impl Iterator<Item = &Node> {
     nodes(snapshot).filter(|node| node.silent.is_none())
 }
 

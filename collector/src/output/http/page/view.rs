@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use pvewatch_protocol::AlertState;
 use pvewatch_protocol::event::{LogLine, SourceStatus};
-use pvewatch_protocol::sample::Filesystem;
 use serde::Serialize;
 
 use super::Input;
@@ -17,12 +16,12 @@ use super::guests::{self, GuestsView};
 use super::headline::Headline;
 use crate::alerts::{Alert, Phase};
 use crate::core::Snapshot;
-use crate::fleet::{EntityKind, NodeView as FleetNode, used_ratio};
+use crate::fleet::{EntityKind, NodeView as FleetNode};
 use crate::output::http::api::alerts::sort;
-use crate::output::http::api::{DeliveryAnswer, NodeAnswer};
+use crate::output::http::api::{DeliveryAnswer, NodeAnswer, ReadingAnswer};
 use crate::output::http::condition::{Condition, last_heard};
-use crate::output::http::delivery;
 use crate::output::http::words::{self, Tone};
+use crate::output::http::{delivery, host};
 use crate::rules::human;
 
 /// Alerts of one state on the page.
@@ -154,6 +153,23 @@ struct ReadingView {
     /// The fullest filesystem.
     disk: Option<Gauge>,
     uptime: String,
+    /// What the interface carries that has carried most.
+    network: Option<String>,
+    heat: Option<Fact>,
+    clock: Option<Fact>,
+}
+
+/// A few words, and whether they tell of something bad.
+#[derive(Debug, Serialize)]
+struct Fact {
+    text: String,
+    is_bad: bool,
+}
+
+impl From<(String, Tone)> for Fact {
+    fn from((text, tone): (String, Tone)) -> Self {
+        Self { text, is_bad: tone == Tone::Bad }
+    }
 }
 
 /// A bar with its text.
@@ -302,6 +318,9 @@ impl NodeView {
         }
         let answer = NodeAnswer::of(view);
         warnings.extend(delivery::troubles(&answer).into_iter().map(sentence));
+        if let Some(reading) = answer.reading.as_ref().filter(|_| condition == Condition::Online) {
+            warnings.extend(host::network_troubles(&reading.interfaces).into_iter().map(sentence));
+        }
         let units = match view.units.len() {
             0 => String::new(),
             1 => "1 unit".to_owned(),
@@ -314,7 +333,11 @@ impl NodeView {
             environment: node.label("environment").unwrap_or_default().to_owned(),
             cluster: facts.and_then(|facts| facts.cluster.clone()).unwrap_or_default(),
             heard: last_heard(node).map(|at| Moment::of(at, now)),
-            reading: (condition == Condition::Online).then(|| ReadingView::of(view)).flatten(),
+            reading: answer
+                .reading
+                .as_ref()
+                .filter(|_| condition == Condition::Online)
+                .map(ReadingView::of),
             units,
             failed,
             inactive_sources: facts
@@ -337,12 +360,11 @@ fn sentence(trouble: String) -> String {
 }
 
 impl ReadingView {
-    fn of(view: &FleetNode) -> Option<Self> {
-        let sample = &view.node.reading.as_ref()?.sample;
-        let (load, cpus) = (sample.load.one, sample.cpu.count);
-        let total = sample.memory.total_bytes as f64;
-        let used = total - sample.memory.available_bytes as f64;
-        Some(Self {
+    fn of(reading: &ReadingAnswer) -> Self {
+        let (load, cpus) = (reading.load.one, reading.cpu.count);
+        let total = reading.memory.total_bytes as f64;
+        let used = total - reading.memory.available_bytes as f64;
+        Self {
             load: Gauge::new(
                 format!("{} on {cpus} CPUs", human::number(load)),
                 load / f64::from(cpus.max(1)),
@@ -351,21 +373,15 @@ impl ReadingView {
                 format!("{} of {}", human::bytes(used), human::bytes(total)),
                 used / total.max(1.0),
             ),
-            disk: fullest(&sample.filesystems),
-            uptime: human::duration(sample.uptime_seconds),
-        })
+            disk: host::fullest(&reading.filesystems).map(|(fullest, ratio)| {
+                Gauge::new(format!("{} of {}", human::percent(ratio), fullest.mount), ratio)
+            }),
+            uptime: human::duration(reading.uptime_seconds),
+            network: host::network(&reading.interfaces),
+            heat: host::heat(&reading.temperatures).map(Fact::from),
+            clock: reading.clock.as_ref().map(|clock| host::clock(clock).into()),
+        }
     }
-}
-
-/// The filesystem that has the least room, in parts of its size, of those that can be written.
-fn fullest(filesystems: &[Filesystem]) -> Option<Gauge> {
-    let ratio =
-        |it: &Filesystem| used_ratio(it.used_bytes, it.available_bytes).filter(|_| !it.read_only);
-    let (fullest, ratio) = filesystems
-        .iter()
-        .filter_map(|it| Some((it, ratio(it)?)))
-        .max_by(|(_, one), (_, other)| one.total_cmp(other))?;
-    Some(Gauge::new(format!("{} of {}", human::percent(ratio), fullest.mount), ratio))
 }
 
 impl RuleView {
