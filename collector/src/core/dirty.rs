@@ -32,6 +32,7 @@ impl Piece {
             | EntityKind::Filesystem
             | EntityKind::Pool
             | EntityKind::Interface
+            | EntityKind::Member
             | EntityKind::Drift => Self::Node(node),
             EntityKind::Unit => Self::Unit(node, id),
             EntityKind::Backup => Self::Backup(node, id),

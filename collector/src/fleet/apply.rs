@@ -149,6 +149,7 @@ impl Fleet {
         }
         let moment = Moment::judge(sample.at, received_at, node.clock_skew());
         let is_silence = origins.contains(&Origin::Silence);
+        self.settle_members(name);
         let mut changes = vec![node_change(name, origins, moment)];
         for (kind, id) in missing {
             // A sample that is older than what is known changes nothing.

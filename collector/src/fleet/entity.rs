@@ -12,6 +12,7 @@ use super::backup::Backup;
 use super::backup_job::BackupJob;
 use super::drift::Drift;
 use super::guest::Guest;
+use super::members::SeenMember;
 use super::moment::Moment;
 use super::storage::Storage;
 use super::traffic::SeenInterface;
@@ -67,16 +68,19 @@ pub enum EntityKind {
     Drift,
     /// A network interface of a node, by the newest sample.
     Interface,
+    /// A member of a node's cluster, by the newest sample.
+    Member,
 }
 
 impl EntityKind {
     /// All kinds, in the order of documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Node,
         Self::Unit,
         Self::Filesystem,
         Self::Pool,
         Self::Interface,
+        Self::Member,
         Self::Guest,
         Self::Backup,
         Self::BackupJob,
@@ -85,11 +89,12 @@ impl EntityKind {
     ];
 
     /// The kinds of what belongs to a node.
-    pub const OF_NODE: [Self; 9] = [
+    pub const OF_NODE: [Self; 10] = [
         Self::Unit,
         Self::Filesystem,
         Self::Pool,
         Self::Interface,
+        Self::Member,
         Self::Guest,
         Self::Backup,
         Self::BackupJob,
@@ -98,7 +103,7 @@ impl EntityKind {
     ];
 
     /// The kinds of what a sample names, and which are gone when the next one does not.
-    pub const OF_SAMPLE: [Self; 3] = [Self::Filesystem, Self::Pool, Self::Interface];
+    pub const OF_SAMPLE: [Self; 4] = [Self::Filesystem, Self::Pool, Self::Interface, Self::Member];
 
     /// The kind as rules and records name it.
     pub fn as_str(self) -> &'static str {
@@ -113,6 +118,7 @@ impl EntityKind {
             Self::Pool => "pool",
             Self::Drift => "drift",
             Self::Interface => "interface",
+            Self::Member => "member",
         }
     }
 }
@@ -181,6 +187,8 @@ pub enum Entity<'a> {
     Drift(&'a Drift),
     /// One of its network interfaces.
     Interface(SeenInterface<'a>),
+    /// One of the members of its cluster.
+    Member(SeenMember<'a>),
 }
 
 impl<'a> Entity<'a> {
@@ -248,6 +256,14 @@ impl<'a> Entity<'a> {
         }
     }
 
+    /// The member of a cluster, if it is one.
+    pub fn member(self) -> Option<SeenMember<'a>> {
+        match self {
+            Self::Member(member) => Some(member),
+            _ => None,
+        }
+    }
+
     /// The network interface, if it is one.
     pub fn interface(self) -> Option<SeenInterface<'a>> {
         match self {
@@ -264,6 +280,7 @@ impl<'a> Entity<'a> {
             | Self::Filesystem(_)
             | Self::Pool(_)
             | Self::Interface(_)
+            | Self::Member(_)
             | Self::Drift(_) => None,
             Self::Unit(unit) => Some(unit.since),
             Self::Backup(backup) => Some(backup.since),
@@ -283,6 +300,7 @@ impl<'a> Entity<'a> {
             | Self::Filesystem(_)
             | Self::Pool(_)
             | Self::Interface(_)
+            | Self::Member(_)
             | Self::Drift(_) => None,
             Self::Unit(unit) => Some(unit.position),
             Self::Backup(backup) => Some(backup.position),

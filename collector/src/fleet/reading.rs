@@ -28,6 +28,9 @@ pub struct Reading {
     /// How each of the sample's interfaces fares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<Traffic>,
+    /// Members of its cluster that are offline and of which this node is to tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members_told: Vec<String>,
 }
 
 impl Reading {
@@ -48,8 +51,15 @@ impl Reading {
             }
         }
         let traffic = follow(before, sample);
-        let (sample, received_at) = (sample.clone(), moment.judged);
-        Self { sample, received_at, oom_kills_seen: seen, oom_killed_at: at, traffic }
+        let members_told = before.map(|before| before.members_told.clone()).unwrap_or_default();
+        Self {
+            sample: sample.clone(),
+            received_at: moment.judged,
+            oom_kills_seen: seen,
+            oom_killed_at: at,
+            traffic,
+            members_told,
+        }
     }
 
     /// For how long the agent's connection has lasted without an answer to any of its heartbeats;
@@ -118,6 +128,10 @@ fn names(sample: &Sample, kind: EntityKind) -> Vec<&str> {
         EntityKind::Filesystem => sample.filesystems.iter().map(|it| &*it.mount).collect(),
         EntityKind::Pool => sample.pools.iter().map(|it| &*it.name).collect(),
         EntityKind::Interface => sample.interfaces.iter().map(|it| &*it.name).collect(),
+        EntityKind::Member => {
+            let members = sample.cluster.iter().flat_map(|cluster| &cluster.members);
+            members.map(|it| &*it.node).collect()
+        }
         _ => Vec::new(),
     }
 }

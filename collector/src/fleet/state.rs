@@ -215,6 +215,7 @@ impl Fleet {
             EntityKind::Drift => Entity::Drift(slot.drifts.get(id)?),
             EntityKind::Pool => Entity::Pool(slot.node.reading.as_ref()?.pool(id)?),
             EntityKind::Interface => Entity::Interface(slot.node.reading.as_ref()?.interface(id)?),
+            EntityKind::Member => Entity::Member(slot.node.reading.as_ref()?.member(id)?),
         };
         Some((&slot.node, entity))
     }
@@ -230,7 +231,10 @@ impl Fleet {
             EntityKind::Storage => slot.storages.keys().cloned().collect(),
             EntityKind::Guest => slot.guests.keys().cloned().collect(),
             EntityKind::Drift => slot.drifts.keys().cloned().collect(),
-            EntityKind::Filesystem | EntityKind::Pool | EntityKind::Interface => slot.sampled(kind),
+            EntityKind::Filesystem
+            | EntityKind::Pool
+            | EntityKind::Interface
+            | EntityKind::Member => slot.sampled(kind),
         }
     }
 
@@ -251,7 +255,10 @@ impl Fleet {
             EntityKind::Storage => self.storages_count,
             EntityKind::Guest => self.guests_count,
             EntityKind::Drift => self.drifts_count,
-            EntityKind::Filesystem | EntityKind::Pool | EntityKind::Interface => {
+            EntityKind::Filesystem
+            | EntityKind::Pool
+            | EntityKind::Interface
+            | EntityKind::Member => {
                 let readings = self.nodes.values().filter_map(|slot| slot.node.reading.as_ref());
                 readings.map(|reading| reading.count(kind)).sum()
             }

@@ -47,6 +47,11 @@ impl Example {
             EntityKind::Filesystem => Entity::Filesystem(&self.filesystem),
             EntityKind::Pool => Entity::Pool(&self.pool),
             EntityKind::Drift => Entity::Drift(&self.drift),
+            EntityKind::Member => {
+                let reading = self.node.reading.as_ref();
+                let member = reading.and_then(|it| it.member(reading::MEMBER));
+                Entity::Member(member.expect("the example's reading has it"))
+            }
             EntityKind::Interface => {
                 let reading = self.node.reading.as_ref();
                 let interface = reading.and_then(|it| it.interface(reading::INTERFACE));

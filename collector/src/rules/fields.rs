@@ -98,6 +98,7 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
         EntityKind::Pool => disks::POOL,
         EntityKind::Drift => drift::DRIFT,
         EntityKind::Interface => interfaces::INTERFACE,
+        EntityKind::Member => members::MEMBER,
     }
 }
 
@@ -162,6 +163,7 @@ mod disks;
 mod drift;
 mod guests;
 mod interfaces;
+mod members;
 mod storages;
 
 // Statics, not constants: a field is known by its address.

@@ -319,6 +319,7 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
         Entity::Pool(pool) => Some(("pool", &*pool.name)),
         Entity::Drift(drift) => Some(("policy", &*drift.id)),
         Entity::Interface(interface) => Some(("device", &*interface.counted.name)),
+        Entity::Member(seen) => Some(("member", &*seen.member.node)),
     };
     // What is known of a guest, or of what a policy is about, is nearer than what its node says.
     let environment = match subject.entity {

@@ -296,6 +296,7 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "MdArrayDegraded pool critical 0",
         "HighNetworkErrors interface warning 300",
         "PveClusterNotQuorate node critical 30",
+        "ProxmoxNodeDown member critical 120",
         "HostOomKill node warning 0",
         "HostUncleanReboot node warning 60",
         "VMRebootRequired node warning 86400",

@@ -11,6 +11,7 @@ mod drift;
 mod guests;
 mod hosts;
 mod late;
+mod members;
 mod nodes;
 mod pair;
 mod plan;

@@ -99,13 +99,16 @@ pub fn certificate(word: &str) -> Certificate {
     Certificate { file: file.to_owned(), ends_at: at(ends) }
 }
 
-/// `true` or `false`: whether the cluster is quorate, as one of two nodes sees it.
-pub fn cluster(quorate: &str) -> Cluster {
-    let quorate = quorate == "true";
-    let member = |(node, online): (&str, bool)| Member { node: node.to_owned(), online };
+/// `pve1,-pve2` and `true` or `false`: the members, of which a node does not see some, and whether
+/// the cluster is quorate.
+pub fn cluster(members: &str, quorate: &str) -> Cluster {
+    let member = |word: &str| {
+        let offline = word.strip_prefix('-');
+        Member { node: offline.unwrap_or(word).to_owned(), online: offline.is_none() }
+    };
     Cluster {
         name: "berlin".to_owned(),
-        quorate,
-        members: [("pve1", true), ("pve2", quorate)].map(member).to_vec(),
+        quorate: quorate == "true",
+        members: members.split(',').map(member).collect(),
     }
 }

@@ -252,7 +252,10 @@ impl Teller {
             temperatures: option("heat").map(temperatures).unwrap_or_default(),
             clock: option("clock").map(clock),
             certificate: option("certificate").map(certificate).map(Box::new),
-            cluster: option("quorate").map(cluster).map(Box::new),
+            cluster: (option("members").or(option("quorate")).is_some()).then(|| {
+                let members = option("members").unwrap_or("pve1,pve2");
+                Box::new(cluster(members, option("quorate").unwrap_or("true")))
+            }),
             oom_kills: option("kills").map(|kills| kills.parse().unwrap()),
             reboot_required: option("reboot").map(|needed| needed == "true"),
             agent: AgentHealth {

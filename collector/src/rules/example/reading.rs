@@ -12,6 +12,9 @@ use crate::fleet::{Moment, Reading};
 /// The network interface of the example.
 pub(super) const INTERFACE: &str = "guests";
 
+/// The member of the example's cluster.
+pub(super) const MEMBER: &str = "pve3";
+
 /// The second of two readings, so that what is compared with the one before has a value.
 pub(super) fn reading(at: Moment, epoch: Epoch, position: Position) -> Reading {
     let newest = sample(at.fact, epoch, position);
@@ -24,7 +27,8 @@ pub(super) fn reading(at: Moment, epoch: Epoch, position: Position) -> Reading {
     }
     let before = Reading::after(None, &before, at);
     let reading = Reading::after(Some(&before), &newest, at);
-    Reading { oom_kills_seen: 2, oom_killed_at: Some(at), ..reading }
+    let members_told = vec![MEMBER.to_owned()];
+    Reading { oom_kills_seen: 2, oom_killed_at: Some(at), members_told, ..reading }
 }
 
 fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
@@ -67,7 +71,7 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
         cluster: Some(Box::new(Cluster {
             name: "lab".to_owned(),
             quorate: false,
-            members: vec![Member { node: "pve3".to_owned(), online: false }],
+            members: vec![Member { node: MEMBER.to_owned(), online: false }],
         })),
         oom_kills: Some(2),
         reboot_required: Some(true),
