@@ -53,6 +53,12 @@ const OF_THE_MACHINE: [(&str, &str); 11] = [
 /// The data folder's name.
 const DATA: &str = "data";
 
+/// The configuration's name.
+const CONFIG: &str = "collector.toml";
+
+/// The policy file's name.
+const POLICY: &str = "policy.toml";
+
 /// The rule file's name.
 const RULES: &str = "rules.toml";
 
@@ -128,6 +134,37 @@ impl Collector {
         this
     }
 
+    /// As [`Collector::named_on`], called `main` and with a policy file.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn with_policy(broker: &Access, rules: &str, policy: &str) -> Self {
+        let mut this = Self::prepare(broker.clone(), &broker_section(broker), None);
+        let path = |name: &str| this.directory.path().join(name);
+        let mut config = fs::read_to_string(path(CONFIG)).expect("it was written just now");
+        config += &format!("[policy]\nfile = \"{}\"\n", path(POLICY).display());
+        for (name, text) in
+            [(CONFIG, config), (POLICY, policy.to_owned()), (RULES, usual_rules() + rules)]
+        {
+            fs::write(path(name), text).expect("a temporary directory can be written");
+        }
+        this.start_again();
+        this
+    }
+
+    /// Runs the operator's command against it: what it prints, and its exit code.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[track_caller]
+    pub fn asked_by_operator(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let mut command = Command::new(program("pvewatch"));
+        command.args(arguments).args(["--url", &format!("http://127.0.0.1:{}", self.http)]);
+        let output = command.output().expect("pvewatch can be run");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+    }
+
     /// As [`Collector::on`], with a disk of so many bytes of its own for its data, which is gone
     /// with the process. Needs root.
     ///
@@ -157,7 +194,7 @@ impl Collector {
         );
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text);
         write(RULES, &usual_rules()).expect("a temporary directory can be written");
-        write("collector.toml", &text).expect("a temporary directory can be written");
+        write(CONFIG, &text).expect("a temporary directory can be written");
         let mut command = match disk_bytes {
             None => Command::new(program("pvewatch-collector")),
             Some(bytes) => {
@@ -169,7 +206,7 @@ impl Collector {
                 command
             }
         };
-        command.arg("--config").arg(path("collector.toml"));
+        command.arg("--config").arg(path(CONFIG));
         let service = Service::new("collector", &directory.path().join("collector.log"), command);
         Self { service, http, access, directory }
     }
