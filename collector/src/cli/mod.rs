@@ -1,8 +1,8 @@
 //! The operator's command `pvewatch`: `up`, `status`, `alerts`, `nodes`, `guests`, `backups`, `drift`.
 //!
-//! Promises: exit code 0 on success, 1 after an error or when `nodes`, `backups` or `drift` show something that
-//! is bad, 2 for a wrong command line; an error names the thing, the cause and what to do; what comes from a node
-//! cannot control the terminal.
+//! Promises: exit code 0 on success, 1 after an error or when `nodes`, `backups` or `drift` show
+//! something that is bad, 2 for a wrong command line; an error names the thing, the cause and what
+//! to do; what comes from a node cannot control the terminal.
 
 mod alerts;
 mod backups;

@@ -202,8 +202,8 @@ impl Guest {
         true
     }
 
-    /// Its node runs in this boot: what was not yet to run counts from now on. If it was stopped for that, it is to be back when the node has
-    /// started its guests. Returns whether that is news.
+    /// Its node runs in this boot: what was not yet to run counts from now on. If it was stopped for
+    /// that, it is to be back when the node has started its guests. Returns whether that is news.
     pub fn await_after_boot(&mut self, boot: Option<&str>, moment: Moment) -> bool {
         self.is_newcomer &= !self.was_before(boot);
         let is_due = self.is_awaited_after(GuestCause::NodeShutdown)
