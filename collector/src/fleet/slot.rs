@@ -254,7 +254,9 @@ impl Slot {
     /// Whether events had to tell, and did, all that changed from one picture to another: both are
     /// of the same start of the agent, and all events have come that the later one includes.
     pub(super) fn is_told_by_events(&self, before: Version, picture: Version) -> bool {
-        before.stream_ordinal == picture.stream_ordinal && self.told_through >= picture
+        let start = picture.stream_ordinal;
+        let is_of_start = |version: Version| version.stream_ordinal == start;
+        is_of_start(before) && is_of_start(self.told_through) && self.told_through >= picture
     }
 
     /// Whether a picture shows a unit otherwise than the events before it told.

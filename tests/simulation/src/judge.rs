@@ -197,7 +197,10 @@ fn believed(world: &mut World) -> Vec<String> {
         world.tally.duplicates += collector.duplicates();
         let corrections = collector.corrections();
         world.tally.corrections += corrections;
-        let has_lost = collector.disk.borrow().log.iter().any(|row| row.reason.is_some());
+        let has_lost = {
+            let disk = collector.disk.borrow();
+            !disk.given_up.is_empty() || disk.log.iter().any(|row| row.reason.is_some())
+        };
         if corrections > 0 && !has_lost && !collector.was_restored {
             wrong.push(format!(
                 "{}: pictures found {corrections} units or guests otherwise than events had told",
