@@ -303,8 +303,5 @@ fn acked(observer: &mut Subscriber) -> u64 {
 
 /// The sequences of the events that the collector has, the oldest first.
 fn stored(collector: &Collector) -> Vec<u64> {
-    let answer = get_json(&collector.url("/api/v1/events?limit=500&node=pve1"));
-    let answer = answer.unwrap_or_default();
-    let events = answer["events"].as_array().cloned().unwrap_or_default();
-    events.iter().rev().map(|event| event["sequence"].as_u64().unwrap()).collect()
+    collector.events().iter().rev().map(|event| event["sequence"].as_u64().unwrap()).collect()
 }
