@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+use crate::clock::instant;
 
 /// Whoever looks. While a look hangs no other begins, so that no threads pile up.
 #[derive(Debug)]
@@ -36,6 +38,35 @@ impl<T: Send + 'static> PatientLook<T> {
                 None
             }
         }
+    }
+}
+
+/// Looks now and then, at what need not be looked at each time that somebody asks.
+#[derive(Debug)]
+pub struct SeldomLook<T> {
+    every: Duration,
+    eye: PatientLook<T>,
+    next_look: Option<Instant>,
+}
+
+impl<T: Send + 'static> SeldomLook<T> {
+    /// Has not looked yet, and looks no more often than that.
+    pub fn new(every: Duration) -> Self {
+        Self { every, eye: PatientLook::default(), next_look: None }
+    }
+
+    /// What `look` gives, as [`PatientLook::look`] does, if it is time to look; none if it is not.
+    pub async fn look_if_due(
+        &mut self,
+        patience: Duration,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<Option<T>> {
+        let now = instant();
+        if self.next_look.is_some_and(|at| at > now) {
+            return None;
+        }
+        self.next_look = Some(now + self.every);
+        Some(self.eye.look(patience, look).await)
     }
 }
 

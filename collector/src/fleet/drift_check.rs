@@ -116,9 +116,9 @@ impl<'a> Checker<'a> {
     fn check_rhythm(&mut self, every: &Every, jobs: &[&'a Arc<BackupJob>], found: &mut Found<'_>) {
         let schedules: Vec<&str> = jobs.iter().map(|job| job.plan.schedule.as_str()).collect();
         let from = self.from;
-        let gap = *self.gaps.entry(schedules).or_insert_with_key(|all| longest_gap(all, from));
+        let known = self.gaps.entry(schedules.clone());
+        let gap = *known.or_insert_with(|| longest_gap(&schedules, from));
         if gap > every.duration {
-            let schedules: Vec<&str> = jobs.iter().map(|job| &*job.plan.schedule).collect();
             let schedules = schedules.join("; ");
             let gap = match gap {
                 SignedDuration::MAX => "never again at some time".to_owned(),

@@ -49,6 +49,9 @@ impl Fleet {
     /// The members that are offline and of which a node that sees the cluster so is to tell: it is
     /// the first by name of those that are heard and have a quorum. Without one it is itself cut off.
     fn told(&self, name: &NodeName, cluster: &Cluster) -> Vec<String> {
+        if cluster.members.iter().all(|member| member.online) {
+            return Vec::new();
+        }
         let offline = cluster.members.iter().filter(|member| !member.online);
         let is_before = |member: &&Member| member.online && *member.node < *name.as_str();
         let mut before = cluster.members.iter().filter(is_before);

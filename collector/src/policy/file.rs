@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::fleet::{BackupWants, Environment, Every, Keep, Policies, Policy, Selection, Wants};
-use crate::rules::{hint, key_complaint, parse_duration};
+use crate::rules::{Complaints, hint, parse_duration};
 
 /// Policies that a file can hold: far more than anyone can look after.
 const POLICIES_MAX: usize = 100;
@@ -84,55 +84,40 @@ struct BackupEntry {
 
 /// Reads a file. If something is wrong with it, that is all that it comes to.
 pub fn parse(file: &str, text: &str) -> Policies {
-    let mut reader = Reader { file, text, complaints: Vec::new() };
-    let read = match toml::from_str::<PolicyFile>(text) {
-        Ok(entries) => reader.read(entries),
-        Err(error) => {
-            let line = reader.line(error.span().map_or(0, |span| span.start));
-            reader.complain(line, key_complaint(error.message(), "a section"));
-            Policies::default()
-        }
-    };
-    match reader.complaints.is_empty() {
+    let mut complaints = Complaints::of(file, text);
+    let entries = complaints.read("a section");
+    let mut reader = Reader { complaints };
+    let read = entries.map(|entries| reader.read(entries)).unwrap_or_default();
+    let found: Vec<String> = reader.complaints.found.iter().map(ToString::to_string).collect();
+    match found.is_empty() {
         true => Policies { file: file.to_owned(), ..read },
-        false => Policies::unreadable(file, reader.complaints.join("\n")),
+        false => Policies::unreadable(file, found.join("\n")),
     }
 }
 
 struct Reader<'a> {
-    file: &'a str,
-    text: &'a str,
-    complaints: Vec<String>,
+    complaints: Complaints<'a>,
 }
 
 impl Reader<'_> {
-    fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
-    }
-
-    fn complain(&mut self, line: usize, message: String) {
-        self.complaints.push(format!("{}:{line}: {message}", self.file));
-    }
-
     fn read(&mut self, entries: PolicyFile) -> Policies {
         for (what, number, most) in [
             ("environments", entries.environment.len(), ENVIRONMENTS_MAX),
             ("policies", entries.policy.len(), POLICIES_MAX),
         ] {
             if number > most {
-                self.complain(1, format!("there are more than {most} {what}"));
+                self.complaints.add(1, format!("there are more than {most} {what}"));
             }
         }
         let environments = entries.environment.into_iter().map(|it| self.environment(it)).collect();
         let mut names = BTreeSet::new();
         let mut policies = Vec::new();
         for entry in entries.policy {
-            let line = self.line(entry.span().start);
+            let line = self.complaints.line(entry.span().start);
             let policy = self.policy(line, entry.into_inner());
             if !names.insert(policy.name.clone()) {
                 let message = format!("policy {:?} is there twice: rename one", policy.name);
-                self.complain(line, message);
+                self.complaints.add(line, message);
             }
             policies.push(Arc::new(policy));
         }
@@ -140,14 +125,14 @@ impl Reader<'_> {
     }
 
     fn environment(&mut self, entry: Spanned<EnvironmentEntry>) -> Environment {
-        let line = self.line(entry.span().start);
+        let line = self.complaints.line(entry.span().start);
         let EnvironmentEntry { name, tags, pools } = entry.into_inner();
         self.check_name(line, "an environment", &name);
         if tags.is_empty() && pools.is_empty() {
             let message = format!(
                 "environment {name:?} has no guests: give it tags = [\"...\"] or pools = [\"...\"]"
             );
-            self.complain(line, message);
+            self.complaints.add(line, message);
         }
         Environment { name, tags, pools }
     }
@@ -179,24 +164,24 @@ impl Reader<'_> {
                 "policy {name:?} asks for nothing: say what should be true, such as \
                  description = \"not empty\""
             );
-            self.complain(line, message);
+            self.complaints.add(line, message);
         }
         Policy { name: name.into(), about, wants }
     }
 
     fn backup(&mut self, policy: &str, entry: BackupEntry) -> BackupWants {
         let every = entry.every.and_then(|every| {
-            let line = self.line(every.span().start);
+            let line = self.complaints.line(every.span().start);
             let text = every.into_inner();
             match parse_duration(&text) {
                 Ok(duration) if duration >= EVERY_MIN => Some(Every { text, duration }),
                 Ok(_) => {
                     let message = format!("policy {policy:?}: every {text:?} is less than \"1m\"");
-                    self.complain(line, message);
+                    self.complaints.add(line, message);
                     None
                 }
                 Err(error) => {
-                    self.complain(line, format!("policy {policy:?}: every: {error}"));
+                    self.complaints.add(line, format!("policy {policy:?}: every: {error}"));
                     None
                 }
             }
@@ -214,7 +199,7 @@ impl Reader<'_> {
         let mut keep = BTreeMap::new();
         for (kept_by, number) in numbers {
             let Some(number) = number else { continue };
-            let line = self.line(number.span().start);
+            let line = self.complaints.line(number.span().start);
             let number = number.into_inner();
             if number == 0 || (kept_by == Keep::All && number > 1) {
                 let right = if kept_by == Keep::All { "1" } else { "1 or more" };
@@ -222,10 +207,10 @@ impl Reader<'_> {
                     "policy {policy:?}: {kept_by} = {number} is not possible: use {right}, or \
                      leave it out"
                 );
-                self.complain(line, message);
+                self.complaints.add(line, message);
             } else if is_all_kept && kept_by != Keep::All {
                 let message = format!("policy {policy:?}: keep-all leaves nothing to {kept_by}");
-                self.complain(line, message);
+                self.complaints.add(line, message);
             }
             keep.insert(kept_by, number);
         }
@@ -239,7 +224,7 @@ impl Reader<'_> {
         known: &[&str],
     ) -> Option<String> {
         let text = text?;
-        let line = self.line(text.span().start);
+        let line = self.complaints.line(text.span().start);
         let text = text.into_inner();
         if known.contains(&text.as_str()) {
             return Some(text);
@@ -247,7 +232,7 @@ impl Reader<'_> {
         let hint = hint(&text, known.iter().copied());
         let known = known.join(", ");
         let message = format!("policy {policy:?}: {key} {text:?} is none of: {known}{hint}");
-        self.complain(line, message);
+        self.complaints.add(line, message);
         None
     }
 
@@ -257,7 +242,7 @@ impl Reader<'_> {
             let message = format!(
                 "{name:?} is not {what}'s name: use up to 64 letters, digits, '_', '-' and '.'"
             );
-            self.complain(line, message);
+            self.complaints.add(line, message);
         }
     }
 }

@@ -11,27 +11,15 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::complaints::{Complaints, FileError};
 use super::duration::parse_duration;
 use super::expression::Expression;
-use super::nearest::hint;
 use super::rule::{RESERVED_LABELS, Rule, Severity};
 use crate::fleet::EntityKind;
 
-/// Something wrong in a rule file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {message}")]
-pub struct RuleFileError {
-    /// The file, as it was named to the loader.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
 /// Everything that is wrong in a set of rule files, in their order. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RulesError(pub Vec<RuleFileError>);
+pub struct RulesError(pub Vec<FileError>);
 
 impl std::error::Error for RulesError {}
 
@@ -89,44 +77,29 @@ pub(super) struct Parsed {
 }
 
 /// Reads a file.
-pub(super) fn parse(file: &str, text: &str) -> (Vec<Parsed>, Vec<RuleFileError>) {
-    let mut reader = Reader { file, text, errors: Vec::new() };
-    let parsed = match toml::from_str::<RuleFile>(text) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            let line = reader.line(error.span().map_or(0, |span| span.start));
-            reader.complain(line, key_complaint(error.message(), "a [[rule]]"));
-            return (Vec::new(), reader.errors);
-        }
-    };
-    let rules = parsed.rule.into_iter().filter_map(|entry| reader.rule(entry)).collect();
-    (rules, reader.errors)
+pub(super) fn parse(file: &str, text: &str) -> (Vec<Parsed>, Vec<FileError>) {
+    let mut complaints = Complaints::of(file, text);
+    let parsed: Option<RuleFile> = complaints.read("a [[rule]]");
+    let mut reader = Reader { file, complaints };
+    let entries = parsed.into_iter().flat_map(|parsed| parsed.rule);
+    let rules = entries.filter_map(|entry| reader.rule(entry)).collect();
+    (rules, reader.complaints.found)
 }
 
 struct Reader<'a> {
     file: &'a str,
-    text: &'a str,
-    errors: Vec<RuleFileError>,
+    complaints: Complaints<'a>,
 }
 
 impl Reader<'_> {
-    fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
-        before.iter().filter(|byte| **byte == b'\n').count() + 1
-    }
-
-    fn complain(&mut self, line: usize, message: String) {
-        self.errors.push(RuleFileError { file: self.file.to_owned(), line, message });
-    }
-
     fn place(&self, text: Spanned<String>) -> Placed {
-        Placed { line: self.line(text.span().start), text: text.into_inner() }
+        Placed { line: self.complaints.line(text.span().start), text: text.into_inner() }
     }
 
     fn rule(&mut self, entry: Spanned<Entry>) -> Option<Parsed> {
-        let line = self.line(entry.span().start);
+        let line = self.complaints.line(entry.span().start);
         let entry = entry.into_inner();
-        let complaints = self.errors.len();
+        let complaints = self.complaints.found.len();
         let name = self.place(entry.name);
         if !is_name(&name.text) {
             let message = format!(
@@ -134,7 +107,7 @@ impl Reader<'_> {
                  as in \"HighLoadAverage\"",
                 name.text
             );
-            self.complain(name.line, message);
+            self.complaints.add(name.line, message);
         }
         let known = EntityKind::ALL.map(|kind| (kind.as_str(), kind));
         let scope = self.one_of(&name.text, "scope", entry.scope, &known)?;
@@ -152,7 +125,7 @@ impl Reader<'_> {
         let summary = self.place(entry.summary);
         let description = entry.description.map(|text| self.place(text));
         let inhibited_by = entry.inhibited_by.into_iter().map(|rule| self.place(rule)).collect();
-        if self.errors.len() > complaints {
+        if self.complaints.found.len() > complaints {
             return None;
         }
         let rule = Rule {
@@ -187,7 +160,7 @@ impl Reader<'_> {
         let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
         let names = names.join(", ");
         let message = format!("rule {rule:?}: {key} {:?} is none of: {names}", text.text);
-        self.complain(text.line, message);
+        self.complaints.add(text.line, message);
         None
     }
 
@@ -202,7 +175,7 @@ impl Reader<'_> {
         match read(&text.text) {
             Ok(value) => Some(value),
             Err(message) => {
-                self.complain(text.line, format!("rule {rule:?}: {key}: {message}"));
+                self.complaints.add(text.line, format!("rule {rule:?}: {key}: {message}"));
                 None
             }
         }
@@ -226,14 +199,14 @@ impl Reader<'_> {
                     "rule {rule:?}: the label {:?} is set by the collector: choose another name",
                     name.text
                 );
-                self.complain(name.line, message);
+                self.complaints.add(name.line, message);
             } else if !is_name(&name.text) {
                 let message = format!(
                     "rule {rule:?}: {:?} is not a label's name: use letters, digits and '_', \
                      beginning with a letter",
                     name.text
                 );
-                self.complain(name.line, message);
+                self.complaints.add(name.line, message);
             } else {
                 taken.insert(name.text, value);
             }
@@ -259,23 +232,5 @@ fn runbook_url(text: &str) -> Result<String, String> {
         false => {
             Err(format!("{text:?} is no address: write it as \"https://wiki.example.org/backups\""))
         }
-    }
-}
-
-/// What toml says of a file with keys in sections, with the key that was probably meant.
-pub fn key_complaint(message: &str, section: &str) -> String {
-    let message = message.trim().replace('\n', " ");
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    match quoted.next() {
-        Some(unknown) if message.starts_with("unknown field") => {
-            let known: Vec<&str> = quoted.collect();
-            let listed = known.join(", ");
-            let hint = hint(unknown, known.into_iter());
-            format!("unknown key {unknown:?}{hint} (there are: {listed})")
-        }
-        Some(missing) if message.starts_with("missing field") => {
-            format!("{section} lacks the key {missing:?}")
-        }
-        _ => message,
     }
 }

@@ -6,6 +6,7 @@
 //! Absent on purpose: files, clocks, and the life of alerts. Rules read the fleet, and find.
 
 mod check;
+mod complaints;
 mod duration;
 mod example;
 mod expression;
@@ -18,11 +19,12 @@ mod set;
 mod template;
 mod types;
 
+pub(crate) use complaints::Complaints;
+pub use complaints::FileError;
 pub use duration::{DurationError, parse_duration};
 pub use expression::{Evaluation, Expression, Outcome};
 pub use fields::{Field, FieldType, FieldValue, Subject, fields_of};
-pub(crate) use file::key_complaint;
-pub use file::{RuleFileError, RulesError};
+pub use file::RulesError;
 pub(crate) use nearest::hint;
 pub use rule::{Presented, Rests, Rule, Severity};
 pub use set::{RULES_MAX, RuleSet, Source, Tried};

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use pvewatch_protocol::{Fingerprint, Site};
 
+use super::complaints::FileError;
 use super::example::Example;
 use super::expression::{Evaluation, Expression, Outcome};
 use super::fields::Subject;
-use super::file::{Parsed, Placed, RuleFileError, RulesError, is_name, parse};
+use super::file::{Parsed, Placed, RulesError, is_name, parse};
 use super::nearest::hint;
 use super::rule::{Presented, Rule};
 use super::template::Templates;
@@ -94,7 +95,7 @@ impl RuleSet {
         if errors.is_empty() { Ok(set) } else { Err(RulesError(errors)) }
     }
 
-    fn add_all(&mut self, mut chosen: Vec<Parsed>) -> Vec<RuleFileError> {
+    fn add_all(&mut self, mut chosen: Vec<Parsed>) -> Vec<FileError> {
         let mut errors = Vec::new();
         if let Some(first) = chosen.get(RULES_MAX) {
             let message = format!("there are more than {RULES_MAX} rules");
@@ -136,7 +137,7 @@ impl RuleSet {
         }
     }
 
-    fn add_templates(&mut self, parsed: &Parsed) -> Vec<RuleFileError> {
+    fn add_templates(&mut self, parsed: &Parsed) -> Vec<FileError> {
         let rule = &parsed.rule;
         let texts =
             [("summary", Some(&parsed.summary)), ("description", parsed.description.as_ref())];
@@ -150,13 +151,13 @@ impl RuleSet {
         texts.into_iter().filter_map(add).collect()
     }
 
-    fn try_templates(&self, example: &Example) -> Vec<RuleFileError> {
+    fn try_templates(&self, example: &Example) -> Vec<FileError> {
         let complaint = |rule: &Arc<Rule>| {
             let value = rule.value.as_ref().map(|_| 1.0);
             let subject = example.subject(rule.scope);
             let (key, message) = self.annotations(rule, &subject, value).err()?;
             let message = format!("rule {:?}: {key}: {message}", rule.name);
-            Some(RuleFileError { file: rule.file.clone(), line: rule.line, message })
+            Some(FileError { file: rule.file.clone(), line: rule.line, message })
         };
         self.rules.iter().filter_map(complaint).collect()
     }
@@ -260,11 +261,11 @@ fn template_name(rule: &str, key: &str) -> String {
     format!("{rule}.{key}")
 }
 
-fn error(parsed: &Parsed, line: usize, message: String) -> RuleFileError {
-    RuleFileError { file: parsed.rule.file.clone(), line, message }
+fn error(parsed: &Parsed, line: usize, message: String) -> FileError {
+    FileError { file: parsed.rule.file.clone(), line, message }
 }
 
-fn find_inhibitors(parsed: &mut Parsed, names: &[Arc<str>]) -> Vec<RuleFileError> {
+fn find_inhibitors(parsed: &mut Parsed, names: &[Arc<str>]) -> Vec<FileError> {
     let mut errors = Vec::new();
     for inhibitor in &parsed.inhibited_by {
         let rule = &parsed.rule;
@@ -283,7 +284,7 @@ fn find_inhibitors(parsed: &mut Parsed, names: &[Arc<str>]) -> Vec<RuleFileError
 }
 
 /// Evaluates a rule on the example, where every field has a value.
-fn try_out(parsed: &Parsed, example: &Example) -> Vec<RuleFileError> {
+fn try_out(parsed: &Parsed, example: &Example) -> Vec<FileError> {
     let rule = &parsed.rule;
     let subject = example.subject(rule.scope);
     let parts = [("when", Some(&rule.when)), ("value", rule.value.as_ref())];

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pvewatch_protocol::{Archive, BackupStorage, GuestArchives, StorageState};
 
+use super::configured::kept;
 use super::story::at;
-use super::teller::kept;
 
 /// The name of an archive whose run began at a time.
 pub fn archive_name(vmid: &str, began: Timestamp) -> String {

@@ -5,18 +5,17 @@ use pvewatch_collector::core::Input;
 use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_protocol::event::{
     AgentFacts, AgentStarted, AgentStopping, BackupFinished, BackupJobFinished, BackupStarted,
-    Exit, GuestKind, LogLine, OutboxDropped, Outcome, SourceStatus, TaskFinished, UnitChange,
-    UnitChanged, UnitLog, UnitRemoved, UnitState,
+    Exit, LogLine, OutboxDropped, Outcome, SourceStatus, TaskFinished, UnitChange, UnitChanged,
+    UnitLog, UnitRemoved, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
-    BackupJob, Checkpoint, CheckpointContent, Epoch, Event, EventData, Guest, NodeName,
-    NodePresence, Position, PresenceState, Replication, Sample, Sequence, Site, Snapshot,
-    StopReason, StreamId,
+    Checkpoint, CheckpointContent, Epoch, Event, EventData, NodeName, NodePresence, Position,
+    PresenceState, Sample, Sequence, Site, StopReason, StreamId,
 };
 use uuid::Uuid;
 
-use super::configured::settings;
+use super::configured::{backup_job, guest};
 use super::runs::run;
 use super::sampled::{certificate, clock, cluster, filesystems, interfaces, pools, temperatures};
 use super::stored::{archive_name, storage};
@@ -299,74 +298,6 @@ fn units(words: &[&str], time: Timestamp) -> CheckpointContent {
 /// A source that cannot read what it is there for.
 fn blocked(detail: &str) -> SourceStatus {
     SourceStatus { name: "backup_jobs".to_owned(), active: false, detail: detail.to_owned() }
-}
-
-/// `100[:TAG|:template|:SNAPSHOT@TIME|:to-NODE*TIMES|:+SETTING]`, more of them after commas; see
-/// [`settings`].
-fn guest(word: &&str) -> Guest {
-    let (vmid, tags) = word.split_once(':').unwrap_or((word, ""));
-    let tags: Vec<&str> = tags.split(',').filter(|tag| !tag.is_empty()).collect();
-    let snapshot = |tag: &&str| {
-        let (name, made) = tag.split_once('@')?;
-        Some(Snapshot { name: name.to_owned(), at: at(made) })
-    };
-    // `to-NODE*TIMES` is a replication that failed so often.
-    let replication = |tag: &&str| {
-        let (target, times) = tag.strip_prefix("to-")?.split_once('*')?;
-        let (target, fail_count) = (target.to_owned(), times.parse().unwrap());
-        let error = (fail_count > 0).then(|| "no route to host".to_owned());
-        Some(Replication { target, fail_count, error, last_sync: None })
-    };
-    let is_own = |tag: &&&str| {
-        !matches!(**tag, "template" | "onboot")
-            && !tag.contains(['@', '*'])
-            && !tag.starts_with('+')
-    };
-    Guest {
-        vmid: vmid.parse().unwrap(),
-        kind: GuestKind::Qemu,
-        name: Some("web".to_owned()),
-        template: tags.contains(&"template"),
-        onboot: tags.contains(&"onboot"),
-        lock: None,
-        tags: tags.iter().filter(is_own).map(|tag| (*tag).to_owned()).collect(),
-        pool: None,
-        snapshots: tags.iter().filter_map(snapshot).collect(),
-        replications: tags.iter().filter_map(replication).collect(),
-        excluded: Vec::new(),
-        settings: settings(&tags),
-    }
-}
-
-/// `NAME:GUESTS:SCHEDULE[;off][;cron][;repeat][;ran@TIME][;daily:NUMBER]`, the last of what is kept,
-/// with `_` for a blank.
-fn backup_job(word: &&str) -> BackupJob {
-    let mut parts = word.split(';');
-    let mut fields = parts.next().unwrap().splitn(3, ':');
-    let (job, guests) = (fields.next().unwrap(), fields.next().unwrap());
-    let schedule = fields.next().unwrap().replace('_', " ");
-    let flags: Vec<&str> = parts.collect();
-    let guests = guests.split(',').filter(|guest| !guest.is_empty());
-    BackupJob {
-        job: job.to_owned(),
-        enabled: !flags.contains(&"off"),
-        schedule,
-        zone: "UTC".to_owned(),
-        guests: guests.map(|guest| guest.parse().unwrap()).collect(),
-        storage: Some("nas".to_owned()),
-        mode: None,
-        prune: flags.iter().find_map(|flag| flag.strip_prefix("daily:")).map(kept),
-        repeat_missed: flags.contains(&"repeat"),
-        comment: None,
-        notes_runs: !flags.contains(&"cron"),
-        running: false,
-        last_run: flags.iter().find_map(|flag| flag.strip_prefix("ran@")).map(at),
-    }
-}
-
-/// What keeps so many archives, one a day.
-pub fn kept(daily: &str) -> String {
-    format!("keep-daily={daily}")
 }
 
 fn reason(text: &str) -> StopReason {

@@ -61,6 +61,9 @@ impl Replications {
 
     /// How the replications of a guest go to these nodes; of one that never ran nothing is noted.
     pub fn of(&self, guest: Vmid, targets: &[String]) -> Vec<Replication> {
+        if targets.is_empty() {
+            return Vec::new();
+        }
         let noted = self.noted.get(&guest.to_string());
         let describe = |target: &String| {
             let noted = noted.and_then(|noted| noted.get(&format!("local/{target}")));

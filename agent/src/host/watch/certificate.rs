@@ -5,11 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pvewatch_protocol::sample::Certificate;
-use tokio::time::Instant;
 
-use crate::clock::instant;
 use crate::host::certificate::ends_at;
-use crate::patience::PatientLook;
+use crate::patience::SeldomLook;
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,26 +22,22 @@ const FILES: [&str; 2] = ["pveproxy-ssl.pem", "pve-ssl.pem"];
 #[derive(Debug)]
 pub struct NodeCertificate {
     folder: PathBuf,
-    eye: PatientLook<Option<Certificate>>,
+    eye: SeldomLook<Option<Certificate>>,
     known: Option<Certificate>,
-    next_look: Option<Instant>,
 }
 
 impl NodeCertificate {
     /// Has not looked yet. `folder` is the node's own in `/etc/pve`.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, eye: PatientLook::default(), known: None, next_look: None }
+        Self { folder, eye: SeldomLook::new(LOOK_EVERY), known: None }
     }
 
     /// The certificate as it was at the last look that was answered; none without one.
     pub async fn read(&mut self) -> Option<Certificate> {
-        let now = instant();
-        if self.next_look.is_none_or(|at| at <= now) {
-            self.next_look = Some(now + LOOK_EVERY);
-            let folder = self.folder.clone();
-            if let Some(found) = self.eye.look(PATIENCE, move || find(&folder)).await {
-                self.known = found;
-            }
+        let folder = self.folder.clone();
+        let looked = self.eye.look_if_due(PATIENCE, move || find(&folder)).await;
+        if let Some(Some(found)) = looked {
+            self.known = found;
         }
         self.known.clone()
     }

@@ -154,7 +154,10 @@ impl Reader {
         let first = std::mem::take(&mut self.first);
         let load = System::load_average()?;
         Ok(Reading {
-            uptime_seconds: read_uptime(&self.paths.proc).unwrap_or(System::uptime()? as f64),
+            uptime_seconds: match read_uptime(&self.paths.proc) {
+                Some(seconds) => seconds,
+                None => System::uptime()? as f64,
+            },
             load: Load { one: load.one, five: load.five, fifteen: load.fifteen },
             cpu: Cpu {
                 count: u32::try_from(self.system.cpus().len()).unwrap_or(u32::MAX),

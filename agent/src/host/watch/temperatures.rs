@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pvewatch_protocol::sample::Temperature;
-use tokio::time::Instant;
 
-use crate::clock::instant;
 use crate::host::temperatures::{Chip, Sensor, hottest, is_asked};
-use crate::patience::PatientLook;
+use crate::patience::SeldomLook;
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,26 +28,23 @@ const CHIPS_SEEN_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Temperatures {
     folder: PathBuf,
-    eye: PatientLook<Vec<Temperature>>,
+    eye: SeldomLook<Vec<Temperature>>,
     known: Vec<Temperature>,
-    next_look: Option<Instant>,
 }
 
 impl Temperatures {
     /// Has not looked yet. `sys` is where the kernel shows devices.
     pub fn new(sys: &Path) -> Self {
         let folder = sys.join("class/hwmon");
-        Self { folder, eye: PatientLook::default(), known: Vec::new(), next_look: None }
+        Self { folder, eye: SeldomLook::new(LOOK_EVERY), known: Vec::new() }
     }
 
     /// What the chips said last; nothing while they do not answer.
     pub async fn read(&mut self) -> Vec<Temperature> {
-        let now = instant();
-        if self.next_look.is_none_or(|at| at <= now) {
-            self.next_look = Some(now + LOOK_EVERY);
-            let folder = self.folder.clone();
-            let look = move || hottest(chips(&folder));
-            self.known = self.eye.look(PATIENCE, look).await.unwrap_or_default();
+        let folder = self.folder.clone();
+        let looked = self.eye.look_if_due(PATIENCE, move || hottest(chips(&folder))).await;
+        if let Some(seen) = looked {
+            self.known = seen.unwrap_or_default();
         }
         self.known.clone()
     }

@@ -105,10 +105,11 @@ impl PlanReader {
         let versions = versions(&self.paths.config)?;
         // What was read counts as such only when all of it could be.
         let known = self.read.take();
-        let read = match known {
+        let mut read = match known {
             Some(known) if known.versions == versions => known,
             known => self.read_config(versions, known)?,
         };
+        self.settle_replications(&mut read);
         let plan = self.plan(&read);
         self.read = Some(read);
         Ok(plan)
@@ -154,24 +155,25 @@ impl PlanReader {
         Ok(text.map(|text| guest(vmid, kind, &text)))
     }
 
-    /// Says of each guest how its replications go.
-    fn add_replications(&self, guests: &mut [Arc<Guest>], targets: &BTreeMap<Vmid, Vec<String>>) {
-        if targets.is_empty() {
-            return;
-        }
-        let noted = optional(&self.paths.replication).ok().flatten();
+    /// Says of each guest how its replications go; one of which that is known is left as it is.
+    fn settle_replications(&self, read: &mut Read) {
+        let noted = match read.replications.is_empty() {
+            true => None,
+            false => optional(&self.paths.replication).ok().flatten(),
+        };
         let noted = noted.and_then(|text| Replications::parse(&text)).unwrap_or_default();
-        for guest in guests {
-            if let Some(targets) = targets.get(&guest.vmid) {
-                Arc::make_mut(guest).replications = noted.of(guest.vmid, targets);
+        for (vmid, (_, guest)) in &mut read.guests {
+            let targets = read.replications.get(vmid).map_or(&[][..], Vec::as_slice);
+            let replications = noted.of(*vmid, targets);
+            if guest.replications != replications {
+                Arc::make_mut(guest).replications = replications;
             }
         }
     }
 
     fn plan(&self, read: &Read) -> Plan {
-        let mut guests: Vec<Arc<Guest>> =
+        let guests: Vec<Arc<Guest>> =
             read.guests.values().map(|(_, guest)| guest.clone()).collect();
-        self.add_replications(&mut guests, &read.replications);
         let zone = zone(&self.paths.localtime);
         let here = Node { node: &read.node, zone: &zone, guests: &guests, pools: &read.pools };
         let states: BTreeMap<_, _> = notes(&self.paths.states).collect();
