@@ -3,14 +3,14 @@
 //! Without acks the agent would keep every event and send it again. It stores nothing. What
 //! comes twice is counted and left out, what is missing in the sequence is counted.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::{UnitChange, UnitChanged};
 use pvewatch_protocol::{
     Ack, AlertMessage, AlertState, CollectorName, CollectorPresence, Epoch, Event, EventData,
-    NodeName, NodePresence, Position, PresenceState, Site, Topic, codec, topic,
+    NodeName, NodePresence, PresenceState, Sequence, Site, StreamId, Topic, codec, topic,
 };
 use uuid::Uuid;
 
@@ -76,6 +76,13 @@ pub struct FiringAlert {
     pub arrived: Timestamp,
 }
 
+/// How much of a stream came, and how much of that was acked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Received {
+    newest: Sequence,
+    acked: Sequence,
+}
+
 /// The subscriber.
 pub struct Listener {
     subscriber: Subscriber,
@@ -85,8 +92,8 @@ pub struct Listener {
     waiting: VecDeque<Arrival>,
     alerts: Vec<FiringAlert>,
     collector_is_ready: bool,
-    newest: Option<Position>,
-    acked: Option<Position>,
+    /// What came of each stream: an agent begins one at each start.
+    streams: BTreeMap<StreamId, Received>,
     connections: BTreeSet<Epoch>,
     units_pictures: u64,
     oddities: Oddities,
@@ -111,8 +118,7 @@ impl Listener {
             waiting: VecDeque::new(),
             alerts: Vec::new(),
             collector_is_ready: false,
-            newest: None,
-            acked: None,
+            streams: BTreeMap::new(),
             connections: BTreeSet::new(),
             units_pictures: 0,
             oddities: Oddities::default(),
@@ -151,15 +157,17 @@ impl Listener {
 
     /// Tells the agent that everything received so far is stored.
     pub fn acknowledge(&mut self) {
-        let Some(newest) = self.newest.filter(|newest| Some(*newest) != self.acked) else {
-            return;
-        };
-        let ack =
-            Ack { collector_epoch: self.epoch, stream: newest.stream, through: newest.sequence };
         let topic = Topic::Ack { node: self.node.clone(), collector: CollectorName::default() };
-        let payload = codec::encode(&ack).expect("an ack is JSON");
-        self.subscriber.publish(&topic.at(&self.site), payload, true);
-        self.acked = Some(newest);
+        for (stream, received) in &mut self.streams {
+            if received.acked == received.newest {
+                continue;
+            }
+            let (collector_epoch, through) = (self.epoch, received.newest);
+            let ack = Ack { collector_epoch, stream: *stream, through };
+            let payload = codec::encode(&ack).expect("an ack is JSON");
+            self.subscriber.publish(&topic.at(&self.site), payload, true);
+            received.acked = through;
+        }
     }
 
     /// The alerts that have begun to fire and were not taken yet.
@@ -243,8 +251,8 @@ impl Listener {
             return;
         };
         let position = event.position;
-        let known = self.newest.filter(|newest| newest.stream == position.stream);
-        let expected = known.map(|newest| newest.sequence.next());
+        let known = self.streams.get(&position.stream);
+        let expected = known.map(|received| received.newest.next());
         if expected.is_some_and(|expected| position.sequence < expected) {
             self.oddities.repeated += 1;
             return;
@@ -252,7 +260,7 @@ impl Listener {
         if let Some(expected) = expected {
             self.oddities.missing += position.sequence.0 - expected.0;
         }
-        self.newest = Some(position);
+        self.streams.entry(position.stream).or_default().newest = position.sequence;
         self.waiting.push_back(Arrival { event, arrived: message.arrived });
     }
 }
