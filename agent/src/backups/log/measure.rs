@@ -39,7 +39,8 @@ pub fn clock_seconds(text: &str) -> Option<u64> {
         return None;
     }
     let hours = hours.parse::<u64>().ok()?.checked_mul(3600)?;
-    hours.checked_add(minutes.parse::<u64>().ok()? * 60)?.checked_add(seconds.parse().ok()?)
+    let minutes = minutes.parse::<u64>().ok()?.checked_mul(60)?;
+    hours.checked_add(minutes)?.checked_add(seconds.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -79,6 +80,10 @@ mod tests {
         assert_eq!(clock_seconds("00:12"), None);
         assert_eq!(clock_seconds("00:12:"), None);
         assert_eq!(clock_seconds("-1:00:00"), None);
-        assert_eq!(clock_seconds("99999999999999999999:00:00"), None);
+        for too_long in
+            ["5124095576030432:00:00", "0:9223372036854775807:00", "0:1:18446744073709551615"]
+        {
+            assert_eq!(clock_seconds(too_long), None);
+        }
     }
 }

@@ -251,12 +251,13 @@ impl Reader {
         }
     }
 
+    /// A failure is never taken back, whatever comes between it and such a line.
     fn has_failed_since_start(&self, vmid: Vmid) -> bool {
         let is_running = self.run.as_ref().is_some_and(|run| run.vmid == Some(vmid));
-        !is_running
-            && self.guests.last().is_some_and(|last| {
-                last.vmid == vmid && matches!(last.outcome, Outcome::Failed | Outcome::Interrupted)
-            })
+        let last = self.guests.iter().rfind(|backup| backup.vmid == vmid);
+        let has_failed =
+            last.is_some_and(|last| matches!(last.outcome, Outcome::Failed | Outcome::Interrupted));
+        !is_running && has_failed
     }
 
     fn last_ended_at(&mut self, at: Option<DateTime>, is_meant: fn(Outcome) -> bool) {
