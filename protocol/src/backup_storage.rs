@@ -4,12 +4,14 @@
 //! A node tells of every storage for backups that its configuration gives it. What cannot be looked
 //! at is unknown, and never empty.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Vmid;
 
-/// A storage for backups, as one node sees it.
+/// A storage of Proxmox, as one node sees it.
 ///
 /// One with the archives of many guests is told as several elements of the same name, which differ
 /// in `guests` alone.
@@ -21,6 +23,10 @@ pub struct BackupStorage {
     /// Its type there, such as `dir`, `nfs` or `pbs`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// What it may hold, such as `images`, `rootdir`, `iso` or `backup`; empty if an agent tells
+    /// it that knew only of storages for backups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub content: Vec<String>,
     /// Whether other nodes see the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
@@ -41,6 +47,15 @@ pub struct BackupStorage {
     /// What can still be written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_bytes: Option<u64>,
+    /// Size of a thin pool's metadata: a pool is full when either is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_total_bytes: Option<u64>,
+    /// What of that is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_used_bytes: Option<u64>,
+    /// What its files take, by what they are, as in `content`; empty if that is not known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_bytes: BTreeMap<String, u64>,
     /// Which archives are kept unless a job says otherwise, such as `keep-daily=7`; all if none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<String>,
@@ -50,6 +65,13 @@ pub struct BackupStorage {
     /// The guests that have something there, by number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guests: Vec<GuestArchives>,
+}
+
+impl BackupStorage {
+    /// Whether backups go there.
+    pub fn takes_backups(&self) -> bool {
+        self.content.is_empty() || self.content.iter().any(|content| content == "backup")
+    }
 }
 
 /// How a storage is.

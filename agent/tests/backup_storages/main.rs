@@ -105,11 +105,32 @@ async fn what_is_not_mounted_is_unknown_and_never_empty() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_folder_that_takes_no_backups_tells_what_its_files_take() {
+    let node = Node::new();
+    let path = node.path("disks");
+    fs::create_dir_all(path.join("images/100")).unwrap();
+    fs::write(path.join("images/100/vm-100-disk-0.raw"), vec![1; 3 * 4096]).unwrap();
+    let disks = format!("dir: disks\n\tpath {}\n\tcontent images,iso\n", path.display());
+    node.write("pve/storage.cfg", &format!("{disks}\ndir: local\n\tpath /x\n\tdisable\n"));
+    let mut watching = node.watch();
+    let disks = watching.storages().await.remove(0);
+    assert_eq!(
+        (disks.state, disks.content.join(",")),
+        (StorageState::Available, "images,iso".into())
+    );
+    assert_eq!((disks.listed_at, disks.guests.len(), disks.prune.as_deref()), (None, 0, None));
+    let held: Vec<_> = disks.held_bytes.iter().map(|(kind, bytes)| (&**kind, *bytes)).collect();
+    assert_eq!(held, [("images", 3 * 4096), ("iso", 0)]);
+    assert!(disks.used_bytes.is_some() && disks.total_bytes >= disks.used_bytes, "{disks:?}");
+    assert_eq!(watching.status().await.1, "storages: 1, 0 of them for backups");
+}
+
+#[tokio::test(start_paused = true)]
 async fn archives_that_are_no_files_are_said_to_be_unknown() {
     let node = Node::new();
     node.has(&[]);
     let pbs = "pbs: pbs1\n\tdatastore main\n\tserver 192.0.2.1\n\tcontent backup\n";
-    node.write("pve/storage.cfg", &format!("{pbs}\ndir: local\n\tpath /x\n\tcontent iso\n"));
+    node.write("pve/storage.cfg", &format!("{pbs}\ndir: local\n\tpath /x\n\tdisable\n"));
     let pbs = node.watch().storages().await.remove(0);
     assert_eq!((pbs.state, pbs.listed_at), (StorageState::NotRead, None));
     let detail =
@@ -168,7 +189,7 @@ async fn a_configuration_that_cannot_be_read_is_not_an_empty_one() {
     node.has(&[("usb", "")]);
     let mut watching = node.watch();
     watching.storages().await;
-    assert_eq!(watching.status().await, (true, "storages for backups: 1".to_owned()));
+    assert_eq!(watching.status().await, (true, "storages: 1, 1 of them for backups".to_owned()));
     fs::rename(node.path("pve/.version"), node.path("pve/away")).unwrap();
     let (active, detail) = watching.status().await;
     assert!(!active && detail.contains("pve-cluster does not run"), "{detail}");

@@ -53,7 +53,7 @@ impl Node {
             let path = self.path(id);
             text += &format!("dir: {id}\n\tpath {}\n\tcontent backup\n{keys}\n", path.display());
         }
-        self.write("pve/storage.cfg", &format!("{text}\ndir: local\n\tpath /x\n\tcontent iso\n"));
+        self.write("pve/storage.cfg", &format!("{text}\ndir: local\n\tpath /x\n\tdisable\n"));
     }
 
     /// A run of a guest on one day of November, with what its log says it keeps, if anything.

@@ -19,7 +19,7 @@ const LIST_OF_OTHER: &str =
 fn node_with_api(answers: Answers) -> (Node, PlayedApi) {
     let node = Node::new();
     let pbs = "pbs: pbs1\n\tdatastore main\n\tserver 192.0.2.1\n\tcontent backup\n";
-    node.write("pve/storage.cfg", &format!("{pbs}\ndir: local\n\tpath /x\n\tcontent iso\n"));
+    node.write("pve/storage.cfg", &format!("{pbs}\ndir: local\n\tpath /x\n\tdisable\n"));
     let api = PlayedApi::start(&node.path(""), answers);
     (node, api)
 }
@@ -161,4 +161,61 @@ async fn a_token_that_is_not_known_is_refused() {
     fs::write(api.config.token_file.as_ref().unwrap(), "pvewatch@pve!old=1111").unwrap();
     let pbs = node.watch_with(api.api()).storages().await.remove(0);
     expect_unknown(&pbs, "token_file");
+}
+
+/// A node with a thin pool for guests' disks, and an API that says this of it and of all pools.
+fn node_with_thin_pool(pools: (&'static str, String)) -> (Node, PlayedApi) {
+    let status = r#"{"active":1,"enabled":1,"total":1000,"used":"870","avail":130}"#;
+    let answers = vec![
+        ("/nodes/pve1/storage/local-lvm/status", ok(status)),
+        ("/nodes/pve1/disks/lvmthin", pools),
+    ];
+    let (node, api) = node_with_api(answers);
+    let thin = "lvmthin: local-lvm\n\tthinpool data\n\tvgname pve\n\tcontent rootdir,images\n";
+    node.write("pve/storage.cfg", &format!("{thin}\ndir: local\n\tpath /x\n\tdisable\n"));
+    (node, api)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thin_pool_is_told_with_its_metadata() {
+    let pools = r#"[{"lv":"data","vg":"other","lv_size":5,"metadata_size":7,"metadata_used":7},
+        {"lv":"data","vg":"pve","lv_size":1000,"used":870,"metadata_size":"100","metadata_used":92}]"#;
+    let (node, api) = node_with_thin_pool(ok(pools));
+    let thin = node.watch_with(api.api()).storages().await.remove(0);
+    assert_eq!((thin.state, thin.detail.as_deref()), (StorageState::Available, None));
+    assert_eq!((thin.content.join(","), thin.shared), ("rootdir,images".to_owned(), false));
+    assert_eq!(
+        (thin.total_bytes, thin.used_bytes, thin.available_bytes),
+        (Some(1000), Some(870), Some(130))
+    );
+    assert_eq!((thin.metadata_total_bytes, thin.metadata_used_bytes), (Some(100), Some(92)));
+    assert_eq!((thin.listed_at, thin.takes_backups()), (None, false));
+    assert_eq!(api.asked("prunebackups"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_that_a_token_may_not_see_is_said_to_be_unknown() {
+    let forbidden = ("403 Permission check failed (/, Sys.Audit)", String::new());
+    for (pools, why) in [
+        (forbidden, "needs the role PVEAuditor on /"),
+        (ok("[]"), "Proxmox knows no pool pve/data"),
+        (ok("7"), "not understood"),
+    ] {
+        let (node, api) = node_with_thin_pool(pools);
+        let thin = node.watch_with(api.api()).storages().await.remove(0);
+        assert_eq!((thin.state, thin.used_bytes), (StorageState::Available, Some(870)));
+        assert_eq!((thin.metadata_total_bytes, thin.metadata_used_bytes), (None, None));
+        let detail = thin.detail.unwrap();
+        assert!(detail.contains(why), "{detail:?} does not say {why:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_a_thin_pool_is_said_to_be_unknown() {
+    let (node, _api) = node_with_thin_pool(ok("[]"));
+    let thin = node.watch().storages().await.remove(0);
+    assert_eq!((thin.state, thin.total_bytes), (StorageState::NotRead, None));
+    let detail = "the use of storages of the type lvmthin is told by Proxmox' API alone: set \
+                  [proxmox] token_file";
+    assert_eq!(thin.detail.as_deref(), Some(detail));
 }

@@ -14,8 +14,10 @@ use crate::output::http::api::backups::BACKUPS_MAX;
 use crate::output::http::api::drift::DIFFERENCES_MAX;
 use crate::output::http::api::guests::GUESTS_MAX;
 use crate::output::http::api::nodes::NODES_MAX;
+use crate::output::http::api::storages::STORAGES_MAX;
 use crate::output::http::api::{
     AlertsAnswer, BackupsAnswer, DriftAnswer, GuestsAnswer, NodesAnswer, StatusAnswer,
+    StoragesAnswer,
 };
 
 /// Where a collector is unless the command line or the environment says otherwise.
@@ -145,6 +147,14 @@ impl<'a> Api<'a> {
     /// As [`Api::status`].
     pub fn guests(&self) -> Result<GuestsAnswer, ClientError> {
         self.get(&format!("/api/v1/guests?limit={GUESTS_MAX}"))
+    }
+
+    /// All storages.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub fn storages(&self) -> Result<StoragesAnswer, ClientError> {
+        self.get(&format!("/api/v1/storages?limit={STORAGES_MAX}"))
     }
 
     /// The backups of all guests.

@@ -1,6 +1,7 @@
-//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `nodes`, `guests`, `backups`, `drift`.
+//! The operator's command `pvewatch`: `up`, `status`, `alerts`, `nodes`, `guests`, `storages`,
+//! `backups`, `drift`.
 //!
-//! Promises: exit code 0 on success, 1 after an error or when `nodes`, `backups` or `drift` show
+//! Promises: exit code 0 on success, 1 after an error or when `nodes`, `storages`, `backups` or `drift` show
 //! something that is bad, 2 for a wrong command line; an error names the thing, the cause and what
 //! to do; what comes from a node cannot control the terminal.
 
@@ -13,6 +14,7 @@ mod node;
 mod nodes;
 mod paint;
 mod status;
+mod storages;
 mod table;
 mod up;
 
@@ -32,6 +34,7 @@ pub use node::render as render_node;
 pub use nodes::render as render_nodes;
 pub use paint::Paint;
 pub use status::{Status, render as render_status};
+pub use storages::render as render_storages;
 pub use up::{UpArguments, UpError};
 
 /// See what failed on Proxmox VE nodes.
@@ -54,6 +57,8 @@ enum Command {
     Nodes(NodesArguments),
     /// Show every guest and whether it runs, those that should first
     Guests(ViewArguments),
+    /// Show every storage and how full it is; exits with 1 if one is full or cannot be used
+    Storages(ViewArguments),
     /// Show the last backup of every guest; exits with 1 if one did not succeed
     Backups(ViewArguments),
     /// Show what is not as the policies want it; exits with 1 if anything is, or was not checked
@@ -110,6 +115,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Alerts(arguments) => show_alerts(&arguments),
         Command::Nodes(arguments) => show_nodes(&arguments),
         Command::Guests(view) => show_guests(&view),
+        Command::Storages(view) => show_storages(&view),
         Command::Backups(view) => show_backups(&view),
         Command::Drift(view) => show_drift(&view),
     };
@@ -170,6 +176,16 @@ fn show_guests(view: &ViewArguments) -> Result<ExitCode, CommandError> {
         return print_json(&answer);
     }
     print(&render_guests(&answer, Paint::of_stdout(), table::width_of_stdout()))
+}
+
+fn show_storages(view: &ViewArguments) -> Result<ExitCode, CommandError> {
+    let answer = Api::new(&view.url).storages()?;
+    if view.json {
+        print_json(&answer)?;
+    } else {
+        print(&render_storages(&answer, Paint::of_stdout(), table::width_of_stdout()))?;
+    }
+    Ok(code_of(answer.is_anything_wrong()))
 }
 
 fn show_backups(view: &ViewArguments) -> Result<ExitCode, CommandError> {

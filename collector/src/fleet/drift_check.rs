@@ -36,7 +36,7 @@ const UNTOLD_SETTINGS: &str = "its agent does not tell descriptions, disks, cont
 pub(super) struct Checker<'a> {
     /// The node's jobs; none while no picture of them has come.
     pub(super) jobs: Option<&'a Jobs>,
-    /// Its storages for backups; none while no picture of them has come.
+    /// Its storages; none while no picture of them has come.
     pub(super) storages: Option<&'a Storages>,
     /// From when on runs are compared.
     pub(super) from: Timestamp,

@@ -100,7 +100,7 @@ pub struct Node {
     /// The newest complete picture of its backup jobs.
     #[serde(default)]
     pub jobs_as_of: Drawn,
-    /// The newest complete picture of its storages for backups.
+    /// The newest complete picture of its storages.
     #[serde(default)]
     pub storages_as_of: Drawn,
     /// Whether it is known of all of these which archives are there.

@@ -77,7 +77,7 @@ pub struct NodeView {
     pub backups: Vec<Arc<Backup>>,
     /// Its backup jobs, by name.
     pub jobs: Vec<Arc<BackupJob>>,
-    /// Its storages for backups, by name.
+    /// Its storages, by name.
     pub storages: Vec<Arc<Storage>>,
     /// Its guests, by number.
     pub guests: Vec<Arc<Guest>>,

@@ -1,4 +1,4 @@
-//! A storage for backups, as one node sees it, and which archives are there.
+//! A storage, as one node sees it, and which archives are there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::moment::Moment;
 /// The storages of a node, by name.
 pub type Storages = BTreeMap<Arc<str>, Arc<Storage>>;
 
-/// A storage for backups, as one node sees it.
+/// A storage, as one node sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Storage {
     /// The node.
@@ -57,6 +57,12 @@ impl Storage {
     pub fn archives_of(&self, vmid: Vmid) -> Option<&GuestArchives> {
         let place = self.seen.guests.binary_search_by_key(&vmid, |guest| guest.vmid).ok()?;
         self.seen.guests.get(place)
+    }
+
+    /// How full the metadata of a thin pool is, 0 to 1.
+    pub fn metadata_used_ratio(&self) -> Option<f64> {
+        let total = self.seen.metadata_total_bytes.filter(|total| *total > 0)?;
+        Some(self.seen.metadata_used_bytes? as f64 / total as f64)
     }
 
     /// How full it is, 0 to 1, as df(1) reckons: of what is in use and what can still be written.

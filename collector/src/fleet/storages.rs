@@ -58,8 +58,9 @@ impl Fleet {
         }
         let mut guests: Vec<Vmid> = Vec::new();
         if let Some(slot) = self.nodes.get_mut(name) {
-            let is_known = |storage: &Arc<Storage>| storage.seen.listed_at.is_some();
-            slot.node_mut().archives_known = slot.storages.values().all(is_known);
+            let mut for_backups = slot.storages.values().filter(|it| it.seen.takes_backups());
+            let are_known = for_backups.all(|storage| storage.seen.listed_at.is_some());
+            slot.node_mut().archives_known = are_known;
             guests.extend(slot.backups.values().map(|backup| backup.vmid));
         }
         for vmid in guests {

@@ -183,6 +183,7 @@ fn nas(at: Moment) -> BackupStorage {
     BackupStorage {
         storage: "nas".to_owned(),
         kind: "nfs".to_owned(),
+        content: vec!["images".to_owned(), "backup".to_owned()],
         shared: true,
         state: StorageState::Available,
         detail: Some("nothing is mounted at /mnt/usb".to_owned()),
@@ -190,6 +191,9 @@ fn nas(at: Moment) -> BackupStorage {
         total_bytes: Some(4_000_787_030_016),
         used_bytes: Some(3_320_653_234_176),
         available_bytes: Some(680_133_795_840),
+        metadata_total_bytes: Some(1_000_000_000),
+        metadata_used_bytes: Some(920_000_000),
+        held_bytes: [("images".to_owned(), 2_000_000_000_000)].into(),
         prune: Some("keep-daily=7".to_owned()),
         listed_at: Some(at.fact),
         guests: vec![archives(at)],

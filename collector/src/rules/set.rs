@@ -1,5 +1,6 @@
 //! All rules together, checked beside each other and indexed by what they look at.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use crate::fleet::{Entity, EntityKind, Origin};
 
 /// Rules that a set can hold: far more than anyone can look after.
 pub const RULES_MAX: usize = 1000;
+
+/// Rules of which one inhibits the next that are put in order; further ones keep theirs.
+const DEPTH_MAX: u8 = 8;
 
 /// A rule file.
 #[derive(Debug, Clone, Copy)]
@@ -135,6 +139,24 @@ impl RuleSet {
                 }
             }
         }
+        let depths = self.depths();
+        for numbers in self.by_scope.values_mut() {
+            numbers.sort_by_key(|number| Reverse(depths[*number]));
+        }
+    }
+
+    /// How many rules stand above each, of which one inhibits the next.
+    fn depths(&self) -> Vec<u8> {
+        let mut depths = vec![0_u8; self.rules.len()];
+        // Rules can inhibit each other in a circle.
+        for depth in 0..DEPTH_MAX {
+            for (inhibitor, inhibited) in self.inhibits.iter().enumerate() {
+                if depths[inhibitor] == depth {
+                    inhibited.iter().for_each(|number| depths[*number] = depth + 1);
+                }
+            }
+        }
+        depths
     }
 
     fn add_templates(&mut self, parsed: &Parsed) -> Vec<FileError> {
@@ -172,7 +194,8 @@ impl RuleSet {
         self.by_name.get(name).copied()
     }
 
-    /// The numbers of the rules over a scope.
+    /// The numbers of the rules over a scope: those that others inhibit come before these, so that
+    /// nobody is told, when all are over, that one is not inhibited any more.
     pub fn of_scope(&self, scope: EntityKind) -> &[usize] {
         self.by_scope.get(&scope).map_or(&[], Vec::as_slice)
     }

@@ -118,20 +118,74 @@ fn a_storage_that_fills_up_is_told_once_and_worse_when_it_is_full() {
         => 1h BackupStorageAlmostFull pve1/nas none -> pending: condition_began
         => 1h5m BackupStorageAlmostFull pve1/nas pending -> firing: condition_lasted, told
         2h   pve1 storages nas:96
+        => 2h ProxmoxStorageAlmostFull pve1/nas none -> pending: condition_began
         => 2h BackupStorageCritical pve1/nas none -> pending: condition_began
         => 2h1m BackupStorageCritical pve1/nas pending -> firing: condition_lasted, told
         => 2h1m BackupStorageAlmostFull pve1/nas firing -> firing: inhibition_began
+        => 2h5m ProxmoxStorageAlmostFull pve1/nas pending -> firing: condition_lasted
         3h   pve1 storages nas:0;not_mounted
         4h   pve1 storages nas:70
+        => 4h ProxmoxStorageAlmostFull pve1/nas firing -> resolved: condition_ended
         => 4h BackupStorageAlmostFull pve1/nas firing -> resolved: condition_ended, told
         => 4h BackupStorageCritical pve1/nas firing -> resolved: condition_ended, told
         5h   pve1 storages nas:99
+        => 5h ProxmoxStorageAlmostFull pve1/nas none -> pending: condition_began
         => 5h BackupStorageAlmostFull pve1/nas none -> pending: condition_began
         => 5h BackupStorageCritical pve1/nas none -> pending: condition_began
         5h2s pve1 storages
         => 5h0m2s BackupStorageAlmostFull pve1/nas pending -> none: entity_removed
         => 5h0m2s BackupStorageCritical pve1/nas pending -> none: entity_removed
+        => 5h0m2s ProxmoxStorageAlmostFull pve1/nas pending -> none: entity_removed
         6h
+        ",
+    );
+}
+
+#[test]
+fn a_storage_of_guests_disks_is_told_when_its_data_or_its_metadata_fill_up() {
+    tell(
+        CATALOGUE,
+        "
+        0s   pve1 beats every=600
+        1h   pve1 storages local-lvm:86;disks;metadata:40
+        => 1h ProxmoxStorageAlmostFull pve1/local-lvm none -> pending: condition_began
+        => 1h5m ProxmoxStorageAlmostFull pve1/local-lvm pending -> firing: condition_lasted, told
+        2h   pve1 storages local-lvm:80;disks;metadata:86
+        => 2h ProxmoxStorageAlmostFull pve1/local-lvm firing -> resolved: condition_ended, told
+        => 2h ProxmoxThinPoolMetadataAlmostFull pve1/local-lvm none -> pending: condition_began
+        => 2h5m ProxmoxThinPoolMetadataAlmostFull pve1/local-lvm pending -> firing: condition_lasted, told
+        3h   pve1 storages local-lvm:99;disks;metadata:50
+        => 3h ProxmoxStorageAlmostFull pve1/local-lvm none -> pending: condition_began
+        => 3h ProxmoxThinPoolMetadataAlmostFull pve1/local-lvm firing -> resolved: condition_ended, told
+        3h1m pve1 storages local-lvm:0;disks;not_mounted
+        => 3h5m ProxmoxStorageAlmostFull pve1/local-lvm pending -> firing: condition_lasted, told
+        4h
+        ",
+    );
+}
+
+/// All archives of a guest are known when all storages for backups were listed: others never are.
+#[test]
+fn storages_that_take_no_backups_hide_no_archives() {
+    let rule = r#"
+        [[rule]]
+        name = "NoArchive"
+        scope = "backup"
+        when = "archives == 0"
+        for = "0s"
+        severity = "warning"
+        summary = "{{ vmid }} has no archive"
+        "#;
+    tell(
+        rule,
+        "
+        0s   pve1 beats every=600
+        0s   pve1 guests 100
+        1h   pve1 storages nas:10;100*1@30m local-lvm:20;disks
+        2h   pve1 storages nas:10 local-lvm:20;disks
+        => 2h NoArchive pve1/100 none -> firing: condition_lasted, told
+        3h   pve1 storages nas:10;100*1@2h local-lvm:20;disks
+        => 3h NoArchive pve1/100 firing -> resolved: condition_ended, told
         ",
     );
 }
@@ -148,19 +202,31 @@ fn of_a_shared_storage_one_node_of_the_cluster_tells() {
         1s   pve2 started cluster=lab
         1s   pve3 started cluster=other
         1h   pve2 storages nas:90;shared
+        => 1h ProxmoxStorageAlmostFull pve2/nas none -> pending: condition_began
         => 1h BackupStorageAlmostFull pve2/nas none -> pending: condition_began
         1h1s pve3 storages nas:90;shared
+        => 1h0m1s ProxmoxStorageAlmostFull pve3/nas none -> pending: condition_began
         => 1h0m1s BackupStorageAlmostFull pve3/nas none -> pending: condition_began
         1h2s pve1 storages nas:90;shared
+        => 1h0m2s ProxmoxStorageAlmostFull pve1/nas none -> pending: condition_began
         => 1h0m2s BackupStorageAlmostFull pve1/nas none -> pending: condition_began
+        => 1h0m2s ProxmoxStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
         => 1h0m2s BackupStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
         => 1h5m1s BackupStorageAlmostFull pve3/nas pending -> firing: condition_lasted, told
+        => 1h5m1s ProxmoxStorageAlmostFull pve3/nas pending -> pending: inhibition_began
+        => 1h5m1s ProxmoxStorageAlmostFull pve3/nas pending -> firing: condition_lasted
         => 1h5m2s BackupStorageAlmostFull pve1/nas pending -> firing: condition_lasted, told
+        => 1h5m2s ProxmoxStorageAlmostFull pve1/nas pending -> pending: inhibition_began
+        => 1h5m2s ProxmoxStorageAlmostFull pve1/nas pending -> firing: condition_lasted
         2h   pve2 storages nas:91;shared
         3h   pve1 storages nas:0;shared;not_mounted
+        => 3h ProxmoxStorageAlmostFull pve1/nas firing -> resolved: condition_ended
         => 3h BackupStorageAlmostFull pve1/nas firing -> resolved: condition_ended, told
+        => 3h ProxmoxStorageAlmostFull pve2/nas none -> pending: condition_began
         => 3h BackupStorageAlmostFull pve2/nas none -> pending: condition_began
         => 3h5m BackupStorageAlmostFull pve2/nas pending -> firing: condition_lasted, told
+        => 3h5m ProxmoxStorageAlmostFull pve2/nas pending -> pending: inhibition_began
+        => 3h5m ProxmoxStorageAlmostFull pve2/nas pending -> firing: condition_lasted
         4h
         ",
     );
@@ -181,11 +247,14 @@ fn of_a_shared_storage_another_node_tells_when_one_cannot_be_heard() {
         => 1m30s HostDown pve1 none -> pending: condition_began
         => 3m30s HostDown pve1 pending -> firing: condition_lasted, told
         5m   pve2 storages nas:96;shared
+        => 5m ProxmoxStorageAlmostFull pve2/nas none -> pending: condition_began
         => 5m BackupStorageAlmostFull pve2/nas none -> pending: condition_began
         => 5m BackupStorageCritical pve2/nas none -> pending: condition_began
         => 6m BackupStorageCritical pve2/nas pending -> firing: condition_lasted, told
         => 6m BackupStorageAlmostFull pve2/nas pending -> pending: inhibition_began
+        => 6m ProxmoxStorageAlmostFull pve2/nas pending -> pending: inhibition_began
         7m   pve2 storages nas:50;shared
+        => 7m ProxmoxStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
         => 7m BackupStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
         => 7m BackupStorageCritical pve2/nas firing -> resolved: condition_ended, told
         8m
@@ -203,9 +272,12 @@ fn a_shared_storage_that_nobody_can_look_at_keeps_its_alert() {
         1s   pve1 started cluster=lab
         1s   pve2 started cluster=lab
         1h   pve1 storages nas:90;shared
+        => 1h ProxmoxStorageAlmostFull pve1/nas none -> pending: condition_began
         => 1h BackupStorageAlmostFull pve1/nas none -> pending: condition_began
         1h   pve2 storages nas:90;shared
         => 1h5m BackupStorageAlmostFull pve1/nas pending -> firing: condition_lasted, told
+        => 1h5m ProxmoxStorageAlmostFull pve1/nas pending -> pending: inhibition_began
+        => 1h5m ProxmoxStorageAlmostFull pve1/nas pending -> firing: condition_lasted
         2h   pve2 storages nas:0;shared;not_mounted
         2h   pve1 storages nas:0;shared;not_mounted
         3h   pve1 storages nas:91;shared
@@ -223,13 +295,18 @@ fn nodes_whose_cluster_is_known_later_are_no_two_alerts() {
         0s   pve1 beats every=600
         0s   pve2 beats every=600
         1h   pve1 storages nas:90;shared
+        => 1h ProxmoxStorageAlmostFull pve1/nas none -> pending: condition_began
         => 1h BackupStorageAlmostFull pve1/nas none -> pending: condition_began
         1h   pve2 storages nas:90;shared
+        => 1h ProxmoxStorageAlmostFull pve2/nas none -> pending: condition_began
         => 1h BackupStorageAlmostFull pve2/nas none -> pending: condition_began
         1h1s pve1 started cluster=lab
         1h2s pve2 started cluster=lab
         => 1h0m2s BackupStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
+        => 1h0m2s ProxmoxStorageAlmostFull pve2/nas pending -> none: condition_did_not_last
         => 1h5m BackupStorageAlmostFull pve1/nas pending -> firing: condition_lasted, told
+        => 1h5m ProxmoxStorageAlmostFull pve1/nas pending -> pending: inhibition_began
+        => 1h5m ProxmoxStorageAlmostFull pve1/nas pending -> firing: condition_lasted
         2h
         ",
     );
@@ -286,6 +363,7 @@ fn a_picture_in_parts_counts_when_it_is_complete() {
         20h    pve1 storages nas:50;100*5-2@18h part=2/2 at=19h
         30h    pve1 storages nas:96 part=2/2
         30h1s  pve1 storages nas:96;100*1@18h part=1/2 at=30h
+        => 30h ProxmoxStorageAlmostFull pve1/nas none -> pending: condition_began
         => 30h BackupStorageAlmostFull pve1/nas none -> pending: condition_began
         => 30h BackupStorageCritical pve1/nas none -> pending: condition_began
         30h2s

@@ -321,6 +321,8 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "DriftCheckStale drift warning 3600",
         "BackupStorageAlmostFull storage warning 300",
         "BackupStorageCritical storage critical 60",
+        "ProxmoxStorageAlmostFull storage warning 300",
+        "ProxmoxThinPoolMetadataAlmostFull storage warning 300",
     ];
     assert_eq!(seen, promised);
 }

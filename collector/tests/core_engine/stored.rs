@@ -1,5 +1,7 @@
 //! What a story's node says of its storages and of the archives there.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pvewatch_protocol::{Archive, BackupStorage, GuestArchives, StorageState};
@@ -13,19 +15,23 @@ pub fn archive_name(vmid: &str, began: Timestamp) -> String {
     format!("vzdump-qemu-{vmid}-{time}.vma.zst")
 }
 
-/// `NAME:PERCENT[;shared][;not_mounted][;medium@NAME][;listed@TIME][;daily:NUMBER][;VMID*COUNT[-SURPLUS]@TIME]...`, the last
+/// `NAME:PERCENT[;shared][;disks][;metadata:PERCENT][;not_mounted][;medium@NAME][;listed@TIME][;daily:NUMBER][;VMID*COUNT[-SURPLUS]@TIME]...`, the last
 /// time that of the newest archive. What was listed was listed just now unless it says so.
 pub fn storage(word: &str, now: Timestamp) -> BackupStorage {
     let mut parts = word.split(';');
     let (name, percent) = parts.next().unwrap().split_once(':').unwrap();
     let used: u64 = percent.parse().unwrap();
     let flags: Vec<&str> = parts.collect();
+    // Of guests' disks, as thin pools are.
+    let for_disks = flags.contains(&"disks");
+    let metadata = flags.iter().find_map(|flag| flag.strip_prefix("metadata:")?.parse().ok());
     let is_there = !flags.contains(&"not_mounted");
     let listed = flags.iter().find_map(|flag| flag.strip_prefix("listed@"));
     let bytes = |percent: u64| is_there.then_some(percent << 30);
     BackupStorage {
         storage: name.to_owned(),
         kind: "nfs".to_owned(),
+        content: vec![if for_disks { "images" } else { "backup" }.to_owned()],
         shared: flags.contains(&"shared"),
         state: if is_there { StorageState::Available } else { StorageState::NotMounted },
         detail: (!is_there).then(|| "nothing is mounted at /mnt/pve/nas".to_owned()),
@@ -33,8 +39,11 @@ pub fn storage(word: &str, now: Timestamp) -> BackupStorage {
         total_bytes: bytes(100),
         used_bytes: bytes(used),
         available_bytes: bytes(100 - used),
+        metadata_total_bytes: metadata.map(|_| 100),
+        metadata_used_bytes: metadata,
+        held_bytes: BTreeMap::new(),
         prune: flags.iter().find_map(|flag| flag.strip_prefix("daily:")).map(kept),
-        listed_at: is_there.then(|| listed.map_or(now, at)),
+        listed_at: (is_there && !for_disks).then(|| listed.map_or(now, at)),
         guests: flags.iter().filter_map(|flag| guest(flag)).collect(),
     }
 }

@@ -37,6 +37,44 @@ fn without_for_an_alert_fires_with_the_event() {
 }
 
 #[test]
+fn what_ends_together_with_what_inhibits_it_is_not_told_for_it() {
+    let rule = |name: &str, inhibitors: &str| {
+        format!(
+            r#"
+            [[rule]]
+            name = "{name}"
+            scope = "unit"
+            when = 'active_state == "failed"'
+            for = "1m"
+            severity = "warning"
+            summary = "{{{{ name }}}} failed"
+            inhibited_by = [{inhibitors}]
+            "#
+        )
+    };
+    let rules = [rule("A", ""), rule("B", "\"A\""), rule("C", "\"A\", \"B\"")].concat();
+    tell(
+        &rules,
+        "
+        0s    pve1 beats
+        10s   pve1 unit a.service failed
+        => 10s C pve1/a.service none -> pending: condition_began
+        => 10s B pve1/a.service none -> pending: condition_began
+        => 10s A pve1/a.service none -> pending: condition_began
+        => 1m10s A pve1/a.service pending -> firing: condition_lasted, told
+        => 1m10s B pve1/a.service pending -> pending: inhibition_began
+        => 1m10s C pve1/a.service pending -> pending: inhibition_began
+        => 1m10s B pve1/a.service pending -> firing: condition_lasted
+        => 1m10s C pve1/a.service pending -> firing: condition_lasted
+        5m    pve1 unit a.service active
+        => 5m C pve1/a.service firing -> resolved: condition_ended
+        => 5m B pve1/a.service firing -> resolved: condition_ended
+        => 5m A pve1/a.service firing -> resolved: condition_ended, told
+        ",
+    );
+}
+
+#[test]
 fn a_condition_that_returns_while_the_alert_is_kept_firing_is_not_told_again() {
     tell(
         &rule("0s", "5m"),

@@ -162,6 +162,7 @@ impl Node {
         let storage = BackupStorage {
             storage: STORAGE.to_owned(),
             kind: "nfs".to_owned(),
+            content: vec!["backup".to_owned()],
             shared: false,
             state: StorageState::Available,
             detail: None,
@@ -169,6 +170,9 @@ impl Node {
             total_bytes: None,
             used_bytes: None,
             available_bytes: None,
+            metadata_total_bytes: None,
+            metadata_used_bytes: None,
+            held_bytes: Default::default(),
             prune: None,
             listed_at: Some(now.wall),
             guests: guests.into_iter().collect(),

@@ -1,28 +1,32 @@
-//! Which storages a node has for backups, by `storage.cfg`, and what is kept on them.
+//! Which storages a node has, by `storage.cfg`, what they are for, and which backups they keep.
 //!
-//! Only those whose `content` names backups, that are on, and are not kept to other nodes. Proxmox
-//! has a storage `local` even if no file names it.
+//! Only those that are on, and are not kept to other nodes. Proxmox has a storage `local` even if
+//! no file names it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::retention::Retention;
-use crate::backups::plan::sections::{Section, is_true, sections};
+use crate::backups::plan::sections::{Section, is_true, items, sections};
 
 /// The storage that is on every node, whatever the file says, and where it is.
 const LOCAL: &str = "local";
 const LOCAL_PATH: &str = "/var/lib/vz";
 
-/// A storage for backups.
+/// A storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     /// Its name.
     pub id: String,
     /// Its type, such as `dir` or `nfs`.
     pub kind: String,
+    /// What it may hold, such as `images` or `backup`.
+    pub content: Vec<String>,
     /// Whether other nodes see the same.
     pub is_shared: bool,
-    /// Where its archives lie, if they are files.
+    /// Where its files lie, if it holds files.
     pub folder: Option<Folder>,
+    /// The thin pool of LVM that it is.
+    pub thin_pool: Option<ThinPool>,
     /// Which archives are kept, as the storage itself says.
     pub prune: Option<String>,
 }
@@ -34,24 +38,38 @@ pub struct Folder {
     pub root: PathBuf,
     /// The folder of its archives.
     pub dump: PathBuf,
+    /// The folder of each kind of content that it may hold.
+    pub contents: Vec<(String, PathBuf)>,
     /// What must be mounted.
     pub mount: Option<PathBuf>,
 }
 
-/// The storages of a node for backups, in the order of the file.
+/// A thin pool of LVM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThinPool {
+    /// Its volume group.
+    pub group: String,
+    /// Its own name there.
+    pub volume: String,
+}
+
+impl Storage {
+    /// Whether backups go there.
+    pub fn takes_backups(&self) -> bool {
+        self.content.iter().any(|content| content == "backup")
+    }
+}
+
+/// The storages of a node, in the order of the file.
 pub fn storages(text: &str, node: &str) -> Vec<Storage> {
     let mut sections = sections(text);
     if !sections.iter().any(|section| section.id == LOCAL) {
-        let local = format!("dir: {LOCAL}\n\tcontent backup\n");
-        sections.extend(self::sections(&local));
+        let all = "images,rootdir,vztmpl,iso,snippets,backup";
+        sections.extend(self::sections(&format!("dir: {LOCAL}\n\tcontent {all}\n")));
     }
     let is_used = |section: &&Section| {
         let nodes = section.list("nodes");
-        // A backup server is there for nothing else.
-        let default = if section.kind == "pbs" { vec!["backup"] } else { Vec::new() };
-        let content = section.get("content").map_or(default, |_| section.list("content"));
-        content.contains(&"backup")
-            && !section.is_on("disable").unwrap_or(false)
+        !section.is_on("disable").unwrap_or(false)
             && (nodes.is_empty() || nodes.contains(&node) || section.id == LOCAL)
     };
     sections.iter().filter(is_used).map(storage).collect()
@@ -64,8 +82,10 @@ fn storage(section: &Section) -> Storage {
     let root = root.or_else(|| is_remote.then(|| ["/mnt/pve", &section.id].iter().collect()));
     let root = root.or_else(|| (section.id == LOCAL).then(|| LOCAL_PATH.into()));
     let root = root.filter(|_| is_remote || is_local);
+    let content = content(section);
     let folder = root.map(|root| Folder {
-        dump: root.join(folder_of_archives(section)),
+        dump: root.join(folder_of(section, "backup", "dump")),
+        contents: folders(section, &content, &root),
         mount: match section.get("is_mountpoint") {
             _ if is_remote => Some(root.clone()),
             Some(place) if place.starts_with('/') => Some(place.into()),
@@ -77,17 +97,63 @@ fn storage(section: &Section) -> Storage {
     Storage {
         id: section.id.clone(),
         kind: section.kind.clone(),
-        is_shared: section.is_on("shared").unwrap_or(!is_local),
+        is_shared: section.is_on("shared").unwrap_or(is_remote || is_served(&section.kind)),
         folder,
+        thin_pool: thin_pool(section),
+        content,
         prune: prune(|key| section.get(key)),
     }
 }
 
-/// `content-dirs backup=some/where` moves it.
-fn folder_of_archives(section: &Section) -> &str {
+/// Types that are no folders and are the same seen from everywhere.
+fn is_served(kind: &str) -> bool {
+    matches!(kind, "pbs" | "rbd" | "iscsi" | "iscsidirect" | "zfs" | "esxi")
+}
+
+/// What a storage may hold; Proxmox' defaults where it does not say.
+fn content(section: &Section) -> Vec<String> {
+    let default = match &*section.kind {
+        // A backup server is there for nothing else.
+        "pbs" => "backup",
+        "esxi" => "import",
+        "lvmthin" | "zfspool" => "images,rootdir",
+        _ => "images",
+    };
+    let told = section
+        .get("content")
+        .map_or_else(|| items(default).collect(), |_| section.list("content"));
+    told.into_iter().filter(|content| *content != "none").map(str::to_owned).collect()
+}
+
+/// The folder of each kind of content that lies in one.
+fn folders(section: &Section, content: &[String], root: &Path) -> Vec<(String, PathBuf)> {
+    const FOLDERS: [(&str, &str); 6] = [
+        ("images", "images"),
+        ("vztmpl", "template/cache"),
+        ("iso", "template/iso"),
+        ("snippets", "snippets"),
+        ("import", "import"),
+        ("backup", "dump"),
+    ];
+    let holds = |kind: &str| content.iter().any(|content| content == kind);
+    // A container's disks lie where a virtual machine's do.
+    let is_used = |kind: &str| holds(kind) || (kind == "images" && holds("rootdir"));
+    let used = FOLDERS.into_iter().filter(|(kind, _)| is_used(kind));
+    used.map(|(kind, usual)| (kind.to_owned(), root.join(folder_of(section, kind, usual))))
+        .collect()
+}
+
+/// `content-dirs backup=some/where` moves a folder.
+fn folder_of<'a>(section: &'a Section, kind: &str, usual: &'a str) -> &'a str {
     let dirs = section.list("content-dirs");
-    let moved = dirs.iter().find_map(|dir| dir.strip_prefix("backup="));
-    moved.map_or("dump", |dir| dir.trim_start_matches('/'))
+    let moved = dirs.iter().find_map(|dir| dir.strip_prefix(kind)?.strip_prefix('='));
+    moved.map_or(usual, |dir| dir.trim_start_matches('/'))
+}
+
+fn thin_pool(section: &Section) -> Option<ThinPool> {
+    let is_one = section.kind == "lvmthin";
+    let key = |name| section.get(name).filter(|_| is_one).map(str::to_owned);
+    Some(ThinPool { group: key("vgname")?, volume: key("thinpool")? })
 }
 
 /// What `/etc/vzdump.conf` says is kept where no job and no storage says it.
@@ -148,27 +214,65 @@ cifs: elsewhere
 ";
 
     #[test]
-    fn storages_are_those_that_take_backups_from_this_node() {
-        let folder = |root: &str, dump: &str, mount: Option<&str>| {
-            Some(Folder { root: root.into(), dump: dump.into(), mount: mount.map(PathBuf::from) })
+    fn storages_are_those_that_are_on_for_this_node() {
+        let told: Vec<_> = storages(TEXT, "pve1")
+            .into_iter()
+            .map(|it| (it.id, it.kind, it.content.join(","), it.is_shared, it.prune))
+            .collect();
+        let storage = |id: &str, kind: &str, content: &str, is_shared, prune: Option<&str>| {
+            let prune = prune.map(str::to_owned);
+            (id.to_owned(), kind.to_owned(), content.to_owned(), is_shared, prune)
         };
-        let storage = |id: &str, kind: &str, is_shared, folder, prune: Option<&str>| Storage {
-            id: id.to_owned(),
-            kind: kind.to_owned(),
-            is_shared,
-            folder,
-            prune: prune.map(str::to_owned),
-        };
-        let local = folder("/var/lib/vz", "/var/lib/vz/dump", None);
-        let nas = folder("/mnt/pve/nas", "/mnt/pve/nas/dump", Some("/mnt/pve/nas"));
-        let usb = folder("/mnt/usb/pve", "/mnt/usb/pve/old/dumps", Some("/mnt/usb"));
         let expected = [
-            storage("local", "dir", false, local, Some("keep-last=3")),
-            storage("nas", "nfs", true, nas, None),
-            storage("usb", "dir", false, usb, Some("keep-last=2")),
-            storage("pbs1", "pbs", true, None, None),
+            storage("local", "dir", "iso,vztmpl,backup", false, Some("keep-last=3")),
+            storage("local-lvm", "lvmthin", "rootdir,images", false, None),
+            storage("nas", "nfs", "backup", true, None),
+            storage("usb", "dir", "backup", false, Some("keep-last=2")),
+            storage("pbs1", "pbs", "backup", true, None),
         ];
-        assert_eq!(storages(TEXT, "pve1"), expected);
+        assert_eq!(told, expected);
+        let takes_backups = |it: &Storage| it.takes_backups();
+        assert_eq!(storages(TEXT, "pve1").iter().filter(|it| takes_backups(it)).count(), 4);
+        let thin = storages(TEXT, "pve1").remove(1).thin_pool;
+        assert_eq!(thin, Some(ThinPool { group: "pve".to_owned(), volume: "data".to_owned() }));
+    }
+
+    #[test]
+    fn files_lie_in_folders_by_what_they_are() {
+        let folder = |id: &str| {
+            let found = storages(TEXT, "pve1").into_iter().find(|it| it.id == id).unwrap();
+            let folder = found.folder?;
+            let text = |path: &Path| path.display().to_string();
+            let contents: Vec<_> =
+                folder.contents.iter().map(|(kind, path)| (kind.clone(), text(path))).collect();
+            Some((text(&folder.root), contents, folder.mount.as_deref().map(text)))
+        };
+        let at = |root: &str, contents: &[(&str, &str)], mount: Option<&str>| {
+            let contents =
+                contents.iter().map(|(kind, path)| ((*kind).to_owned(), format!("{root}/{path}")));
+            Some((root.to_owned(), contents.collect::<Vec<_>>(), mount.map(str::to_owned)))
+        };
+        let local = [("vztmpl", "template/cache"), ("iso", "template/iso"), ("backup", "dump")];
+        assert_eq!(folder("local"), at("/var/lib/vz", &local, None));
+        let nas = at("/mnt/pve/nas", &[("backup", "dump")], Some("/mnt/pve/nas"));
+        assert_eq!(folder("nas"), nas);
+        let usb = at("/mnt/usb/pve", &[("backup", "old/dumps")], Some("/mnt/usb"));
+        assert_eq!(folder("usb"), usb);
+        assert_eq!((folder("local-lvm"), folder("pbs1")), (None, None));
+    }
+
+    #[test]
+    fn what_a_storage_holds_has_defaults() {
+        let content = |text: &str| storages(text, "pve1").remove(0).content.join(",");
+        assert_eq!(content("zfspool: tank\n\tpool tank/vm\n"), "images,rootdir");
+        assert_eq!(content("rbd: ceph\n\tpool vm\n"), "images");
+        assert_eq!(content("dir: empty\n\tpath /x\n\tcontent none\n"), "");
+        let rootdir = storages("dir: ct\n\tpath /x\n\tcontent rootdir\n", "pve1").remove(0);
+        assert_eq!(rootdir.folder.unwrap().contents, [("images".to_owned(), "/x/images".into())]);
+    }
+
+    #[test]
+    fn a_storage_is_kept_to_the_nodes_that_it_names() {
         let cifs = storages(TEXT, "pve2").pop().unwrap();
         assert_eq!(cifs.folder.unwrap().mount, Some("/mnt/pve/elsewhere".into()));
     }
@@ -194,8 +298,9 @@ cifs: elsewhere
         let folder = storages[0].folder.clone().unwrap();
         assert_eq!((folder.dump, folder.mount), ("/var/lib/vz/dump".into(), None));
         let elsewhere = "dir: local\n\tcontent backup\n\tnodes pve2\n";
-        assert_eq!(self::storages(elsewhere, "pve1"), storages);
-        assert_eq!(self::storages("dir: local\n\tpath /x\n\tcontent iso\n", "pve1"), []);
+        assert_eq!(self::storages(elsewhere, "pve1").len(), 1);
+        assert!(storages[0].takes_backups());
+        assert_eq!(self::storages("dir: local\n\tpath /x\n\tdisable\n", "pve1"), []);
     }
 
     #[test]

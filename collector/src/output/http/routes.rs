@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::api::{
     AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, EventsAnswer,
     EventsQuery, GuestsAnswer, GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer,
+    StoragesAnswer, StoragesQuery,
 };
 use super::error::ApiError;
 use super::metrics::{self, Format};
@@ -53,6 +54,7 @@ pub fn router(queries: Queries) -> Router {
         .route("/api/v1/alerts", get(alerts))
         .route("/api/v1/backups", get(backups))
         .route("/api/v1/guests", get(guests))
+        .route("/api/v1/storages", get(storages))
         .route("/api/v1/drift", get(drift))
         .route("/api/v1/events", get(events))
         .route("/api/v1/rules", get(rules));
@@ -130,6 +132,14 @@ async fn backups(
     answer(move || BackupsAnswer::of(&picture, &query)).await
 }
 
+async fn storages(
+    State(queries): State<Queries>,
+    query: Result<Query<StoragesQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let (query, picture) = (parameters(query)?, look(&queries).await?);
+    answer(move || StoragesAnswer::of(&picture, &query)).await
+}
+
 async fn drift(
     State(queries): State<Queries>,
     query: Result<Query<DriftQuery>, QueryRejection>,
@@ -167,7 +177,8 @@ async fn readyz(State(queries): State<Queries>) -> (StatusCode, String) {
 async fn not_found(request: Request) -> ApiError {
     ApiError::not_found(format!(
         "{} is not here: there are /, /api/v1/status, /api/v1/nodes, /api/v1/alerts, \
-         /api/v1/guests, /api/v1/backups, /api/v1/drift, /api/v1/events, /api/v1/rules, /metrics, /healthz and /readyz",
+         /api/v1/guests, /api/v1/backups, /api/v1/storages, /api/v1/drift, /api/v1/events, \
+         /api/v1/rules, /metrics, /healthz and /readyz",
         request.uri().path()
     ))
 }

@@ -5,7 +5,7 @@ mod backups;
 mod drift;
 mod guests;
 
-pub use archives::{archives, archives_trouble, storage};
+pub use archives::{archives, archives_trouble, held, seen_by, storage};
 pub use backups::tone_of;
 pub use drift::{drift, drift_troubles};
 pub use guests::what_became;

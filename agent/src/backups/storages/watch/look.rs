@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::{GuestArchives, StorageState, Vmid};
 use rustix::fs::{OFlags, statvfs};
 
+use super::contents::{Contents, contents};
 use super::places::StoragePaths;
 use super::remote;
 use crate::backups::storages::config::{Folder, Storage};
@@ -60,6 +61,10 @@ pub struct Look {
     pub detail: Option<String>,
     /// How full it is.
     pub usage: Option<Usage>,
+    /// How full the metadata of a thin pool is: its size, and what is in use, in bytes.
+    pub metadata: Option<(u64, u64)>,
+    /// What its files take, if it holds files.
+    pub contents: Option<Contents>,
     /// What tells the medium from another one under the same name.
     pub place: Option<String>,
     /// Its archives, if they are known.
@@ -130,7 +135,8 @@ impl List {
 impl Look {
     /// Nothing can be seen of the storage.
     pub fn blind(state: StorageState, detail: impl Into<String>) -> Self {
-        Self { state, detail: Some(detail.into()), usage: None, place: None, list: None }
+        let detail = Some(detail.into());
+        Self { state, detail, usage: None, metadata: None, contents: None, place: None, list: None }
     }
 }
 
@@ -138,9 +144,10 @@ impl Look {
 pub fn look(
     order: &Order,
     (paths, api): (&StoragePaths, Option<&Api>),
-    known: Option<Arc<List>>,
+    known: Option<Look>,
     (now, zone): (Timestamp, &TimeZone),
 ) -> Look {
+    let (known, summed) = known.map_or((None, None), |known| (known.list, known.contents));
     let known = known.filter(|known| known.order == *order);
     let Some(folder) = &order.storage.folder else {
         return remote::look(order, api, known, now);
@@ -159,15 +166,25 @@ pub fn look(
         }
         Err(error) => return unreadable(&folder.root, &error.into()),
     };
+    let contents = Some(contents(&folder.contents, summed, now));
+    let seen = Look {
+        state: StorageState::Available,
+        detail: None,
+        usage: Some(usage),
+        metadata: None,
+        contents,
+        place: Some(place),
+        list: None,
+    };
+    if !order.storage.takes_backups() {
+        return seen;
+    }
     let list = match known {
         Some(known) => renew(known, &folder.dump, (now, zone)),
         None => list(order, &folder.dump, &Verdicts::new(), (now, zone)),
     };
     match list {
-        Ok(list) => {
-            let (state, place) = (StorageState::Available, Some(place));
-            Look { state, detail: None, usage: Some(usage), place, list: Some(list) }
-        }
+        Ok(list) => Look { list: Some(list), ..seen },
         Err(trouble) => Look { usage: Some(usage), ..unreadable(&folder.dump, &trouble) },
     }
 }

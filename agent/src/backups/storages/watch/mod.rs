@@ -1,10 +1,11 @@
-//! The source `backup_storages`: tells which archives there are, and how the storages are.
+//! The source `backup_storages`: tells how the storages are, and which archives there are.
 //!
-//! Every minute each storage is asked how full it is and whether its folder changed; its files are
-//! listed when it did. Each is looked at on a thread of its own: one that hangs holds up no other.
-//! Archives that are no files, such as those of a Proxmox Backup Server, are asked for through
-//! Proxmox' API if there is a token for it.
+//! Every minute each storage that is a folder is asked how full it is and whether its folder of
+//! archives changed; these are listed when it did. Each is looked at on a thread of its own: one
+//! that hangs holds up no other. What is no folder, such as a Proxmox Backup Server or a thin pool,
+//! is asked for through Proxmox' API if there is a token for it.
 
+mod contents;
 mod look;
 mod places;
 mod remote;
@@ -155,10 +156,11 @@ impl Source {
         }
         let storages = orders.iter().map(|order| self.describe(order)).collect();
         self.tell(storages).await?;
-        let detail = match left_out {
-            0 => format!("storages for backups: {}", orders.len()),
-            _ => format!("storages for backups: {}; {left_out} more are left out", orders.len()),
-        };
+        let for_backups = orders.iter().filter(|order| order.storage.takes_backups()).count();
+        let mut detail = format!("storages: {}, {for_backups} of them for backups", orders.len());
+        if left_out > 0 {
+            detail += &format!("; {left_out} more are left out");
+        }
         self.status.say(true, detail).await
     }
 
@@ -174,7 +176,7 @@ impl Source {
         let asks_api = order.storage.folder.is_none() && self.api.is_some();
         eye.rests_until = asks_api.then(|| instant() + ASK_EVERY);
         let (order, paths, api) = (order.clone(), self.paths.clone(), self.api.clone());
-        let known = eye.seen.as_ref().and_then(|look| look.list.clone());
+        let known = eye.seen.clone();
         let look = spawn_blocking(move || {
             let now = (clock::today(), &TimeZone::system());
             look(&order, (&paths, api.as_ref()), known, now)
@@ -190,6 +192,7 @@ impl Source {
         let storage = BackupStorage {
             storage: order.storage.id.clone(),
             kind: order.storage.kind.clone(),
+            content: order.storage.content.clone(),
             shared: order.storage.is_shared,
             state: look.state,
             detail: look.detail.clone(),
@@ -197,7 +200,10 @@ impl Source {
             total_bytes: look.usage.map(|usage| usage.total),
             used_bytes: look.usage.map(|usage| usage.used),
             available_bytes: look.usage.map(|usage| usage.available),
-            prune: order.storage.prune.clone(),
+            metadata_total_bytes: look.metadata.map(|(total, _)| total),
+            metadata_used_bytes: look.metadata.map(|(_, used)| used),
+            held_bytes: look.contents.as_ref().map(|it| it.bytes.clone()).unwrap_or_default(),
+            prune: order.storage.prune.clone().filter(|_| order.storage.takes_backups()),
             listed_at: look.list.as_ref().map(|list| list.listed_at),
             guests: Vec::new(),
         };
@@ -265,6 +271,8 @@ fn is_same(told: &[Told], now: &[Told]) -> bool {
             total_bytes: now_is.total_bytes,
             used_bytes: now_is.used_bytes,
             available_bytes: now_is.available_bytes,
+            metadata_used_bytes: now_is.metadata_used_bytes,
+            held_bytes: now_is.held_bytes.clone(),
             listed_at: now_is.listed_at.filter(|_| then.listed_at.is_some()),
             ..then.clone()
         };
@@ -273,12 +281,17 @@ fn is_same(told: &[Told], now: &[Told]) -> bool {
     told.len() == now.len() && told.iter().zip(now).all(is_same)
 }
 
+/// Whether the use of a storage is what it was, but for what is not worth telling.
 fn is_about_as_full(told: &BackupStorage, now: &BackupStorage) -> bool {
-    let (Some(then_used), Some(used), Some(total)) =
-        (told.used_bytes, now.used_bytes, now.total_bytes)
-    else {
-        return told.used_bytes == now.used_bytes;
+    let is_close = |told: Option<u64>, now: Option<u64>, total: Option<u64>| {
+        let (Some(told), Some(now), Some(total)) = (told, now, total) else { return told == now };
+        (told.abs_diff(now) as f64) < total as f64 * USAGE_STEP
     };
-    let step = total as f64 * USAGE_STEP;
-    told.total_bytes == now.total_bytes && (then_used.abs_diff(used) as f64) < step
+    let are_held = told.held_bytes.keys().eq(now.held_bytes.keys());
+    let held = now.held_bytes.iter().map(|(kind, now)| (told.held_bytes.get(kind).copied(), *now));
+    told.total_bytes == now.total_bytes
+        && is_close(told.used_bytes, now.used_bytes, now.total_bytes)
+        && is_close(told.metadata_used_bytes, now.metadata_used_bytes, now.metadata_total_bytes)
+        && are_held
+        && held.into_iter().all(|(told, held)| is_close(told, Some(held), now.total_bytes))
 }

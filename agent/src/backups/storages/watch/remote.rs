@@ -1,4 +1,5 @@
-//! Looks at a storage whose archives are no files, through Proxmox' API.
+//! Looks at a storage that is no folder, through Proxmox' API: how full it is, and which archives
+//! are there.
 //!
 //! What the API says of a storage's content leaves out all that a token may not restore, without a
 //! word: with the role PVEAuditor that is everything. What would be pruned it tells of every
@@ -13,6 +14,7 @@ use pvewatch_protocol::{Archive, GuestArchives, StorageState, Vmid};
 use serde::Deserialize;
 
 use super::look::{List, Look, Order, Usage};
+use crate::backups::storages::config::ThinPool;
 use crate::backups::storages::tally::count;
 use crate::proxmox::{Api, ApiError, Session};
 
@@ -33,6 +35,17 @@ struct Status {
     used: Number,
     #[serde(default)]
     avail: Number,
+}
+
+/// A thin pool of LVM, as the API says.
+#[derive(Debug, Deserialize)]
+struct Pool {
+    vg: String,
+    lv: String,
+    #[serde(default)]
+    metadata_size: Number,
+    #[serde(default)]
+    metadata_used: Number,
 }
 
 /// An archive, as the API says.
@@ -63,9 +76,11 @@ impl TryFrom<serde_json::Value> for Number {
 pub fn look(order: &Order, api: Option<&Api>, known: Option<Arc<List>>, now: Timestamp) -> Look {
     let Some(api) = api else {
         let kind = &order.storage.kind;
-        let detail = format!(
-            "archives of the type {kind} are told by Proxmox' API alone: set [proxmox] token_file"
-        );
+        let untold = match order.storage.takes_backups() {
+            true => format!("archives of the type {kind} are told"),
+            false => format!("the use of storages of the type {kind} is told"),
+        };
+        let detail = format!("{untold} by Proxmox' API alone: set [proxmox] token_file");
         return Look::blind(StorageState::NotRead, detail);
     };
     match api.session().and_then(|session| ask(order, &session, known, now)) {
@@ -86,19 +101,48 @@ fn ask(
         let detail = "Proxmox cannot reach it: it is not active";
         return Ok(Look::blind(StorageState::Unreadable, detail));
     }
-    let age = known.as_ref().map(|known| now.duration_since(known.listed_at));
-    let is_new = age.is_some_and(|age| !age.is_negative() && age < AGE_MAX);
-    let list = match known {
-        Some(known) if is_new => known,
-        known => list(order, (api, &path), known.as_deref(), now)?,
-    };
     let usage = (status.total.0 > 0).then_some(Usage {
         total: status.total.0,
         used: status.used.0,
         available: status.avail.0,
     });
-    let detail = list.gap.clone();
-    Ok(Look { state: StorageState::Available, detail, usage, place: None, list: Some(list) })
+    let (metadata, mut detail) = match &order.storage.thin_pool {
+        Some(pool) => metadata(pool, order, api),
+        None => (None, None),
+    };
+    let mut list = known.filter(|_| order.storage.takes_backups());
+    if order.storage.takes_backups() {
+        let age = list.as_ref().map(|known| now.duration_since(known.listed_at));
+        if !age.is_some_and(|age| !age.is_negative() && age < AGE_MAX) {
+            list = Some(self::list(order, (api, &path), list.as_deref(), now)?);
+        }
+        detail = list.as_ref().and_then(|list| list.gap.clone());
+    }
+    let state = StorageState::Available;
+    Ok(Look { state, detail, usage, metadata, contents: None, place: None, list })
+}
+
+/// The size of a thin pool's metadata and what of it is in use, or why that is not known.
+fn metadata(
+    pool: &ThinPool,
+    order: &Order,
+    api: &Session<'_>,
+) -> (Option<(u64, u64)>, Option<String>) {
+    let untold = |why: String| (None, Some(format!("its metadata is not told: {why}")));
+    match api.get::<Vec<Pool>>(&format!("/nodes/{}/disks/lvmthin", order.node)) {
+        Ok(pools) => {
+            let is_it = |found: &&Pool| (&found.vg, &found.lv) == (&pool.group, &pool.volume);
+            match pools.iter().find(is_it).filter(|found| found.metadata_size.0 > 0) {
+                Some(found) => (Some((found.metadata_size.0, found.metadata_used.0)), None),
+                None => untold(format!("Proxmox knows no pool {}/{}", pool.group, pool.volume)),
+            }
+        }
+        // Its own place in Proxmox' tree is the root.
+        Err(ApiError::Refused(_)) => {
+            untold("the token needs the role PVEAuditor on /, not on storages alone".to_owned())
+        }
+        Err(error) => untold(error.to_string()),
+    }
 }
 
 /// The archives of each guest. What cannot be told stays as it was known before.

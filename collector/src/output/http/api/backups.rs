@@ -8,8 +8,8 @@ use pvewatch_protocol::event::{BackupFinished, GuestKind, Outcome};
 use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::{Deserialize, Serialize};
 
-use super::backup_storages::{ArchivesAnswer, LocalStorages, StorageAnswer};
 use super::checked_limit;
+use super::storages::{ArchivesAnswer, LocalStorages, StorageAnswer};
 use crate::fleet::{Backup, BackupJob, NodeView, Run, Running, is_unwanted};
 use crate::output::http::error::ApiError;
 use crate::output::http::picture::Picture;
@@ -174,7 +174,8 @@ impl BackupsAnswer {
                 query.vmid.is_none_or(|vmid| job.plan.guests.contains(&vmid))
             };
             jobs.extend(plan.view.jobs.iter().filter(covers).map(|job| JobAnswer::of(job, plan)));
-            storages.extend(plan.view.storages.iter().map(|storage| StorageAnswer::of(storage)));
+            let for_backups = plan.view.storages.iter().filter(|it| it.seen.takes_backups());
+            storages.extend(for_backups.map(|storage| StorageAnswer::of(storage)));
         }
         guests.sort_by_cached_key(|(backup, plan)| {
             (!plan.is_bad(backup), backup.vmid, backup.node.clone())

@@ -5,7 +5,6 @@
 //! `{"error": "..."}` with the status that fits. Unknown parameters are refused.
 
 pub mod alerts;
-mod backup_storages;
 pub mod backups;
 pub mod drift;
 mod events;
@@ -14,9 +13,9 @@ pub mod nodes;
 mod readings;
 mod rules;
 mod status;
+pub mod storages;
 
 pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
-pub use backup_storages::{ArchivesAnswer, StorageAnswer};
 pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
 pub use drift::{CheckAnswer, DifferenceAnswer, DriftAnswer, DriftQuery, PolicyAnswer};
 pub use events::{EventAnswer, EventsAnswer, EventsQuery};
@@ -25,6 +24,9 @@ pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
 pub use readings::{InterfaceAnswer, ReadingAnswer};
 pub use rules::RulesAnswer;
 pub use status::{DeliveryAnswer, StatusAnswer};
+pub use storages::{
+    ArchivesAnswer, CountedStorage, SeenBy, StorageAnswer, StoragesAnswer, StoragesQuery,
+};
 
 use super::error::ApiError;
 

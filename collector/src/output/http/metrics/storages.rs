@@ -1,4 +1,4 @@
-//! Metrics of storages for backups, and of the archives that guests have on them.
+//! Metrics of storages, and of the archives that guests have on them.
 
 use std::fmt;
 
@@ -13,27 +13,42 @@ use crate::fleet::Storage;
 /// held when it could.
 pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
     families.gauge(
-        "pvewatch_backup_storage_available",
-        "Whether a storage for backups can be used and looked at.",
+        "pvewatch_storage_available",
+        "Whether a storage can be used and looked at.",
         storages(snapshot, |storage| Some(f64::from(u8::from(storage.is_available())))),
     )?;
     families.gauge(
-        "pvewatch_backup_storage_size_bytes",
-        "Size of a storage for backups.",
+        "pvewatch_storage_size_bytes",
+        "Size of a storage.",
         storages(snapshot, |storage| storage.seen.total_bytes.map(|bytes| bytes as f64)),
     )?;
     families.gauge(
-        "pvewatch_backup_storage_available_bytes",
-        "What can still be written to a storage for backups.",
+        "pvewatch_storage_available_bytes",
+        "What can still be written to a storage.",
         storages(snapshot, |storage| storage.seen.available_bytes.map(|bytes| bytes as f64)),
     )?;
     families.gauge(
-        "pvewatch_backup_storage_used_ratio",
-        "How full a storage for backups is, 0 to 1, as df(1) reckons.",
+        "pvewatch_storage_used_ratio",
+        "How full a storage is, 0 to 1, as df(1) reckons.",
         storages(snapshot, Storage::used_ratio),
     )?;
     families.gauge(
-        "pvewatch_backup_storage_counted",
+        "pvewatch_storage_metadata_used_ratio",
+        "How full the metadata of a thin pool of LVM is, 0 to 1.",
+        storages(snapshot, Storage::metadata_used_ratio),
+    )?;
+    families.gauge(
+        "pvewatch_storage_held_bytes",
+        "What the files on a storage take, by what they are.",
+        held(snapshot),
+    )?;
+    families.gauge(
+        "pvewatch_storage_takes_backups",
+        "Whether backups go to a storage.",
+        storages(snapshot, |storage| Some(f64::from(u8::from(storage.seen.takes_backups())))),
+    )?;
+    families.gauge(
+        "pvewatch_storage_counted",
         "Whether this node's series tell how full a storage is: of the nodes of a cluster that see \
          the same, one.",
         storages(snapshot, |storage| Some(f64::from(u8::from(storage.counted_here)))),
@@ -70,6 +85,19 @@ fn storages(
         view.storages.iter().filter_map(move |storage| {
             let labels = [("node", view.node.name.as_str()), ("storage", &*storage.id)];
             Some((labels, read(storage)?))
+        })
+    })
+}
+
+/// One series for each kind of content of each storage.
+fn held(snapshot: &Snapshot) -> impl Iterator<Item = ([(&str, &str); 3], f64)> {
+    snapshot.nodes.iter().flat_map(|view| {
+        view.storages.iter().flat_map(|storage| {
+            storage.seen.held_bytes.iter().map(|(content, bytes)| {
+                let node = ("node", view.node.name.as_str());
+                let labels = [node, ("storage", &*storage.id), ("content", content.as_str())];
+                (labels, *bytes as f64)
+            })
         })
     })
 }

@@ -1,5 +1,4 @@
-//! The backups on the page: a row a guest, with its last runs as a strip and two small plots; and
-//! the storages.
+//! The backups on the page: a row a guest, with its last runs as a strip and two small plots.
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::Outcome;
@@ -8,15 +7,12 @@ use serde::Serialize;
 use super::view::{Listed, Moment};
 use crate::fleet::{RUNS_KEPT, Run};
 use crate::output::http::Picture;
-use crate::output::http::api::{BackupAnswer, BackupsAnswer, BackupsQuery, StorageAnswer};
+use crate::output::http::api::{BackupAnswer, BackupsAnswer, BackupsQuery};
 use crate::output::http::words::{self, Tone};
 use crate::rules::human;
 
 /// Guests on the page; the bad ones come first.
 const GUESTS_MAX: usize = 200;
-
-/// Storages on the page.
-const STORAGES_MAX: usize = 100;
 
 /// The width of a run in the strip, and the distance from one to the next.
 const RUN_WIDTH: usize = 4;
@@ -24,24 +20,10 @@ const RUN_WIDTH: usize = 4;
 /// Width and height of a plot, and the room above and below its line.
 const PLOT: (f64, f64, f64) = (100.0, 24.0, 2.0);
 
-/// The guests of the site, and where their archives are.
+/// The guests of the site and their backups.
 #[derive(Debug, Default, Serialize)]
 pub struct BackupsView {
     guests: Listed<GuestView>,
-    storages: Listed<StorageView>,
-}
-
-/// A storage for backups.
-#[derive(Debug, Serialize)]
-struct StorageView {
-    name: String,
-    node: String,
-    kind: String,
-    tone: Tone,
-    state: String,
-    /// How much of the bar is filled, in percent.
-    filled: Option<f64>,
-    archives: String,
 }
 
 /// A guest and its backups.
@@ -83,7 +65,7 @@ struct Plot {
     text: String,
 }
 
-/// The guests and storages of the site.
+/// The guests of the site and their backups.
 pub fn view(picture: &Picture) -> BackupsView {
     let query = BackupsQuery { limit: Some(GUESTS_MAX), ..BackupsQuery::default() };
     // The limit is one that is possible.
@@ -92,34 +74,7 @@ pub fn view(picture: &Picture) -> BackupsView {
         left_out: answer.total - answer.backups.len(),
         shown: answer.backups.iter().map(|guest| GuestView::of(guest, &answer)).collect(),
     };
-    let storages = Listed {
-        left_out: answer.storages.len().saturating_sub(STORAGES_MAX),
-        shown: answer.storages.iter().take(STORAGES_MAX).map(StorageView::of).collect(),
-    };
-    BackupsView { guests, storages }
-}
-
-impl StorageView {
-    fn of(storage: &StorageAnswer) -> Self {
-        let (tone, state) = words::storage(storage);
-        let archives = match (storage.listed_at, storage.archives) {
-            (None, _) => String::new(),
-            (Some(_), 1) => "1 archive".to_owned(),
-            (Some(_), count) => match storage.archives_bytes {
-                Some(bytes) => format!("{count} archives, {}", human::bytes(bytes as f64)),
-                None => format!("{count} archives"),
-            },
-        };
-        Self {
-            name: storage.storage.clone(),
-            node: storage.node.to_string(),
-            kind: storage.kind.clone(),
-            tone,
-            state,
-            filled: storage.used_ratio.map(|ratio| (ratio * 1000.0).round() / 10.0),
-            archives,
-        }
-    }
+    BackupsView { guests }
 }
 
 impl GuestView {

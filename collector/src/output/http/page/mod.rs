@@ -10,6 +10,7 @@ mod drift;
 mod events;
 mod guests;
 mod headline;
+mod storages;
 mod view;
 
 use std::sync::OnceLock;

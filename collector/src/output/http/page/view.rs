@@ -14,6 +14,7 @@ use super::drift::{self, DriftView};
 use super::events::{self, EventView};
 use super::guests::{self, GuestsView};
 use super::headline::Headline;
+use super::storages::{self, StorageView};
 use crate::alerts::{Alert, Phase};
 use crate::core::Snapshot;
 use crate::fleet::{EntityKind, NodeView as FleetNode};
@@ -48,6 +49,7 @@ pub struct View {
     nodes: Listed<NodeView>,
     guests: GuestsView,
     backups: BackupsView,
+    storages: Listed<StorageView>,
     drift: DriftView,
     events: Vec<EventView>,
     rules: Vec<RuleView>,
@@ -229,6 +231,7 @@ impl View {
             nodes: list_nodes(snapshot, now),
             guests: guests::view(picture),
             backups: backups::view(picture),
+            storages: storages::view(picture),
             drift: drift::view(picture),
             events: events::tell(&input.events, now),
             rules: snapshot.rules.iter().filter_map(RuleView::of).collect(),

@@ -1,15 +1,17 @@
-//! Archives and the storages that they are on, in words.
+//! Archives and storages, in words.
 
-use pvewatch_protocol::StorageState;
+use pvewatch_protocol::{NodeName, StorageState};
 
 use super::Tone;
-use crate::output::http::api::{ArchivesAnswer, BackupAnswer, StorageAnswer};
+use crate::output::http::api::{
+    ArchivesAnswer, BackupAnswer, CountedStorage, SeenBy, StorageAnswer,
+};
 use crate::rules::human;
 
-/// From what share on a storage is almost full, and full: as the rules BackupStorageAlmostFull and
-/// BackupStorageCritical count.
-const ALMOST_FULL: f64 = 0.8;
-const FULL: f64 = 0.95;
+/// From what share on a storage is almost full: as the rules BackupStorageAlmostFull and
+/// ProxmoxStorageAlmostFull count.
+const ALMOST_FULL_OF_ARCHIVES: f64 = 0.8;
+const ALMOST_FULL: f64 = 0.85;
 
 /// Where a guest's archives are and how many: `11 on nas, 3 on local of pve1`; empty if there are
 /// none, or nobody knows.
@@ -38,21 +40,44 @@ pub fn archives_trouble(guest: &BackupAnswer) -> Option<(Tone, String)> {
     }
 }
 
+/// What lies on a storage, the most first: `images 1.8 TiB, backup 412 GiB`; empty if nobody knows.
+pub fn held(storage: &StorageAnswer) -> String {
+    let mut held: Vec<_> = storage.held_bytes.iter().filter(|(_, bytes)| **bytes > 0).collect();
+    held.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
+    let words =
+        held.into_iter().map(|(what, bytes)| format!("{what} {}", human::bytes(*bytes as f64)));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Which nodes see a storage, and which of them cannot use it: `pve1, pve2 (not_mounted)`.
+pub fn seen_by(counted: &CountedStorage) -> String {
+    let is_blind = |node: &NodeName| counted.blind().any(|blind| blind.node == *node);
+    let word = |it: &SeenBy| match is_blind(&it.node) && counted.seen_by.len() > 1 {
+        true => format!("{} ({})", it.node, it.state.as_str()),
+        false => it.node.to_string(),
+    };
+    counted.seen_by.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
 /// How a storage is: `83 % full, 633 GiB left`, or why nobody knows.
 pub fn storage(storage: &StorageAnswer) -> (Tone, String) {
     let why = || storage.detail.clone().unwrap_or_else(|| storage.state.as_str().to_owned());
     match (storage.state, storage.used_ratio, storage.available_bytes) {
         (StorageState::Available, Some(ratio), Some(left)) => {
-            let tone = match ratio {
-                ratio if ratio > FULL => Tone::Bad,
-                ratio if ratio > ALMOST_FULL => Tone::Doubtful,
-                _ => Tone::Good,
+            let of_archives = storage.content.iter().any(|content| content == "backup");
+            let limit = if of_archives { ALMOST_FULL_OF_ARCHIVES } else { ALMOST_FULL };
+            let metadata = storage.metadata_used_ratio;
+            let is_almost_full = ratio > limit || metadata.is_some_and(|it| it > ALMOST_FULL);
+            let tone = match (storage.is_full(), is_almost_full || storage.detail.is_some()) {
+                (true, _) => Tone::Bad,
+                (false, true) => Tone::Doubtful,
+                (false, false) => Tone::Good,
             };
             let (full, left) = (human::percent(ratio), human::bytes(left as f64));
-            match &storage.detail {
-                None => (tone, format!("{full} full, {left} left")),
-                Some(detail) => (Tone::Doubtful, format!("{full} full, {left} left; {detail}")),
-            }
+            let metadata = metadata.map(|it| format!("metadata {} full", human::percent(it)));
+            let parts =
+                [Some(format!("{full} full, {left} left")), metadata, storage.detail.clone()];
+            (tone, parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
         }
         (StorageState::Available, ..) => (Tone::Good, "available".to_owned()),
         (StorageState::NotRead, ..) => (Tone::Neutral, why()),
