@@ -2,7 +2,7 @@
 
 use pvewatch_collector::output::http::api::{
     AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, EventsAnswer,
-    EventsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer,
+    EventsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer, StoragesAnswer, StoragesQuery,
 };
 use pvewatch_protocol::AlertState;
 use serde::Serialize;
@@ -22,6 +22,7 @@ fn a_full_example_is_answered_as_it_was() {
     check("page/nodes.json", &NodesAnswer::of(&picture, &NodesQuery::default()).unwrap());
     check("page/alerts.json", &AlertsAnswer::of(&picture, &AlertsQuery::default()).unwrap());
     check("page/backups.json", &BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap());
+    check("page/storages.json", &StoragesAnswer::of(&picture, &StoragesQuery::default()).unwrap());
     check("page/drift.json", &DriftAnswer::of(&picture, &DriftQuery::default()).unwrap());
     check("page/status.json", &StatusAnswer::of(&picture));
     check("page/rules.json", &RulesAnswer::of(&picture));
@@ -54,6 +55,37 @@ fn a_limit_shows_less_and_says_how_much_there_is() {
     let two = answer(2).unwrap();
     assert_eq!((two.nodes.len(), two.total), (2, 4));
     assert!(answer(0).is_err() && answer(1_000_000).is_err());
+}
+
+#[test]
+fn a_shared_storage_comes_once_with_all_that_see_it() {
+    let picture = picture(snapshot());
+    let answer = |node: Option<&str>, limit| {
+        let query = StoragesQuery { node: node.map(|name| name.parse().unwrap()), limit };
+        StoragesAnswer::of(&picture, &query)
+    };
+    let all = answer(None, None).unwrap();
+    let rows: Vec<_> = all
+        .storages
+        .iter()
+        .map(|it| {
+            let seen_by: Vec<_> = it.seen_by.iter().map(|seen| seen.node.as_str()).collect();
+            (&*it.storage.storage, it.storage.node.as_str(), seen_by.join(","), it.is_wrong())
+        })
+        .collect();
+    let expected = [
+        ("local", "pve2", "pve2".to_owned(), true),
+        ("nas", "pve1", "pve1,pve2".to_owned(), true),
+        ("usb", "pve1", "pve1".to_owned(), true),
+        ("local-lvm", "pve1", "pve1".to_owned(), false),
+        ("pbs", "pve2", "pve2".to_owned(), false),
+    ];
+    assert_eq!(rows, expected);
+    assert!(all.is_anything_wrong());
+    let of_pve2 = answer(Some("pve2"), Some(2)).unwrap();
+    assert_eq!((of_pve2.total, of_pve2.storages.len()), (3, 2));
+    assert!(of_pve2.storages.iter().all(|it| it.storage.node.as_str() == "pve2"));
+    assert!(answer(None, Some(0)).is_err());
 }
 
 #[test]

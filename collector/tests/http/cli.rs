@@ -1,17 +1,17 @@
-//! What `pvewatch status`, `alerts`, `nodes`, `backups` and `drift` print of a full example.
+//! What `pvewatch status`, `alerts`, `nodes`, `storages`, `backups` and `drift` print of a full example.
 
 use std::sync::Arc;
 
 use pvewatch_collector::cli::{
     Paint, Status, render_alerts, render_backups, render_drift, render_node, render_nodes,
-    render_status,
+    render_status, render_storages,
 };
 use pvewatch_collector::core::Snapshot;
 use pvewatch_collector::fleet::Policies;
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::api::{
     AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, NodesAnswer,
-    NodesQuery, StatusAnswer,
+    NodesQuery, StatusAnswer, StoragesAnswer, StoragesQuery,
 };
 
 use crate::site::{check_golden, empty_snapshot, picture, snapshot};
@@ -44,6 +44,8 @@ fn a_full_example_is_printed_as_it_was() {
     let backups = BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap();
     assert!(backups.is_anything_wrong());
     check_golden("page/backups.txt", &render_backups(&backups, Paint::Plain, None));
+    let storages = StoragesAnswer::of(&picture, &StoragesQuery::default()).unwrap();
+    check_golden("page/storages.txt", &render_storages(&storages, Paint::Plain, None));
     let (text, is_wrong) = drift(snapshot());
     assert!(is_wrong);
     check_golden("page/drift.txt", &text);

@@ -118,29 +118,11 @@ impl StoragesAnswer {
     /// When the limit is not possible.
     pub fn of(picture: &Picture, query: &StoragesQuery) -> Result<Self, ApiError> {
         let limit = checked_limit(query.limit, STORAGES_DEFAULT, STORAGES_MAX)?;
-        let nodes = &picture.snapshot.nodes;
-        let all = nodes.iter().flat_map(|view| view.storages.iter().map(|it| &**it));
-        let mut seen_by: BTreeMap<(&str, &str), Vec<SeenBy>> = BTreeMap::new();
-        for storage in all.clone() {
-            if let Some(cluster) = &storage.cluster {
-                seen_by.entry((cluster, &storage.id)).or_default().push(SeenBy::of(storage));
-            }
-        }
-        let is_asked_for = |storage: &&Storage| match &query.node {
-            Some(node) => storage.node == *node,
-            None => storage.counted_here,
-        };
-        let answer = |storage: &Storage| {
-            let seen_by = match &storage.cluster {
-                Some(cluster) => seen_by.get(&(cluster, &*storage.id)).cloned(),
-                None => None,
-            };
-            CountedStorage {
-                storage: StorageAnswer::of(storage),
-                seen_by: seen_by.unwrap_or_else(|| vec![SeenBy::of(storage)]),
-            }
-        };
-        let mut storages: Vec<CountedStorage> = all.filter(is_asked_for).map(answer).collect();
+        let all = picture.snapshot.nodes.iter().flat_map(|view| &view.storages);
+        let mut storages: Vec<CountedStorage> = seen_alike(all.map(|storage| &**storage))
+            .into_iter()
+            .filter_map(|seen| CountedStorage::of(&seen, query.node.as_ref()))
+            .collect();
         storages.sort_by_cached_key(|it| {
             (!it.is_wrong(), it.storage.storage.clone(), it.storage.node.clone())
         });
@@ -155,7 +137,33 @@ impl StoragesAnswer {
     }
 }
 
+/// The storages, each with all that see it.
+fn seen_alike<'a>(storages: impl Iterator<Item = &'a Storage>) -> Vec<Vec<&'a Storage>> {
+    let mut alone = Vec::new();
+    let mut shared: BTreeMap<(&str, &str), Vec<&Storage>> = BTreeMap::new();
+    for storage in storages {
+        match &storage.cluster {
+            Some(cluster) => shared.entry((cluster, &storage.id)).or_default().push(storage),
+            None => alone.push(vec![storage]),
+        }
+    }
+    alone.extend(shared.into_values());
+    alone
+}
+
 impl CountedStorage {
+    /// A storage as `node` sees it, or the node that tells how full it is; none if `node` does not
+    /// see it.
+    fn of(seen: &[&Storage], node: Option<&NodeName>) -> Option<Self> {
+        let counted = match node {
+            Some(node) => seen.iter().find(|storage| storage.node == *node),
+            // While no node could ever look at it, none tells.
+            None => seen.iter().find(|storage| storage.counted_here).or(seen.first()),
+        };
+        let seen_by = seen.iter().map(|storage| SeenBy::of(storage)).collect();
+        Some(Self { storage: StorageAnswer::of(counted?), seen_by })
+    }
+
     /// Whether a node cannot use it, or it is full.
     pub fn is_wrong(&self) -> bool {
         self.storage.is_full() || self.blind().next().is_some()
