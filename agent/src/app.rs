@@ -295,6 +295,8 @@ fn agent_facts(
         boot_id: identity.boot_id.clone(),
         booted_at: identity.booted_at,
         machine_id: identity.machine_id.clone(),
+        product_uuid: identity.product_uuid.clone(),
+        macs: identity.macs.clone(),
         cluster: identity.cluster.clone(),
         labels,
         sources: vec![SourceStatus {

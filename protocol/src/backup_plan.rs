@@ -61,6 +61,15 @@ pub struct GuestSettings {
     /// Whether Proxmox refuses to remove it and its disks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub protection: bool,
+    /// Whether Proxmox talks to an agent (QEMU's) in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub agent: bool,
+    /// The id that its firmware gives a virtual machine (SMBIOS), in lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// The addresses of its network interfaces, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<String>,
     /// The controller of its SCSI disks, of a virtual machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scsihw: Option<String>,

@@ -1,5 +1,5 @@
-//! A story of archives on a real node: runs that leave files on a storage that is mounted, fills up
-//! and goes away, seen by the agent from its package under the unit that is shipped.
+//! A story of storages on a real node: runs that leave archives on one that is mounted, fills up
+//! and goes away, and another with disks and images, seen by the agent from its package under the unit that is shipped.
 
 use std::time::Duration;
 
@@ -53,6 +53,23 @@ dir: usb
 \tprune-backups keep-last=2
 ";
 
+/// The storages of the node as the operator sees them: name, what lies there in KiB, and whether
+/// any is full or out of reach.
+fn storages(collector: &Collector) -> (Vec<(String, String)>, Option<i32>) {
+    let (answer, code) = collector.asked_by_operator(&["storages", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
+    let storages = answer["storages"].as_array().cloned().unwrap_or_default();
+    let words = |it: &serde_json::Value| {
+        let held = it["held_bytes"].as_object().cloned().unwrap_or_default();
+        let held = held
+            .iter()
+            .map(|(what, bytes)| format!("{what} {}", bytes.as_u64().unwrap_or(0) / 1024));
+        let name = it["storage"].as_str().unwrap_or_default().to_owned();
+        (name, held.collect::<Vec<_>>().join(", "))
+    };
+    (storages.iter().map(words).collect(), code)
+}
+
 /// The folder of the archives, for the shell.
 const DUMP: &str = "cd /mnt/pve/usb/dump";
 
@@ -71,12 +88,20 @@ fn what_exists_is_known_and_what_is_amiss_is_told(suite: Suite) {
     pve1.has_guests(&[(100, "qemu", "name: web\n")]);
     pve1.has_jobs("vzdump: nightly\n\tschedule 21:00\n\tvmid 100\n\tstorage usb\n");
     pve1.has_storages(STORAGES);
+    pve1.shell(
+        "mkdir -p /var/lib/vz/template/iso /var/lib/vz/template/cache; \
+         dd if=/dev/zero of=/var/lib/vz/template/iso/debian.iso bs=64k count=8 status=none",
+    );
     // An agent that starts looks at once.
     pve1.restart_agent();
     let of_storage = |name: &str| format!("{name}{{node=\"pve1\",storage=\"usb\"}}");
     let of_guest = |name: &str| format!("{name}{{node=\"pve1\",vmid=\"100\",storage=\"usb\"}}");
     let alert = |name, label, value| [("alertname", name), ("node", "pve1"), (label, value)];
     collector.expect_alert("firing", &alert("AwaySoon", "storage", "usb"));
+    let (seen, code) = storages(&collector);
+    let held = "iso 512, vztmpl 0".to_owned();
+    assert_eq!(seen, [("usb".to_owned(), String::new()), ("local".to_owned(), held)]);
+    assert_eq!(code, Some(1), "one is out of reach");
 
     pve1.shell("mkdir -p /mnt/pve/usb; mount -t tmpfs -o size=64m usb /mnt/pve/usb");
     for _ in 0..3 {
@@ -84,10 +109,14 @@ fn what_exists_is_known_and_what_is_amiss_is_told(suite: Suite) {
     }
     pve1.restart_agent();
     collector.expect_alert("resolved", &alert("AwaySoon", "storage", "usb"));
-    collector.expect_metric(&of_storage("pvewatch_backup_storage_size_bytes"), "67108864.0");
+    collector.expect_metric(&of_storage("pvewatch_storage_size_bytes"), "67108864.0");
     collector.expect_metric(&of_guest("pvewatch_backup_archives"), "2.0");
     collector.expect_metric(&of_guest("pvewatch_backup_surplus_archives"), "0.0");
     collector.expect_metric("pvewatch_backup_archive_gone{node=\"pve1\",vmid=\"100\"}", "0.0");
+
+    let (seen, code) = storages(&collector);
+    let names: Vec<_> = seen.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names, code), (vec!["local", "usb"], Some(0)));
 
     // One comes back that was removed, the newest is lost, and something fills the disk.
     pve1.shell(&format!(

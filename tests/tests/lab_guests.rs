@@ -19,6 +19,7 @@ on_both_releases!(
     a_reboot_is_over_when_all_guests_that_ran_run_again,
     a_guest_that_moves_is_one_guest,
     a_replication_that_fails_is_told_until_it_goes_well,
+    an_agent_in_a_guest_is_missed_unless_the_guest_was_stopped,
     pictures_find_nothing_to_correct_whatever_became_of_the_bus,
 );
 
@@ -310,4 +311,60 @@ fn pictures_find_nothing_to_correct_whatever_became_of_the_bus(suite: Suite) {
     for what in ["units", "guests"] {
         assert_eq!(collector.metric(&format!("pvewatch_corrected_{what}_total")), 0.0, "{what}");
     }
+}
+
+/// HostDown, for people who cannot wait.
+const MISSED: &str = r#"
+[[rule]]
+name = "MissedSoon"
+scope = "node"
+when = "silent && !guest_stopped && !host_silent"
+severity = "critical"
+summary = "{{ name }} is guest {{ guest_vmid }} of {{ guest_host }}"
+"#;
+
+fn an_agent_in_a_guest_is_missed_unless_the_guest_was_stopped(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let collector = Collector::named_on("main", site.access(), MISSED);
+    let web = "name: web\nnet0: virtio=BC:24:11:00:00:64,bridge=vmbr0\n";
+    let pve1 = proxmox(&mut site, "pve1", suite, &[(100, "qemu", web)]);
+    let vm = site.node("vm", suite);
+    vm.write_file("/srv/sys/class/net/eth0/address", "bc:24:11:00:00:64\n");
+    vm.configure(site.access(), "[paths]\nsys = \"/srv/sys\"\n");
+    let (start, end) =
+        (format!("run={}", Node::machine(100)), format!("run={}", Node::machine_ends(100)));
+    let starts = || pve1.runs_task(&["qmstart", "--id", "100", &start]);
+    let stops = || pve1.runs_task(&["qmshutdown", "--id", "100", &end]);
+    let agent = |signal: &str| vm.shell(&format!("systemctl kill -s {signal} pvewatch-agent"));
+    let is_seen_as = |state: &str, code: i32| {
+        eventually(&format!("the node vm to be {state}"), GENEROUS, || {
+            let (answer, exit) = collector.asked_by_operator(&["nodes", "vm", "--json"]);
+            let answer: Value = serde_json::from_str(&answer).ok()?;
+            let node = &answer["nodes"][0];
+            let guest = (&node["guest"]["vmid"], &node["guest"]["node"]);
+            let is_so = node["state"] == state && *guest.0 == "100" && *guest.1 == "pve1";
+            (is_so && exit == Some(code)).then_some(())
+        });
+    };
+
+    starts();
+    is_seen_as("online", 0);
+    // As a machine that hangs: nothing is closed, and nothing is heard.
+    agent("STOP");
+    let missed = [("alertname", "MissedSoon"), ("node", "vm")];
+    let told = collector.expect_alert("firing", &missed);
+    assert_eq!(told["annotations"]["summary"], "vm is guest 100 of pve1");
+    stops();
+    collector.expect_alert("resolved", &missed);
+    is_seen_as("guest_stopped", 0);
+
+    starts();
+    agent("CONT");
+    is_seen_as("online", 0);
+    stops();
+    agent("STOP");
+    is_seen_as("guest_stopped", 0);
+    let firing = collector.alerts().into_iter().filter(|alert| alert["state"] == "firing");
+    assert_eq!(firing.collect::<Vec<_>>(), [Value::Null; 0]);
+    agent("CONT");
 }

@@ -1,17 +1,22 @@
 //! Who this host is: names and ids that stay the same while the agent runs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
 use sysinfo::System;
 use uuid::Uuid;
 
+use super::interfaces::is_own;
 use super::members::cluster;
 use crate::config::Paths;
 
 /// The boot id as systemd sees it, set by the shipped unit. In a container the private `/proc`
 /// of a sandboxed service shows the boot id of the container's host (systemd 252).
 const BOOT_ID_VARIABLE: &str = "PVEWATCH_BOOT_ID";
+
+/// Addresses that are told. Overflow: the last are left out; a guest has a few.
+const MACS_MAX: usize = 8;
 
 /// What does not change from boot to shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,10 @@ pub struct HostIdentity {
     pub booted_at: Timestamp,
     /// The machine id, if the host has one.
     pub machine_id: Option<String>,
+    /// The id of the firmware; none of a container, which sees its host's.
+    pub product_uuid: Option<String>,
+    /// The addresses of its own network interfaces.
+    pub macs: Vec<String>,
     /// The Proxmox cluster, if the host belongs to one.
     pub cluster: Option<String>,
 }
@@ -36,6 +45,12 @@ impl HostIdentity {
                 .and_then(|seconds| Timestamp::from_second(seconds).ok())
                 .unwrap_or_default(),
             machine_id: read_line(&paths.machine_id),
+            product_uuid: match paths.container.exists() {
+                true => None,
+                false => read_line(&paths.sys.join("class/dmi/id/product_uuid")),
+            }
+            .map(|uuid| uuid.to_lowercase()),
+            macs: macs(&paths.sys.join("class/net")),
             cluster: std::fs::read_to_string(paths.pve.join(".members"))
                 .ok()
                 .and_then(|members| Some(cluster(&members)?.name)),
@@ -55,6 +70,22 @@ fn boot_id(from_systemd: Option<String>, from_kernel: Option<String>) -> String 
     from_systemd.map(|id| id.to_string()).or(from_kernel).unwrap_or_default()
 }
 
+/// The addresses of the interfaces that are its own, and not a guest's or a program's.
+fn macs(interfaces: &Path) -> Vec<String> {
+    let address = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        read_line(&entry.path().join("address")).filter(|it| is_own(&name) && is_unique(it))
+    };
+    let entries = std::fs::read_dir(interfaces).into_iter().flatten().flatten();
+    let macs: BTreeSet<String> = entries.filter_map(address).collect();
+    macs.into_iter().take(MACS_MAX).collect()
+}
+
+/// Whether an address is more than a placeholder, as that of the loopback is.
+fn is_unique(address: &str) -> bool {
+    address.len() == 17 && address.bytes().any(|byte| !matches!(byte, b'0' | b':'))
+}
+
 fn read_line(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().next()?.trim();
@@ -63,7 +94,41 @@ fn read_line(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn addresses_are_those_of_its_own_interfaces() {
+        let net = tempfile::tempdir().unwrap();
+        for (name, address) in [
+            ("lo", "00:00:00:00:00:00"),
+            ("eth0", "bc:24:11:0a:0b:0c"),
+            ("vmbr0", "bc:24:11:0a:0b:0c"),
+            ("tap100i0", "aa:00:00:00:00:01"),
+            ("wg0", ""),
+            ("tun0", "00:00:00:00:00:00"),
+        ] {
+            fs::create_dir(net.path().join(name)).unwrap();
+            fs::write(net.path().join(name).join("address"), format!("{address}\n")).unwrap();
+        }
+        assert_eq!(macs(net.path()), ["bc:24:11:0a:0b:0c"]);
+        assert_eq!(macs(Path::new("/nonexistent")), [""; 0]);
+    }
+
+    #[test]
+    fn the_id_of_the_firmware_is_no_containers() {
+        let sys = tempfile::tempdir().unwrap();
+        let dmi = sys.path().join("class/dmi/id");
+        fs::create_dir_all(&dmi).unwrap();
+        fs::write(dmi.join("product_uuid"), "5D6F8A2E-8C4B-4E0B-9B6A-0A1B2C3D4E5F\n").unwrap();
+        let paths =
+            Paths { sys: sys.path().into(), container: "/nonexistent".into(), ..Paths::default() };
+        let inside = Paths { container: sys.path().into(), ..paths.clone() };
+        let uuid = HostIdentity::read(&paths).product_uuid;
+        assert_eq!(uuid.as_deref(), Some("5d6f8a2e-8c4b-4e0b-9b6a-0a1b2c3d4e5f"));
+        assert_eq!(HostIdentity::read(&inside).product_uuid, None);
+    }
 
     #[test]
     fn systemds_boot_id_comes_before_the_kernels_and_is_written_like_it() {

@@ -89,6 +89,11 @@ fn rank(name: &str) -> (bool, &str) {
     (!has_plug || is_part, name)
 }
 
+/// Whether an interface is the node's own, by its name.
+pub fn is_own(name: &str) -> bool {
+    kind(name) == Kind::Own
+}
+
 /// The counters of a line: eight of what was received, eight of what was transmitted, each beginning
 /// with bytes, packets, errors and drops.
 fn counted(counters: &str) -> Option<Interface> {

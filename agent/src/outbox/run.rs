@@ -386,6 +386,8 @@ mod tests {
             boot_id: "boot".to_owned(),
             booted_at: Timestamp::UNIX_EPOCH,
             machine_id: None,
+            product_uuid: None,
+            macs: Vec::new(),
             cluster: None,
             labels: BTreeMap::new(),
             sources: Vec::new(),

@@ -34,6 +34,7 @@ fn lines(node: &NodeAnswer, now: Timestamp, paint: Paint) -> String {
         Some(at) => format!("heard {}", ago(at, now)),
         None => "never heard".to_owned(),
     });
+    lines.extend(node.guest.as_ref().map(|it| format!("guest {} of {}", it.vmid, it.node)));
     if let Some(certificate) = node.reading.as_ref().and_then(|it| it.certificate.as_ref()) {
         let file = printable(&certificate.file);
         lines.push(match certificate.ends_at.duration_since(now).as_secs_f64() {

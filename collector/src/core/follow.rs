@@ -19,7 +19,8 @@ impl Core {
             self.arm_node(&node);
         }
         let drift = self.fleet.check_drift();
-        for change in changes.into_iter().chain(drift) {
+        let inside = self.fleet.settle_inside(&changes);
+        for change in changes.into_iter().chain(drift).chain(inside) {
             match change {
                 Change::Node { node, origins, moment } => {
                     self.follow_node(&node, &origins, moment, out);

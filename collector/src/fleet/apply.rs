@@ -13,7 +13,8 @@ use super::change::{Change, Origin};
 use super::delivery::{Backlog, Loss};
 use super::entity::Version;
 use super::moment::{Moment, is_future};
-use super::node::{Heard, Node};
+use super::node::Node;
+use super::silence::Heard;
 use super::slot::{Put, Slot};
 use super::state::{Fleet, NODES_MAX};
 
@@ -405,6 +406,8 @@ mod tests {
                 boot_id: "1".to_owned(),
                 booted_at: now,
                 machine_id: None,
+                product_uuid: None,
+                macs: Vec::new(),
                 cluster: None,
                 labels: Default::default(),
                 sources: vec![source],

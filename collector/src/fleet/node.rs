@@ -13,9 +13,10 @@ use super::boots::Boots;
 use super::delivery::{Backlog, Loss};
 use super::duplicates::Duplicates;
 use super::entity::{Drawn, Version};
+use super::inside::Inside;
 use super::moment::{Moment, shift};
 use super::reading::Reading;
-use super::silence::{HEARTBEATS_MISSED_MAX, Presence, Silence, Stop, epoch_time};
+use super::silence::{HEARTBEATS_MISSED_MAX, Heard, Presence, Silence, Stop, epoch_time};
 use super::skew::Skew;
 
 /// The interval of heartbeats until the node has announced its own, in seconds.
@@ -67,6 +68,9 @@ pub struct Node {
     /// Since when it cannot be heard; none while it can.
     #[serde(default)]
     pub silent: Silence,
+    /// The guest that it is, if it is one of a node that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
     /// Whether two agents use this name, as of the last input or deadline.
     #[serde(default)]
     pub duplicate_name: bool,
@@ -108,17 +112,6 @@ pub struct Node {
     pub archives_known: bool,
 }
 
-/// What a presence message meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heard {
-    /// The node came or went.
-    Changed,
-    /// It says what was known.
-    Known,
-    /// The will of a connection that had been taken over: it says nothing.
-    Superseded,
-}
-
 impl Node {
     /// Whether it is known what it has to back up.
     pub fn has_plan(&self) -> bool {
@@ -141,6 +134,7 @@ impl Node {
             stop: None,
             last_seen: None,
             silent: None,
+            inside: None,
             duplicate_name: false,
             agents: Duplicates::default(),
             hosts: Duplicates::default(),

@@ -62,6 +62,17 @@ pub struct Stop {
     pub at: Timestamp,
 }
 
+/// What a presence message meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The node came or went.
+    Changed,
+    /// It says what was known.
+    Known,
+    /// The will of a connection that had been taken over: it says nothing.
+    Superseded,
+}
+
 /// The time in a UUIDv7: when the connection was made, by the node's clock.
 pub(crate) fn epoch_time(epoch: Epoch) -> Timestamp {
     let unix = epoch.0.get_timestamp().map(|time| time.to_unix());

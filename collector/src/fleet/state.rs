@@ -104,6 +104,8 @@ pub struct Fleet {
     pub(super) backup_nodes: HashMap<Vmid, BTreeSet<NodeName>>,
     /// The nodes of a cluster that see the same storage.
     pub(super) storage_nodes: HashMap<Shared, BTreeSet<NodeName>>,
+    /// The nodes, by what a guest's configuration can say of them too.
+    pub(super) marks: HashMap<String, NodeName>,
     pub(super) counters: FleetCounters,
     /// Nodes that were first heard of since this was asked last.
     pub(super) created: Vec<NodeName>,
@@ -127,6 +129,7 @@ impl Fleet {
             checks: Checks::default(),
             backup_nodes: HashMap::new(),
             storage_nodes: HashMap::new(),
+            marks: HashMap::new(),
             counters: FleetCounters::default(),
             created: Vec::new(),
         }
@@ -282,9 +285,10 @@ impl Fleet {
         match self.nodes.get_mut(&name) {
             Some(slot) => slot.node = node,
             None => {
-                self.nodes.insert(name, Slot::new(node));
+                self.nodes.insert(name.clone(), Slot::new(node));
             }
         }
+        self.note_marks(&name);
     }
 
     /// Puts a unit back as it was recorded; its node may follow later.

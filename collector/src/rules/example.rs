@@ -16,7 +16,7 @@ use pvewatch_protocol::{
 use super::fields::Subject;
 use crate::fleet::{
     Archives, Backlog, Backup, BackupJob, Difference, Drawn, Drift, Entity, EntityKind, Guest,
-    Loss, Moment, Node, Presence, Running, Stop, Storage, Unit, Version, Written,
+    Inside, Loss, Moment, Node, Presence, Running, Stop, Storage, Unit, Version, Written,
 };
 
 /// A node with a unit, a guest's backups and a job, of which every field has a value.
@@ -91,6 +91,7 @@ impl Example {
         let drawn = Drawn { at: silent.fact, ..Drawn::default() };
         (node.guests_as_of, node.jobs_as_of, node.storages_as_of) = (drawn, drawn, drawn);
         node.archives_known = true;
+        node.inside = Some(inside());
         let job = Arc::new(job(name.clone(), silent));
         let backup = backup(name.clone(), position, &job, silent);
         let storage = Storage::new(name.clone(), nas(silent), silent);
@@ -102,6 +103,12 @@ impl Example {
     }
 }
 
+/// It is a guest of another node.
+fn inside() -> Inside {
+    let host = "pve2".parse().expect("a valid name");
+    Inside { host, vmid: "105".into(), is_stopped: true, is_host_silent: true }
+}
+
 fn facts(booted_at: Timestamp) -> AgentFacts {
     let labels = [("environment", "prod"), ("rack", "r1")];
     AgentFacts {
@@ -109,6 +116,8 @@ fn facts(booted_at: Timestamp) -> AgentFacts {
         boot_id: "now".to_owned(),
         booted_at,
         machine_id: None,
+        product_uuid: None,
+        macs: Vec::new(),
         cluster: Some("lab".to_owned()),
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         sources: Vec::new(),

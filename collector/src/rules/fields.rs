@@ -6,7 +6,7 @@
 use pvewatch_protocol::event::UnitChange;
 use pvewatch_protocol::sample::Certificate;
 
-use crate::fleet::{Entity, EntityKind, Moment, Node, Origin, Unit, hottest, overheated};
+use crate::fleet::{Entity, EntityKind, Inside, Moment, Node, Origin, Unit, hottest, overheated};
 
 /// What a rule looks at: an entity, and the node that it belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +126,13 @@ fn count<'a>(count: Option<u64>) -> FieldValue<'a> {
 }
 
 /// A reading of the node's newest sample.
+fn inside<'a>(
+    subject: &Subject<'a>,
+    read: impl FnOnce(&'a Inside) -> FieldValue<'a>,
+) -> FieldValue<'a> {
+    subject.node.inside.as_ref().map_or(FieldValue::Absent, read)
+}
+
 fn sampled<'a>(
     subject: &Subject<'a>,
     read: impl FnOnce(&'a pvewatch_protocol::Sample) -> Option<f64>,
@@ -199,6 +206,17 @@ static NODE: &[Field] = fields! {
         "What it said before it went: `stopped` (the agent alone), `shutdown`, `reboot`; `lost` if \
          it could not; empty while it is there.",
         |s| text(s.node.stop_reason().map(|reason| reason.as_str()));
+    guest_vmid: Text, Silence, "105",
+        "The number of the guest that it is, if it is one of a node that is known.",
+        |s| inside(s, |inside| FieldValue::Text(&inside.vmid));
+    guest_host: Text, Silence, "pve2", "The node that has that guest.",
+        |s| inside(s, |inside| FieldValue::Text(inside.host.as_str()));
+    guest_stopped: Flag, Silence, "true", "Whether that guest does not run, as is meant.",
+        |s| FieldValue::Flag(s.node.inside.as_ref().is_some_and(|it| it.is_stopped));
+    host_silent: Flag, Silence, "true",
+        "Whether the node that has that guest is silent itself, and did not say that its agent alone \
+         stops.",
+        |s| FieldValue::Flag(s.node.inside.as_ref().is_some_and(|it| it.is_host_silent));
     duplicate_name: Flag, Silence, "true", "Whether two agents use its name.",
         |s| FieldValue::Flag(s.node.duplicate_name);
     clock_skew_seconds: Number("seconds"), Reading, "0.25",

@@ -5,7 +5,8 @@ use pvewatch_protocol::{BackupJob, Guest, GuestDisk, GuestSettings, Replication,
 
 use super::story::at;
 
-/// `+told`, and what is set: `+described`, `+protected`, `+scsihw.NAME`, `+disk.32G`, `+disk.2252M`.
+/// `+told`, and what is set: `+described`, `+protected`, `+mac.ADDRESS`, `+scsihw.NAME`, `+disk.32G`,
+/// `+disk.2252M`.
 /// None of them is an agent that does not tell.
 fn settings(words: &[&str]) -> Option<Box<GuestSettings>> {
     let is_told = words.iter().any(|word| word.starts_with('+'));
@@ -22,6 +23,13 @@ fn settings(words: &[&str]) -> Option<Box<GuestSettings>> {
         Box::new(GuestSettings {
             described: words.contains(&"+described"),
             protection: words.contains(&"+protected"),
+            agent: false,
+            uuid: None,
+            macs: words
+                .iter()
+                .filter_map(|it| it.strip_prefix("+mac."))
+                .map(str::to_owned)
+                .collect(),
             scsihw: words.iter().find_map(|it| it.strip_prefix("+scsihw.")).map(str::to_owned),
             disks: words.iter().filter_map(|it| it.strip_prefix("+disk.")).map(disk).collect(),
         })

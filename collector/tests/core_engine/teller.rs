@@ -35,6 +35,7 @@ pub struct Teller {
     environment: Option<String>,
     /// Why its agent cannot read Proxmox' configuration.
     blocked: Option<String>,
+    mac: Option<String>,
     /// When the next sample goes out by itself, and what it says.
     pub beat: Option<(Timestamp, Vec<String>)>,
 }
@@ -126,6 +127,7 @@ impl Teller {
                 let environment = option("environment").map(str::to_owned);
                 self.environment = environment.or(self.environment.take());
                 self.blocked = option("blocked").map(str::to_owned);
+                self.mac = option("mac").map(str::to_owned).or(self.mac.take());
                 EventData::AgentStarted(AgentStarted { facts: self.facts(said_at) })
             }
             "stopping" => EventData::AgentStopping(AgentStopping {
@@ -186,6 +188,8 @@ impl Teller {
             boot_id: self.boot.clone(),
             booted_at: time,
             machine_id: None,
+            product_uuid: None,
+            macs: self.mac.iter().cloned().collect(),
             cluster: self.cluster.clone(),
             labels: environment.map(|env| ("environment".to_owned(), env.clone())).collect(),
             sources: self.blocked.iter().map(|detail| blocked(detail)).collect(),

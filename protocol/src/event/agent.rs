@@ -21,6 +21,13 @@ pub struct AgentFacts {
     /// `/etc/machine-id`, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<String>,
+    /// The id that the firmware gives the machine (SMBIOS), in lower case; of a virtual machine the
+    /// one of its configuration. None of a container, which sees its host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_uuid: Option<String>,
+    /// The addresses of its own network interfaces, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macs: Vec<String>,
     /// The Proxmox cluster that the node belongs to, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,

@@ -200,6 +200,8 @@ impl PaperNode {
             boot_id: self.boot_id.clone(),
             booted_at: Timestamp::UNIX_EPOCH,
             machine_id: None,
+            product_uuid: None,
+            macs: Vec::new(),
             cluster: None,
             labels: BTreeMap::from([("environment".to_owned(), "bench".to_owned())]),
             sources: Vec::new(),

@@ -36,7 +36,7 @@ summary = "{{ name }} is down"
 
 /// Rules about the machine on which all nodes of a story are: how busy and how full it is makes no
 /// difference to a story.
-const OF_THE_MACHINE: [(&str, &str); 11] = [
+const OF_THE_MACHINE: [(&str, &str); 12] = [
     ("HighLoadAverage", "node"),
     ("HighDiskUsage", "filesystem"),
     ("DiskAlmostFull", "filesystem"),
@@ -45,6 +45,7 @@ const OF_THE_MACHINE: [(&str, &str); 11] = [
     ("ZfsPoolUnhealthy", "pool"),
     ("MdArrayDegraded", "pool"),
     ("HostOomKill", "node"),
+    ("ProxmoxStorageAlmostFull", "storage"),
     ("HighNetworkErrors", "interface"),
     ("HostClockNotSynchronised", "node"),
     ("HostTemperatureCritical", "node"),

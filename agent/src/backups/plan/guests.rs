@@ -17,6 +17,10 @@ const SNAPSHOTS_MAX: usize = 50;
 /// container 256 mount points and a virtual machine 55 disks; nobody has as many.
 const DISKS_MAX: usize = 64;
 
+/// Network interfaces that are told of a guest. Overflow: the last are left out. One is enough to
+/// know the guest by, and Proxmox allows 32.
+const MACS_MAX: usize = 4;
+
 /// What Proxmox sets while it backs a guest up, and takes back after it: not worth telling the guest
 /// anew twice a night.
 const LOCK_OF_A_BACKUP: &str = "backup";
@@ -54,10 +58,33 @@ pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
         settings: Some(Box::new(GuestSettings {
             described,
             protection: get("protection").is_some_and(is_true),
+            agent: get("agent").is_some_and(is_enabled),
+            uuid: get("smbios1").and_then(|value| option(value, "uuid")).map(str::to_lowercase),
+            macs: macs(&pairs),
             scsihw: get("scsihw").map(str::to_owned),
             disks: disks(kind, &pairs),
         })),
     }
+}
+
+/// The addresses of its network interfaces: `virtio=BC:24:11:00:00:01` of a virtual machine,
+/// `hwaddr=BC:24:11:00:00:01` of a container.
+fn macs(pairs: &[(&str, &str)]) -> Vec<String> {
+    let cards = pairs.iter().filter(|(key, _)| is_numbered(key, "net"));
+    let values = cards.flat_map(|(_, value)| value.split(',').filter_map(|it| it.split_once('=')));
+    let is_address = |text: &str| {
+        let mut parts = text.split(':');
+        let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        text.len() == 17 && parts.all(is_byte)
+    };
+    let found = values.map(|(_, value)| value).filter(|value| is_address(value));
+    found.take(MACS_MAX).map(str::to_lowercase).collect()
+}
+
+/// `1`, `1,fstrim_cloned_disks=1` or `enabled=1`.
+fn is_enabled(value: &str) -> bool {
+    let first = value.split(',').next().is_some_and(is_true);
+    first || option(value, "enabled").is_some_and(is_true)
 }
 
 /// The volumes that it keeps data on. The EFI variables and the TPM's state have sizes of their own
@@ -318,6 +345,32 @@ rootfs: local-lvm:vm-100-disk-0,size=8G
     fn a_file_that_says_nothing_is_a_guest_without_a_name() {
         for text in ["", "\0\u{fffd}", "[only]\nname: x\n", "name"] {
             assert_eq!(read(GuestKind::Qemu, text).name, None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_can_be_known_from_inside() {
+        let settings = |kind, text: &str| *read(kind, text).settings.unwrap();
+        let vm = settings(
+            GuestKind::Qemu,
+            "agent: enabled=1,fstrim_cloned_disks=1\n\
+             net0: virtio=BC:24:11:0A:0B:0C,bridge=vmbr0,firewall=1\n\
+             net1: model=e1000,macaddr=BC:24:11:00:00:02\nnetwork: no=AA:AA:AA:AA:AA:AA\n\
+             smbios1: uuid=5D6F8A2E-8C4B-4E0B-9B6A-0A1B2C3D4E5F,serial=x\n",
+        );
+        assert!(vm.agent);
+        assert_eq!(vm.uuid.as_deref(), Some("5d6f8a2e-8c4b-4e0b-9b6a-0a1b2c3d4e5f"));
+        assert_eq!(vm.macs, ["bc:24:11:0a:0b:0c", "bc:24:11:00:00:02"]);
+        let ct = settings(GuestKind::Lxc, "net0: name=eth0,hwaddr=BC:24:11:00:00:03,ip=dhcp\n");
+        assert_eq!(
+            (ct.agent, ct.uuid, &*ct.macs),
+            (false, None, &["bc:24:11:00:00:03".to_owned()][..])
+        );
+        for (value, enabled) in
+            [("1", true), ("0", false), ("1,type=isa", true), ("enabled=0", false)]
+        {
+            let vm = settings(GuestKind::Qemu, &format!("agent: {value}\n"));
+            assert_eq!(vm.agent, enabled, "{value}");
         }
     }
 }

@@ -22,6 +22,10 @@ pub enum Condition {
     Shutdown,
     /// It said that it reboots.
     Rebooting,
+    /// It is a guest that was stopped, as was meant.
+    GuestStopped,
+    /// It is a guest of a node that cannot be heard either.
+    HostSilent,
 }
 
 impl Condition {
@@ -34,7 +38,11 @@ impl Condition {
             Some(StopReason::Stopped) => Self::Stopped,
             Some(StopReason::Shutdown) => Self::Shutdown,
             Some(StopReason::Reboot) => Self::Rebooting,
-            Some(StopReason::Lost | StopReason::Unknown) | None => Self::Silent,
+            Some(StopReason::Lost | StopReason::Unknown) | None => match &node.inside {
+                Some(inside) if inside.is_stopped => Self::GuestStopped,
+                Some(inside) if inside.is_host_silent => Self::HostSilent,
+                _ => Self::Silent,
+            },
         }
     }
 
@@ -47,6 +55,8 @@ impl Condition {
             Self::Stopped => "stopped",
             Self::Shutdown => "shutdown",
             Self::Rebooting => "rebooting",
+            Self::GuestStopped => "guest_stopped",
+            Self::HostSilent => "host_silent",
         }
     }
 
@@ -59,6 +69,8 @@ impl Condition {
             Self::Stopped => "agent stopped",
             Self::Shutdown => "shut down",
             Self::Rebooting => "rebooting",
+            Self::GuestStopped => "guest stopped",
+            Self::HostSilent => "silent with its host",
         }
     }
 }

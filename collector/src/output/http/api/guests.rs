@@ -65,6 +65,9 @@ pub struct GuestAnswer {
     pub onboot: bool,
     /// Whether it is a template.
     pub template: bool,
+    /// Whether Proxmox talks to an agent (QEMU's) in it.
+    #[serde(default)]
+    pub agent: bool,
     /// What holds it.
     pub lock: Option<String>,
     /// Its pool.
@@ -104,6 +107,7 @@ impl GuestAnswer {
 
     fn of(guest: &Guest) -> Self {
         let plan = guest.plan.as_ref();
+        let settings = plan.and_then(|plan| plan.settings.as_deref());
         Self {
             vmid: guest.vmid,
             kind: guest.kind,
@@ -115,6 +119,7 @@ impl GuestAnswer {
             awaited_since: guest.awaited_since.map(|since| since.fact),
             onboot: plan.is_some_and(|plan| plan.onboot),
             template: plan.is_some_and(|plan| plan.template),
+            agent: settings.is_some_and(|settings| settings.agent),
             lock: plan.and_then(|plan| plan.lock.clone()),
             pool: plan.and_then(|plan| plan.pool.clone()),
             tags: plan.map(|plan| plan.tags.clone()).unwrap_or_default(),

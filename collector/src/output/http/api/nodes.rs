@@ -58,7 +58,8 @@ pub struct NodesAnswer {
 pub struct NodeAnswer {
     /// Its name.
     pub name: NodeName,
-    /// `online`, `unheard`, `silent`, `stopped`, `shutdown` or `rebooting`.
+    /// `online`, `unheard`, `silent`, `stopped`, `shutdown`, `rebooting`, `guest_stopped` (it is a guest
+    /// that was stopped) or `host_silent` (it is a guest of a node that is not heard either).
     pub state: String,
     /// The environment from its agent's configuration.
     pub environment: Option<String>,
@@ -66,6 +67,9 @@ pub struct NodeAnswer {
     pub labels: BTreeMap<String, String>,
     /// Its Proxmox cluster.
     pub cluster: Option<String>,
+    /// The guest that it is; none if it is none of a node that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestPlace>,
     /// The agent's version.
     pub version: Option<String>,
     /// When it booted, by its own clock.
@@ -117,6 +121,15 @@ pub struct GuestCounts {
     pub running: usize,
     /// All of them.
     pub total: usize,
+}
+
+/// Where a guest is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPlace {
+    /// Its number.
+    pub vmid: String,
+    /// The node that has it.
+    pub node: NodeName,
 }
 
 /// Events that were lost.
@@ -224,6 +237,10 @@ impl NodeAnswer {
             environment: node.label("environment").map(str::to_owned),
             labels: facts.map(|facts| facts.labels.clone()).unwrap_or_default(),
             cluster: facts.and_then(|facts| facts.cluster.clone()),
+            guest: node.inside.as_ref().map(|inside| GuestPlace {
+                vmid: inside.vmid.to_string(),
+                node: inside.host.clone(),
+            }),
             version: facts.map(|facts| facts.version.clone()),
             booted_at: node.booted_at(),
             last_heard_at: last_heard(node),

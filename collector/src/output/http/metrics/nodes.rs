@@ -141,6 +141,18 @@ fn write_presence(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Resu
         nodes(snapshot).map(|node| (of(node), u32::from(Condition::of(node) == Condition::Online))),
     )?;
     families.gauge(
+        "pvewatch_node_guest_stopped",
+        "Whether the guest that the node is does not run, as is meant.",
+        nodes(snapshot)
+            .filter_map(|node| Some((of(node), u32::from(node.inside.as_ref()?.is_stopped)))),
+    )?;
+    families.gauge(
+        "pvewatch_node_host_silent",
+        "Whether the node is a guest of one that is silent itself.",
+        nodes(snapshot)
+            .filter_map(|node| Some((of(node), u32::from(node.inside.as_ref()?.is_host_silent)))),
+    )?;
+    families.gauge(
         "pvewatch_node_name_duplicated",
         "Whether two agents use this name.",
         nodes(snapshot).map(|node| (of(node), u32::from(node.duplicate_name))),
