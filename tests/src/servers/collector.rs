@@ -28,7 +28,8 @@ summary = "{{ name }} failed on {{ node.name }}"
 [[rule]]
 name = "HostDown"
 scope = "node"
-when = 'silent && stop_reason != "shutdown" && stop_reason != "reboot"'
+when = '''
+silent && !guest_stopped && !host_silent && stop_reason != "shutdown" && stop_reason != "reboot"'''
 for = "0s"
 severity = "critical"
 summary = "{{ name }} is down"
