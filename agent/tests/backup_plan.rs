@@ -161,6 +161,30 @@ async fn only_configurations_with_another_version_are_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_guest_is_told_with_how_the_manager_of_high_availability_has_it() {
+    let node = Node::new();
+    let mut watching = node.watch();
+    let states = |guests: Vec<Guest>| guests.into_iter().map(|it| it.ha).collect::<Vec<_>>();
+    assert_eq!(states(watching.guests().await), [None, None]);
+    fs::create_dir(node.folder.path().join("pve/ha")).unwrap();
+    let notes = |state: &str, timestamp: u32| {
+        let service = format!(r#""vm:100":{{"node":"pve1","state":"{state}"}}"#);
+        node.write(
+            "pve/ha/manager_status",
+            &format!(r#"{{"service_status":{{{service}}},"timestamp":{timestamp}}}"#),
+        );
+    };
+    notes("started", 1);
+    assert_eq!(states(watching.guests().await), [Some("started".to_owned()), None]);
+    let told = Instant::now();
+    notes("started", 2);
+    assert_eq!(states(watching.guests().await), [Some("started".to_owned()), None]);
+    assert!(told.elapsed() >= Duration::from_secs(14 * 60), "told only because it is time");
+    notes("error", 3);
+    assert_eq!(states(watching.guests().await), [Some("error".to_owned()), None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replication_is_told_with_its_guest_and_again_when_it_fails() {
     let mut node = Node::new();
     node.write("pve/replication.cfg", "local: 101-0\n\ttarget pve2\n");

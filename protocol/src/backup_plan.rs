@@ -42,6 +42,10 @@ pub struct Guest {
     /// Where its disks are copied to again and again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replications: Vec<Replication>,
+    /// How the manager of high availability has it, such as `started` or `error`; none if that does
+    /// not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ha: Option<String>,
     /// Disks and mount points that no backup of it includes, such as `scsi1` or `mp0`, because its
     /// configuration says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -107,6 +107,22 @@ pub struct Cluster {
     pub quorate: bool,
     /// Its nodes, by name.
     pub members: Vec<Member>,
+    /// The manager of high availability; none while nobody leads, as where nothing is kept by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ha: Option<HaManager>,
+}
+
+/// Proxmox' manager of high availability, as its leader notes it (`/etc/pve/ha/manager_status`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HaManager {
+    /// The node that leads.
+    pub master: String,
+    /// How it has this node: `online`, `maintenance`, `unknown`, `fence` or `gone`; empty if it does
+    /// not know it.
+    pub node_state: String,
+    /// When it noted that.
+    pub at: Timestamp,
 }
 
 /// A node of a cluster, as another one sees it.

@@ -37,6 +37,7 @@ pub fn cluster(members: &str) -> Option<Cluster> {
         // A version that does not say it has nothing to complain of.
         quorate: named.quorate != Some(0),
         members: members.nodelist.into_iter().take(MEMBERS_MAX).map(member).collect(),
+        ha: None,
     })
 }
 

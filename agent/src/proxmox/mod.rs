@@ -1,10 +1,11 @@
-//! Proxmox on this node: the names of its tasks, and its own API for what no file tells.
+//! Proxmox on this node: the names of its tasks, what its HA manager notes, and its own API for what no file tells.
 //!
 //! Every call of the API blocks, and can take as long as Proxmox takes: it is for a thread of its own. Nothing
 //! is asked but with a token, which needs no more than the role PVEAuditor on storages.
 
 mod active;
 mod answer;
+mod ha;
 mod settings;
 mod upid;
 
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 pub use active::is_running;
 use answer::{ANSWER_BYTES_MAX, Answer};
+pub use ha::ManagerStatus;
 pub use settings::{ApiUrl, ProxmoxConfig};
 pub use upid::{Upid, UpidError};
 

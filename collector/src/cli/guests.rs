@@ -40,8 +40,11 @@ fn row(guest: &GuestAnswer, answer: &GuestsAnswer) -> [Cell; 8] {
         (false, Some(why), Some(_)) => format!("{why} and has not come back"),
         (false, Some(why), None) => why,
         (false, None, _) if guest.unexpectedly_stopped => "should start at boot".to_owned(),
-        (false, None, _) => none(),
+        (false, None, _) => String::new(),
     };
+    let ha = guest.ha.as_ref().map(|state| format!("HA: {state}"));
+    let words: Vec<String> =
+        [Some(why), ha].into_iter().flatten().filter(|it| !it.is_empty()).collect();
     [
         Cell::plain(guest.vmid.to_string()),
         Cell::plain(guest.name.clone().unwrap_or_else(none)),
@@ -50,6 +53,6 @@ fn row(guest: &GuestAnswer, answer: &GuestsAnswer) -> [Cell; 8] {
         Cell::toned(state, tone),
         Cell::plain(ago(guest.since, answer.at)),
         Cell::plain(guest.pool.clone().unwrap_or_else(none)),
-        Cell::plain(why),
+        Cell::plain(if words.is_empty() { none() } else { words.join("; ") }),
     ]
 }

@@ -34,6 +34,11 @@ fn lines(node: &NodeAnswer, now: Timestamp, paint: Paint) -> String {
         Some(at) => format!("heard {}", ago(at, now)),
         None => "never heard".to_owned(),
     });
+    let ha = node.reading.as_ref().and_then(|it| it.cluster.as_ref()?.ha.as_ref());
+    lines.extend(ha.map(|ha| {
+        let (master, state) = (printable(&ha.master), printable(&ha.node_state));
+        format!("high availability is led by {master}, which has this node as {state}")
+    }));
     lines.extend(node.guest.as_ref().map(|it| format!("guest {} of {}", it.vmid, it.node)));
     if let Some(certificate) = node.reading.as_ref().and_then(|it| it.certificate.as_ref()) {
         let file = printable(&certificate.file);

@@ -265,6 +265,7 @@ fn plan() -> GuestPlan {
             name: "auto-daily".to_owned(),
             at: Timestamp::constant(1_793_502_000, 0),
         }],
+        ha: Some("error".to_owned()),
         replications: vec![Replication {
             target: "pve2".to_owned(),
             fail_count: 3,

@@ -68,6 +68,7 @@ pub fn guest(word: &&str) -> Guest {
         pool: None,
         snapshots: tags.iter().filter_map(snapshot).collect(),
         replications: tags.iter().filter_map(replication).collect(),
+        ha: None,
         excluded: Vec::new(),
         settings: settings(&tags),
     }

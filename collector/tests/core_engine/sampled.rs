@@ -110,5 +110,6 @@ pub fn cluster(members: &str, quorate: &str) -> Cluster {
         name: "berlin".to_owned(),
         quorate: quorate == "true",
         members: members.split(',').map(member).collect(),
+        ha: None,
     }
 }

@@ -139,6 +139,7 @@ impl Node {
             pool: None,
             snapshots: Vec::new(),
             replications: Vec::new(),
+            ha: None,
             excluded: Vec::new(),
             settings: None,
         };

@@ -54,6 +54,7 @@ pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
         pool: None,
         snapshots: snapshots(text),
         replications: Vec::new(),
+        ha: None,
         excluded: pairs.iter().filter(is_excluded).map(|(key, _)| (*key).to_owned()).collect(),
         settings: Some(Box::new(GuestSettings {
             described,

@@ -71,6 +71,7 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
         cluster: Some(Box::new(Cluster {
             name: "lab".to_owned(),
             quorate: false,
+            ha: None,
             members: vec![Member { node: MEMBER.to_owned(), online: false }],
         })),
         oom_kills: Some(2),

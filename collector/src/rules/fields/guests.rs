@@ -95,6 +95,10 @@ pub(super) static GUEST: &[Field] = fields! {
         |s| guest(s, |guest| {
             text(guest.environment.as_deref().or(s.node.label("environment")))
         });
+    ha_state: Text, Facts, "error",
+        "How the manager of high availability has it, such as `started`, `stopped` or `error`; empty \
+         if that does not keep it.",
+        |s| planned(s, |plan| text(plan.ha.as_deref()));
     lock: Text, Facts, "snapshot", "What holds it, if something but a backup does.",
         |s| planned(s, |plan| text(plan.lock.as_deref()));
 };

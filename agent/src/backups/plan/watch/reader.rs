@@ -18,7 +18,7 @@ use crate::backups::plan::pools::pools;
 use crate::backups::plan::replication::{Replications, targets};
 use crate::backups::plan::versions::{Listed, Versions, guests_of};
 use crate::backups::plan::watch::notes::notes;
-use crate::proxmox::config_folder;
+use crate::proxmox::{ManagerStatus, config_folder};
 
 /// Where the plan is.
 #[derive(Debug, Clone)]
@@ -110,6 +110,7 @@ impl PlanReader {
             known => self.read_config(versions, known)?,
         };
         self.settle_replications(&mut read);
+        self.settle_ha(&mut read);
         let plan = self.plan(&read);
         self.read = Some(read);
         Ok(plan)
@@ -167,6 +168,20 @@ impl PlanReader {
             let replications = noted.of(*vmid, targets);
             if guest.replications != replications {
                 Arc::make_mut(guest).replications = replications;
+            }
+        }
+    }
+
+    /// Says of each guest how the manager of high availability has it. Its notes change all the time,
+    /// so they are read at each look; without any nothing is kept by it.
+    fn settle_ha(&self, read: &mut Read) {
+        let notes = optional(&self.paths.config.join("ha/manager_status")).ok().flatten();
+        let notes = notes.and_then(|text| ManagerStatus::parse(&text));
+        let states = notes.as_ref().map(|notes| notes.guests_of(&read.node)).unwrap_or_default();
+        for (vmid, (_, guest)) in &mut read.guests {
+            let state = states.get(vmid).copied();
+            if guest.ha.as_deref() != state {
+                Arc::make_mut(guest).ha = state.map(str::to_owned);
             }
         }
     }

@@ -68,6 +68,9 @@ pub struct GuestAnswer {
     /// Whether Proxmox talks to an agent (QEMU's) in it.
     #[serde(default)]
     pub agent: bool,
+    /// How the manager of high availability has it; none if that does not keep it.
+    #[serde(default)]
+    pub ha: Option<String>,
     /// What holds it.
     pub lock: Option<String>,
     /// Its pool.
@@ -120,6 +123,7 @@ impl GuestAnswer {
             onboot: plan.is_some_and(|plan| plan.onboot),
             template: plan.is_some_and(|plan| plan.template),
             agent: settings.is_some_and(|settings| settings.agent),
+            ha: plan.and_then(|plan| plan.ha.clone()),
             lock: plan.and_then(|plan| plan.lock.clone()),
             pool: plan.and_then(|plan| plan.pool.clone()),
             tags: plan.map(|plan| plan.tags.clone()).unwrap_or_default(),

@@ -6,10 +6,12 @@
 
 pub mod assets;
 mod backups;
+mod clusters;
 mod drift;
 mod events;
 mod guests;
 mod headline;
+mod nodes;
 mod storages;
 mod view;
 
