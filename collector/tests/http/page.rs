@@ -157,3 +157,34 @@ fn a_heartbeat_without_an_answer_and_what_a_node_that_is_gone_kept_are_said() {
     let gone = "7 events of its agent had not arrived when it was heard last.";
     assert!(said(&view).contains(gone));
 }
+
+#[test]
+fn a_cluster_is_one_thing_with_what_is_wrong_with_it() {
+    let with = |change: fn(&mut pvewatch_protocol::sample::Cluster)| {
+        let mut snapshot = with_alerts(|_| false);
+        for view in &mut snapshot.nodes {
+            let node = Arc::make_mut(&mut Arc::make_mut(view).node);
+            let cluster = node.reading.as_mut().and_then(|it| it.sample.cluster.as_mut());
+            cluster.into_iter().for_each(|cluster| change(cluster));
+        }
+        let page = page(picture(snapshot));
+        let (_, rest) = page.split_once("<ul class=\"clusters\">").unwrap();
+        let text = rest.split_once("</ul>").unwrap().0.to_owned();
+        assert_eq!(text.matches("<h3>").count(), 1, "{text}");
+        text
+    };
+    let some = with(|_| {});
+    for part in
+        ["doubtful", "1 of 2 nodes online, without pve2", "led by pve1", "1 of 3 guests run"]
+    {
+        assert!(some.contains(part), "{some}");
+    }
+    let all = with(|cluster| {
+        cluster.members.iter_mut().for_each(|member| member.online = true);
+        cluster.ha = None;
+    });
+    assert!(all.contains("good") && all.contains("2 nodes online<"), "{all}");
+    assert!(!all.contains("led by"), "{all}");
+    let none = with(|cluster| cluster.quorate = false);
+    assert!(none.contains("bad") && none.contains("no quorum"), "{none}");
+}

@@ -51,8 +51,19 @@ pub fn run(plan: &Plan) -> Report {
 #[track_caller]
 fn play_proxmox(stage: &mut Stage) {
     let last = FIRST + GUESTS - 1;
-    let configuration = "hostname: guest\nonboot: 1\ntags: prod\nrootfs: local:vm,size=8G\n";
-    let guests: Vec<_> = (FIRST..=last).map(|vmid| (vmid, "lxc", configuration)).collect();
+    let configuration = |vmid: u32| {
+        format!(
+            "hostname: guest\nonboot: 1\ntags: prod\nrootfs: local:vm,size=8G\n\
+             net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:{:02X}:{:02X},ip=dhcp,type=veth\n",
+            vmid / 256,
+            vmid % 256
+        )
+    };
+    let configurations: Vec<_> = (FIRST..=last).map(|vmid| (vmid, configuration(vmid))).collect();
+    let guests: Vec<_> = configurations
+        .iter()
+        .map(|(vmid, configuration)| (*vmid, "lxc", &**configuration))
+        .collect();
     stage.node.plays_proxmox();
     stage.node.has_guests(&guests);
     stage.node.write_file("/etc/systemd/system/pve-container@.service", UNIT);
