@@ -180,6 +180,9 @@ async fn a_guest_is_told_with_how_the_manager_of_high_availability_has_it() {
     notes("started", 2);
     assert_eq!(states(watching.guests().await), [Some("started".to_owned()), None]);
     assert!(told.elapsed() >= Duration::from_secs(14 * 60), "told only because it is time");
+    // One that cannot be read says nothing, and is no reason to think that none keeps it.
+    node.write("pve/ha/manager_status", "{\"service_status\":");
+    assert_eq!(states(watching.guests().await), [Some("started".to_owned()), None]);
     notes("error", 3);
     assert_eq!(states(watching.guests().await), [Some("error".to_owned()), None]);
 }

@@ -1,13 +1,12 @@
 //! Who this host is: names and ids that stay the same while the agent runs.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
 use sysinfo::System;
 use uuid::Uuid;
 
-use super::interfaces::is_own;
+use super::interfaces::{is_own, rank};
 use super::members::cluster;
 use crate::config::Paths;
 
@@ -72,13 +71,19 @@ fn boot_id(from_systemd: Option<String>, from_kernel: Option<String>) -> String 
 
 /// The addresses of the interfaces that are its own, and not a guest's or a program's.
 fn macs(interfaces: &Path) -> Vec<String> {
-    let address = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().ok()?;
-        read_line(&entry.path().join("address")).filter(|it| is_own(&name) && is_unique(it))
-    };
     let entries = std::fs::read_dir(interfaces).into_iter().flatten().flatten();
-    let macs: BTreeSet<String> = entries.filter_map(address).collect();
-    macs.into_iter().take(MACS_MAX).collect()
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| is_own(name)).collect();
+    // Bridges of programs can be many, and have addresses of their own.
+    names.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    let mut macs: Vec<String> = Vec::new();
+    for name in names {
+        let address = read_line(&interfaces.join(name).join("address"));
+        let is_news = |address: &String| is_unique(address) && !macs.contains(address);
+        macs.extend(address.filter(is_news));
+    }
+    macs.truncate(MACS_MAX);
+    macs
 }
 
 /// Whether an address is more than a placeholder, as that of the loopback is.
@@ -105,6 +110,7 @@ mod tests {
             ("lo", "00:00:00:00:00:00"),
             ("eth0", "bc:24:11:0a:0b:0c"),
             ("vmbr0", "bc:24:11:0a:0b:0c"),
+            ("br-1", "02:42:00:00:00:01"),
             ("tap100i0", "aa:00:00:00:00:01"),
             ("wg0", ""),
             ("tun0", "00:00:00:00:00:00"),
@@ -112,7 +118,7 @@ mod tests {
             fs::create_dir(net.path().join(name)).unwrap();
             fs::write(net.path().join(name).join("address"), format!("{address}\n")).unwrap();
         }
-        assert_eq!(macs(net.path()), ["bc:24:11:0a:0b:0c"]);
+        assert_eq!(macs(net.path()), ["bc:24:11:0a:0b:0c", "02:42:00:00:00:01"]);
         assert_eq!(macs(Path::new("/nonexistent")), [""; 0]);
     }
 

@@ -9,7 +9,7 @@ use pvewatch_protocol::sample::HaManager;
 use serde::Deserialize;
 
 /// The notes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct ManagerStatus {
     #[serde(default)]
     master_node: String,

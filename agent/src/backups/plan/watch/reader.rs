@@ -173,11 +173,16 @@ impl PlanReader {
     }
 
     /// Says of each guest how the manager of high availability has it. Its notes change all the time,
-    /// so they are read at each look; without any nothing is kept by it.
+    /// so they are read at each look; without any nothing is kept by it. While they cannot be read,
+    /// what was known stands.
     fn settle_ha(&self, read: &mut Read) {
-        let notes = optional(&self.paths.config.join("ha/manager_status")).ok().flatten();
-        let notes = notes.and_then(|text| ManagerStatus::parse(&text));
-        let states = notes.as_ref().map(|notes| notes.guests_of(&read.node)).unwrap_or_default();
+        let notes = match optional(&self.paths.config.join("ha/manager_status")) {
+            Ok(None) => Some(ManagerStatus::default()),
+            Ok(Some(text)) => ManagerStatus::parse(&text),
+            Err(_) => None,
+        };
+        let Some(notes) = notes else { return };
+        let states = notes.guests_of(&read.node);
         for (vmid, (_, guest)) in &mut read.guests {
             let state = states.get(vmid).copied();
             if guest.ha.as_deref() != state {

@@ -1,4 +1,7 @@
 //! What the files of a storage take, by what they are.
+//!
+//! While as much of the file system is in use as when they were summed up, nothing was written, and
+//! no folder is opened: a disk that sleeps is not woken for it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How old a sum may be: disks of guests grow without any folder telling.
+/// How old a sum may be of a file system whose use changes: disks of guests grow without any folder
+/// telling.
 const AGE_MAX: SignedDuration = SignedDuration::from_mins(15);
 
 /// Files that are looked at. A storage with more is not summed up: it would take too long.
@@ -21,21 +25,24 @@ const BLOCK_BYTES: u64 = 512;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
     summed_at: Timestamp,
+    /// What was in use of the whole file system then, in bytes.
+    in_use: u64,
     /// What the files of each kind take on the disk, in bytes.
     pub bytes: BTreeMap<String, u64>,
 }
 
-/// What lies in the folders of a storage as of `now`; `known` is what was found before.
+/// What lies in the folders of a storage as of `now`, of whose file system so much is in use;
+/// `known` is what was found before.
 ///
 /// What cannot be looked at is left out.
 pub fn contents(
     folders: &[(String, PathBuf)],
     known: Option<Contents>,
-    now: Timestamp,
+    (in_use, now): (u64, Timestamp),
 ) -> Contents {
     if let Some(known) = known {
         let age = now.duration_since(known.summed_at);
-        if !age.is_negative() && age < AGE_MAX {
+        if known.in_use == in_use || (!age.is_negative() && age < AGE_MAX) {
             return known;
         }
     }
@@ -45,7 +52,7 @@ pub fn contents(
         let depth = usize::from(kind == "images");
         Some((kind.clone(), sum(folder, depth, &mut files).ok()?))
     });
-    Contents { summed_at: now, bytes: sums.collect() }
+    Contents { bytes: sums.collect(), in_use, summed_at: now }
 }
 
 /// What the files of a folder take, and of those in it down to a depth. No link is followed.
@@ -98,15 +105,17 @@ mod tests {
             [("images", "images"), ("iso", "template/iso"), ("backup", "dump")]
                 .map(|(kind, folder)| (kind.to_owned(), path(folder)))
                 .to_vec();
-        let first = contents(&folders, None, at(0));
+        let first = contents(&folders, None, (1, at(0)));
         let of = |contents: &Contents, kind: &str| contents.bytes[kind] / 4096;
         assert_eq!((of(&first, "images"), of(&first, "iso"), of(&first, "backup")), (2, 4, 0));
 
         write("images/100/vm-100-disk-1.raw", 8);
-        assert_eq!(contents(&folders, Some(first.clone()), at(14)), first, "it is new enough");
-        let later = contents(&folders, Some(first.clone()), at(15));
-        assert_eq!(of(&later, "images"), 10);
-        assert_eq!(of(&contents(&folders, Some(later), at(-60)), "images"), 10);
+        let again =
+            |in_use, minutes| contents(&folders, Some(first.clone()), (in_use, at(minutes)));
+        assert_eq!(again(2, 14), first, "it is new enough");
+        assert_eq!(again(1, 600), first, "nothing was written, as far as the file system says");
+        assert_eq!(of(&again(2, 15), "images"), 10);
+        assert_eq!(of(&again(2, -60), "images"), 10);
     }
 
     #[test]
@@ -114,6 +123,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("iso"), "no folder").unwrap();
         let folders = [("iso".to_owned(), root.path().join("iso"))];
-        assert!(contents(&folders, None, at(0)).bytes.is_empty());
+        assert!(contents(&folders, None, (1, at(0))).bytes.is_empty());
     }
 }

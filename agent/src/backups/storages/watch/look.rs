@@ -166,7 +166,7 @@ pub fn look(
         }
         Err(error) => return unreadable(&folder.root, &error.into()),
     };
-    let contents = Some(contents(&folder.contents, summed, now));
+    let contents = Some(contents(&folder.contents, summed, (usage.used, now)));
     let seen = Look {
         state: StorageState::Available,
         detail: None,
