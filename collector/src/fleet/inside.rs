@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pvewatch_protocol::event::{AgentFacts, GuestState};
-use pvewatch_protocol::{GuestSettings, NodeName, StopReason};
+use pvewatch_protocol::{Guest as GuestPlan, GuestSettings, NodeName, StopReason};
 use serde::{Deserialize, Serialize};
 
 use super::apply::node_change;
@@ -48,6 +48,14 @@ impl Guest {
 /// By what a guest's configuration lets it be known.
 fn marks_of_guest(settings: &GuestSettings) -> impl Iterator<Item = &String> {
     settings.uuid.iter().chain(&settings.macs)
+}
+
+/// Whether two guests are one, by what each can be known by from inside; none if that is not known
+/// of both. A number can be given to another guest, and a guest another name.
+pub(super) fn are_one(a: &GuestPlan, b: &GuestPlan) -> Option<bool> {
+    let (a, b) = (a.settings.as_deref()?, b.settings.as_deref()?);
+    let are_marked = [a, b].into_iter().all(|it| marks_of_guest(it).next().is_some());
+    are_marked.then(|| marks_of_guest(a).any(|mark| marks_of_guest(b).any(|other| mark == other)))
 }
 
 /// By what an agent lets its host be known.

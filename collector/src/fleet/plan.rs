@@ -14,6 +14,7 @@ use super::backup::Backup;
 use super::backup_job::BackupJob;
 use super::change::Change;
 use super::entity::{Drawn, Version};
+use super::inside::are_one;
 use super::moment::Moment;
 use super::state::{BACKUPS_PER_NODE_MAX, Fleet, JOBS_PER_NODE_MAX};
 
@@ -103,9 +104,12 @@ impl Fleet {
     /// What is remembered of a guest that was here before, if this is the same.
     fn take_back(&mut self, name: &NodeName, guest: &Guest) -> Option<Arc<Backup>> {
         let departed = self.nodes.get_mut(name)?.departed.remove(&guest.vmid)?;
-        let is_same = departed.kind().is_none_or(|kind| kind == guest.kind)
-            && (departed.name() == guest.name.as_deref() || departed.name().is_none());
-        is_same.then_some(departed)
+        let is_same_kind = departed.kind().is_none_or(|kind| kind == guest.kind);
+        let is_same = match departed.guest.as_ref().and_then(|before| are_one(before, guest)) {
+            Some(are_one) => are_one,
+            None => departed.name().is_none_or(|name| Some(name) == guest.name.as_deref()),
+        };
+        (is_same_kind && is_same).then_some(departed)
     }
 
     /// A picture is complete: guests that it does not name are not here.

@@ -348,3 +348,29 @@ fn a_guest_that_returns_is_the_one_that_left() {
         ",
     );
 }
+
+#[test]
+fn a_number_that_is_given_to_another_guest_gives_it_no_past() {
+    let story = |returns: &str, then: &str| {
+        tell(
+            CATALOGUE,
+            &format!(
+                "
+        0s     pve1 beats every=600
+        0s     pve1 guests 100:nobackup,+mac.m1
+        1h     pve1 backup 100 failed run=1
+        => 1h BackupJobFailed pve1/100 none -> firing: condition_lasted, told
+        2h     pve1 guests
+        => 2h BackupJobFailed pve1/100 firing -> resolved: entity_removed, told
+        3h     pve1 guests 100:nobackup{returns}{then}
+        4h
+        "
+            ),
+        );
+    };
+    let again = "\n        => 3h BackupJobFailed pve1/100 none -> firing: condition_lasted, told";
+    story(",+mac.m2", "");
+    story(",+mac.m1", again);
+    // An agent that does not tell, or a guest without a network.
+    story("", again);
+}
