@@ -20,6 +20,7 @@ on_both_releases!(
     a_guest_that_moves_is_one_guest,
     a_replication_that_fails_is_told_until_it_goes_well,
     an_agent_in_a_guest_is_missed_unless_the_guest_was_stopped,
+    a_renamed_guest_keeps_its_past_and_another_under_its_number_has_none,
     pictures_find_nothing_to_correct_whatever_became_of_the_bus,
 );
 
@@ -367,4 +368,36 @@ fn an_agent_in_a_guest_is_missed_unless_the_guest_was_stopped(suite: Suite) {
     let firing = collector.alerts().into_iter().filter(|alert| alert["state"] == "firing");
     assert_eq!(firing.collect::<Vec<_>>(), [Value::Null; 0]);
     agent("CONT");
+}
+
+fn a_renamed_guest_keeps_its_past_and_another_under_its_number_has_none(suite: Suite) {
+    let mut site = Site::with_mosquitto();
+    let collector = Collector::named_on("main", site.access(), "");
+    let guest = |name: &str, card: u32| {
+        format!("name: {name}\nnet0: virtio=BC:24:11:00:00:{card},bridge=vmbr0\n")
+    };
+    let pve1 = proxmox(&mut site, "pve1", suite, &[(100, "qemu", &guest("web", 64))]);
+    // The guests as the operator sees them: number, name, and whether it was ever backed up.
+    let expect_seen = |wanted: &[(u64, &str, bool)]| {
+        eventually(&format!("the guests {wanted:?}"), GENEROUS, || {
+            let (answer, _) = collector.asked_by_operator(&["backups", "--json"]);
+            let answer: Value = serde_json::from_str(&answer).ok()?;
+            let guests = answer["backups"].as_array()?.iter().map(|it| {
+                let name = it["name"].as_str().unwrap_or_default();
+                (it["vmid"].as_u64().unwrap_or(0), name, !it["last_success_at"].is_null())
+            });
+            (guests.collect::<Vec<_>>() == wanted).then_some(())
+        });
+    };
+
+    pve1.runs_task(&["vzdump", "--id", "100", "100:qemu:web:ok"]);
+    expect_seen(&[(100, "web", true)]);
+    pve1.has_guests(&[(100, "qemu", &guest("shop", 64))]);
+    expect_seen(&[(100, "shop", true)]);
+    pve1.has_guests(&[]);
+    expect_seen(&[]);
+    pve1.has_guests(&[(100, "qemu", &guest("shop", 65))]);
+    expect_seen(&[(100, "shop", false)]);
+    let firing = collector.alerts().into_iter().filter(|alert| alert["state"] == "firing");
+    assert_eq!(firing.collect::<Vec<_>>(), [Value::Null; 0]);
 }
