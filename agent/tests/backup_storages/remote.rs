@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pvewatch_protocol::{BackupStorage, StorageState};
 
-use tokio::time::advance;
+use tokio::time::{Instant, advance};
 
 use super::api::{Answers, PlayedApi};
 use super::node::{Node, archives};
@@ -218,4 +218,19 @@ async fn without_a_token_a_thin_pool_is_said_to_be_unknown() {
     let detail = "the use of storages of the type lvmthin is told by Proxmox' API alone: set \
                   [proxmox] token_file";
     assert_eq!(thin.detail.as_deref(), Some(detail));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_full_a_thin_pool_is_is_asked_every_two_minutes() {
+    let (node, api) = node_with_thin_pool(ok("[]"));
+    let mut watching = node.watch_with(api.api());
+    watching.storages().await;
+    let fuller = r#"{"active":1,"enabled":1,"total":1000,"used":990,"avail":10}"#;
+    api.answers(vec![
+        ("/nodes/pve1/storage/local-lvm/status", ok(fuller)),
+        ("/nodes/pve1/disks/lvmthin", ok("[]")),
+    ]);
+    let told = Instant::now();
+    assert_eq!(watching.storages().await[0].used_bytes, Some(990));
+    assert!(told.elapsed() < Duration::from_secs(5 * 60), "{:?}", told.elapsed());
 }

@@ -31,8 +31,12 @@ use places::orders;
 /// From one look to the next.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// From one look to the next where Proxmox has to be asked.
+/// From one look to the next where Proxmox has to be asked for archives.
 const ASK_EVERY: Duration = Duration::from_mins(10);
+
+/// From one look to the next where Proxmox has to be asked how full a storage is: guests stop when
+/// one of their disks is.
+const ASK_FOR_USE_EVERY: Duration = Duration::from_mins(2);
 
 /// How long a look may take before the storage counts as hanging; it is waited for all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -174,7 +178,8 @@ impl Source {
             return;
         }
         let asks_api = order.storage.folder.is_none() && self.api.is_some();
-        eye.rests_until = asks_api.then(|| instant() + ASK_EVERY);
+        let rest = if order.storage.takes_backups() { ASK_EVERY } else { ASK_FOR_USE_EVERY };
+        eye.rests_until = asks_api.then(|| instant() + rest);
         let (order, paths, api) = (order.clone(), self.paths.clone(), self.api.clone());
         let known = eye.seen.clone();
         let look = spawn_blocking(move || {
