@@ -44,11 +44,9 @@ impl HostIdentity {
                 .and_then(|seconds| Timestamp::from_second(seconds).ok())
                 .unwrap_or_default(),
             machine_id: read_line(&paths.machine_id),
-            product_uuid: match paths.container.exists() {
-                true => None,
-                false => read_line(&paths.sys.join("class/dmi/id/product_uuid")),
-            }
-            .map(|uuid| uuid.to_lowercase()),
+            product_uuid: read_line(&paths.sys.join("class/dmi/id/product_uuid"))
+                .filter(|_| !paths.container.exists())
+                .map(|uuid| uuid.to_lowercase()),
             macs: macs(&paths.sys.join("class/net")),
             cluster: std::fs::read_to_string(paths.pve.join(".members"))
                 .ok()

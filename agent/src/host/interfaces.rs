@@ -82,7 +82,8 @@ fn kind(name: &str) -> Kind {
     }
 }
 
-/// In which order interfaces are kept if there are too many: those with a plug, whose errors are worth most.
+/// In which order interfaces are kept if there are too many: those with a plug, whose errors are
+/// worth most.
 pub fn rank(name: &str) -> (bool, &str) {
     let has_plug = ["en", "eth", "wl", "ib"].iter().any(|prefix| name.starts_with(prefix));
     let is_part = name.contains('.');

@@ -80,6 +80,7 @@ mod tests {
         assert_eq!(clock_seconds("00:12"), None);
         assert_eq!(clock_seconds("00:12:"), None);
         assert_eq!(clock_seconds("-1:00:00"), None);
+        assert_eq!(clock_seconds("99999999999999999999:00:00"), None);
         for too_long in
             ["5124095576030432:00:00", "0:9223372036854775807:00", "0:1:18446744073709551615"]
         {

@@ -292,11 +292,12 @@ fn is_about_as_full(told: &BackupStorage, now: &BackupStorage) -> bool {
         let (Some(told), Some(now), Some(total)) = (told, now, total) else { return told == now };
         (told.abs_diff(now) as f64) < total as f64 * USAGE_STEP
     };
-    let are_held = told.held_bytes.keys().eq(now.held_bytes.keys());
-    let held = now.held_bytes.iter().map(|(kind, now)| (told.held_bytes.get(kind).copied(), *now));
+    let is_held = |(kind, held): (&String, &u64)| {
+        is_close(told.held_bytes.get(kind).copied(), Some(*held), now.total_bytes)
+    };
     told.total_bytes == now.total_bytes
         && is_close(told.used_bytes, now.used_bytes, now.total_bytes)
         && is_close(told.metadata_used_bytes, now.metadata_used_bytes, now.metadata_total_bytes)
-        && are_held
-        && held.into_iter().all(|(told, held)| is_close(told, Some(held), now.total_bytes))
+        && told.held_bytes.keys().eq(now.held_bytes.keys())
+        && now.held_bytes.iter().all(is_held)
 }

@@ -106,20 +106,32 @@ fn ask(
         used: status.used.0,
         available: status.avail.0,
     });
-    let (metadata, mut detail) = match &order.storage.thin_pool {
+    let (metadata, untold) = match &order.storage.thin_pool {
         Some(pool) => metadata(pool, order, api),
         None => (None, None),
     };
-    let mut list = known.filter(|_| order.storage.takes_backups());
-    if order.storage.takes_backups() {
-        let age = list.as_ref().map(|known| now.duration_since(known.listed_at));
-        if !age.is_some_and(|age| !age.is_negative() && age < AGE_MAX) {
-            list = Some(self::list(order, (api, &path), list.as_deref(), now)?);
-        }
-        detail = list.as_ref().and_then(|list| list.gap.clone());
-    }
+    let list = match order.storage.takes_backups() {
+        true => Some(renew(known, order, (api, &path), now)?),
+        false => None,
+    };
+    let detail = untold.or_else(|| list.as_ref()?.gap.clone());
     let state = StorageState::Available;
     Ok(Look { state, detail, usage, metadata, contents: None, place: None, list })
+}
+
+/// What is known of the archives, if it is new enough; else they are asked for.
+fn renew(
+    known: Option<Arc<List>>,
+    order: &Order,
+    way: (&Session<'_>, &str),
+    now: Timestamp,
+) -> Result<Arc<List>, ApiError> {
+    let age = known.as_ref().map(|known| now.duration_since(known.listed_at));
+    let is_new = age.is_some_and(|age| !age.is_negative() && age < AGE_MAX);
+    match known {
+        Some(known) if is_new => Ok(known),
+        known => list(order, way, known.as_deref(), now),
+    }
 }
 
 /// The size of a thin pool's metadata and what of it is in use, or why that is not known.
