@@ -7,7 +7,7 @@
 //!
 //! Absent: what the rules make of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use pvewatch_protocol::event::{AgentFacts, GuestState};
@@ -31,6 +31,31 @@ pub struct Inside {
     pub is_stopped: bool,
     /// Whether that node cannot be heard. If its agent alone was stopped, its guests may well run.
     pub is_host_silent: bool,
+}
+
+/// The nodes, by what a guest's configuration can say of them too.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    nodes: HashMap<String, NodeName>,
+    of: HashMap<NodeName, Vec<String>>,
+}
+
+impl Marks {
+    /// A node is known by these, and by no others any more. The last node that claims a mark has it.
+    fn note(&mut self, name: &NodeName, marks: Vec<String>) {
+        let before = self.of.get(name).map_or(&[][..], Vec::as_slice);
+        let is_known = |mark: &String| self.nodes.get(mark) == Some(name);
+        if before == marks && marks.iter().all(is_known) {
+            return;
+        }
+        for mark in self.of.remove(name).into_iter().flatten() {
+            if self.nodes.get(&mark) == Some(name) {
+                self.nodes.remove(&mark);
+            }
+        }
+        self.nodes.extend(marks.iter().map(|mark| (mark.clone(), name.clone())));
+        self.of.insert(name.clone(), marks);
+    }
 }
 
 impl Guest {
@@ -89,19 +114,13 @@ impl Fleet {
     /// Remembers by what a node is known.
     pub(super) fn note_marks(&mut self, name: &NodeName) {
         let facts = self.nodes.get(name).and_then(|slot| slot.node.facts.as_ref());
-        let marks: Vec<String> = facts.into_iter().flat_map(marks_of_agent).cloned().collect();
-        let is_known = |mark: &String| self.marks.get(mark) == Some(name);
-        if marks.iter().all(is_known) {
-            return;
-        }
-        self.marks.retain(|_, node| node != name);
-        self.marks.extend(marks.into_iter().map(|mark| (mark, name.clone())));
+        self.marks.note(name, facts.into_iter().flat_map(marks_of_agent).cloned().collect());
     }
 
     /// The nodes that a guest may be.
     fn nodes_inside(&self, guest: &Guest) -> impl Iterator<Item = NodeName> {
         let marks = guest.settings().into_iter().flat_map(marks_of_guest);
-        marks.filter_map(|mark| self.marks.get(mark)).cloned()
+        marks.filter_map(|mark| self.marks.nodes.get(mark)).cloned()
     }
 
     /// Finds the guest that a node is, and says if that is news.

@@ -16,6 +16,7 @@ use super::drift::Drift;
 use super::drifts::Checks;
 use super::entity::{Entity, EntityKind};
 use super::guest::Guest;
+use super::inside::Marks;
 use super::moment::shift;
 use super::node::Node;
 use super::slot::Slot;
@@ -104,8 +105,7 @@ pub struct Fleet {
     pub(super) backup_nodes: HashMap<Vmid, BTreeSet<NodeName>>,
     /// The nodes of a cluster that see the same storage.
     pub(super) storage_nodes: HashMap<Shared, BTreeSet<NodeName>>,
-    /// The nodes, by what a guest's configuration can say of them too.
-    pub(super) marks: HashMap<String, NodeName>,
+    pub(super) marks: Marks,
     pub(super) counters: FleetCounters,
     /// Nodes that were first heard of since this was asked last.
     pub(super) created: Vec<NodeName>,
@@ -129,7 +129,7 @@ impl Fleet {
             checks: Checks::default(),
             backup_nodes: HashMap::new(),
             storage_nodes: HashMap::new(),
-            marks: HashMap::new(),
+            marks: Marks::default(),
             counters: FleetCounters::default(),
             created: Vec::new(),
         }
