@@ -1,9 +1,9 @@
 //! The operator's command `pvewatch`: `up`, `status`, `alerts`, `nodes`, `guests`, `storages`,
 //! `backups`, `drift`.
 //!
-//! Promises: exit code 0 on success, 1 after an error or when `nodes`, `storages`, `backups` or `drift` show
-//! something that is bad, 2 for a wrong command line; an error names the thing, the cause and what
-//! to do; what comes from a node cannot control the terminal.
+//! Promises: exit code 0 on success, 1 after an error or when `nodes`, `storages`, `backups` or
+//! `drift` show something that is bad, 2 for a wrong command line; an error names the thing, the
+//! cause and what to do; what comes from a node cannot control the terminal.
 
 mod alerts;
 mod backups;
@@ -133,11 +133,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn show_status(view: &ViewArguments) -> Result<ExitCode, CommandError> {
-    let status = Status::fetch(&Api::new(&view.url))?;
-    if view.json {
-        return print_json(&status);
-    }
-    print(&render_status(&status, Paint::of_stdout(), table::width_of_stdout()))
+    show(view, &Status::fetch(&Api::new(&view.url))?, render_status)
 }
 
 fn show_alerts(arguments: &AlertsArguments) -> Result<ExitCode, CommandError> {
@@ -171,41 +167,37 @@ fn show_nodes(arguments: &NodesArguments) -> Result<ExitCode, CommandError> {
 }
 
 fn show_guests(view: &ViewArguments) -> Result<ExitCode, CommandError> {
-    let answer = Api::new(&view.url).guests()?;
-    if view.json {
-        return print_json(&answer);
-    }
-    print(&render_guests(&answer, Paint::of_stdout(), table::width_of_stdout()))
+    show(view, &Api::new(&view.url).guests()?, render_guests)
 }
 
 fn show_storages(view: &ViewArguments) -> Result<ExitCode, CommandError> {
     let answer = Api::new(&view.url).storages()?;
-    if view.json {
-        print_json(&answer)?;
-    } else {
-        print(&render_storages(&answer, Paint::of_stdout(), table::width_of_stdout()))?;
-    }
+    show(view, &answer, render_storages)?;
     Ok(code_of(answer.is_anything_wrong()))
 }
 
 fn show_backups(view: &ViewArguments) -> Result<ExitCode, CommandError> {
     let answer = Api::new(&view.url).backups()?;
-    if view.json {
-        print_json(&answer)?;
-    } else {
-        print(&render_backups(&answer, Paint::of_stdout(), table::width_of_stdout()))?;
-    }
+    show(view, &answer, render_backups)?;
     Ok(code_of(answer.is_anything_wrong()))
 }
 
 fn show_drift(view: &ViewArguments) -> Result<ExitCode, CommandError> {
     let answer = Api::new(&view.url).drift()?;
-    if view.json {
-        print_json(&answer)?;
-    } else {
-        print(&render_drift(&answer, Paint::of_stdout(), table::width_of_stdout()))?;
-    }
+    show(view, &answer, render_drift)?;
     Ok(code_of(answer.is_anything_wrong()))
+}
+
+/// Prints an answer as JSON, or for people.
+fn show<T: serde::Serialize>(
+    view: &ViewArguments,
+    answer: &T,
+    render: fn(&T, Paint, Option<usize>) -> String,
+) -> Result<ExitCode, CommandError> {
+    match view.json {
+        true => print_json(answer),
+        false => print(&render(answer, Paint::of_stdout(), table::width_of_stdout())),
+    }
 }
 
 fn code_of(is_wrong: bool) -> ExitCode {

@@ -125,7 +125,7 @@ fn count<'a>(count: Option<u64>) -> FieldValue<'a> {
     number(count.map(|count| count as f64))
 }
 
-/// A reading of the node's newest sample.
+/// What is known of the guest that the node is.
 fn inside<'a>(
     subject: &Subject<'a>,
     read: impl FnOnce(&'a Inside) -> FieldValue<'a>,
@@ -133,6 +133,7 @@ fn inside<'a>(
     subject.node.inside.as_ref().map_or(FieldValue::Absent, read)
 }
 
+/// A reading of the node's newest sample.
 fn sampled<'a>(
     subject: &Subject<'a>,
     read: impl FnOnce(&'a pvewatch_protocol::Sample) -> Option<f64>,

@@ -10,6 +10,7 @@ mod disks;
 mod drift;
 mod guests;
 mod hosts;
+mod inside;
 mod late;
 mod members;
 mod nodes;

@@ -20,7 +20,7 @@ use crate::fleet::EntityKind;
 use crate::output::http::api::DeliveryAnswer;
 use crate::output::http::api::alerts::sort;
 use crate::output::http::delivery;
-use crate::output::http::words::{self};
+use crate::output::http::words;
 use crate::rules::human;
 
 /// Alerts of one state on the page.
