@@ -23,8 +23,8 @@ pub struct BackupStorage {
     /// Its type there, such as `dir`, `nfs` or `pbs`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What it may hold, such as `images`, `rootdir`, `iso` or `backup`; empty if an agent tells
-    /// it that knew only of storages for backups.
+    /// What it may hold, such as `images`, `rootdir`, `iso` or `backup`, or `none`; empty if an agent
+    /// tells it that knew only of storages for backups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub content: Vec<String>,
     /// Whether other nodes see the same.
@@ -70,8 +70,13 @@ pub struct BackupStorage {
 impl BackupStorage {
     /// Whether backups go there.
     pub fn takes_backups(&self) -> bool {
-        self.content.is_empty() || self.content.iter().any(|content| content == "backup")
+        takes_backups(&self.content)
     }
+}
+
+/// Whether backups go to a storage of this [`content`](BackupStorage::content).
+pub fn takes_backups(content: &[String]) -> bool {
+    content.is_empty() || content.iter().any(|content| content == "backup")
 }
 
 /// How a storage is.

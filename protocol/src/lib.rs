@@ -24,7 +24,7 @@ pub mod topic;
 pub use ack::{Ack, AckMessage};
 pub use alert::{AlertMessage, AlertState};
 pub use backup_plan::{BackupJob, Guest, GuestDisk, GuestSettings, Replication, Snapshot};
-pub use backup_storage::{Archive, BackupStorage, GuestArchives, StorageState};
+pub use backup_storage::{Archive, BackupStorage, GuestArchives, StorageState, takes_backups};
 pub use checkpoint::{Checkpoint, CheckpointContent};
 pub use envelope::Event;
 pub use event::EventData;

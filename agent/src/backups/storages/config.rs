@@ -19,7 +19,7 @@ pub struct Storage {
     pub id: String,
     /// Its type, such as `dir` or `nfs`.
     pub kind: String,
-    /// What it may hold, such as `images` or `backup`.
+    /// What it may hold, such as `images` or `backup`; `none` if nothing, and never empty.
     pub content: Vec<String>,
     /// Whether other nodes see the same.
     pub is_shared: bool,
@@ -56,7 +56,7 @@ pub struct ThinPool {
 impl Storage {
     /// Whether backups go there.
     pub fn takes_backups(&self) -> bool {
-        self.content.iter().any(|content| content == "backup")
+        pvewatch_protocol::takes_backups(&self.content)
     }
 }
 
@@ -122,7 +122,10 @@ fn content(section: &Section) -> Vec<String> {
     let told = section
         .get("content")
         .map_or_else(|| items(default).collect(), |_| section.list("content"));
-    told.into_iter().filter(|content| *content != "none").map(str::to_owned).collect()
+    match told.as_slice() {
+        [] => vec!["none".to_owned()],
+        told => told.iter().map(|content| (*content).to_owned()).collect(),
+    }
 }
 
 /// The folder of each kind of content that lies in one.
@@ -266,7 +269,11 @@ cifs: elsewhere
         let content = |text: &str| storages(text, "pve1").remove(0).content.join(",");
         assert_eq!(content("zfspool: tank\n\tpool tank/vm\n"), "images,rootdir");
         assert_eq!(content("rbd: ceph\n\tpool vm\n"), "images");
-        assert_eq!(content("dir: empty\n\tpath /x\n\tcontent none\n"), "");
+        for nothing in ["none", ""] {
+            let text = format!("dir: empty\n\tpath /x\n\tcontent {nothing}\n");
+            assert_eq!(content(&text), "none");
+            assert!(!storages(&text, "pve1")[0].takes_backups());
+        }
         let rootdir = storages("dir: ct\n\tpath /x\n\tcontent rootdir\n", "pve1").remove(0);
         assert_eq!(rootdir.folder.unwrap().contents, [("images".to_owned(), "/x/images".into())]);
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use pvewatch_protocol::{GuestArchives, NodeName, Site, StorageState, Vmid};
+use pvewatch_protocol::{GuestArchives, NodeName, Site, StorageState, Vmid, takes_backups};
 use serde::{Deserialize, Serialize};
 
 use super::checked_limit;
@@ -185,6 +185,11 @@ impl SeenBy {
 }
 
 impl StorageAnswer {
+    /// Whether backups go there.
+    pub fn takes_backups(&self) -> bool {
+        takes_backups(&self.content)
+    }
+
     /// Whether nothing more can be written to it, or soon cannot.
     pub fn is_full(&self) -> bool {
         [self.used_ratio, self.metadata_used_ratio].into_iter().flatten().any(|it| it > FULL)

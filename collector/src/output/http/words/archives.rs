@@ -64,8 +64,10 @@ pub fn storage(storage: &StorageAnswer) -> (Tone, String) {
     let why = || storage.detail.clone().unwrap_or_else(|| storage.state.as_str().to_owned());
     match (storage.state, storage.used_ratio, storage.available_bytes) {
         (StorageState::Available, Some(ratio), Some(left)) => {
-            let of_archives = storage.content.iter().any(|content| content == "backup");
-            let limit = if of_archives { ALMOST_FULL_OF_ARCHIVES } else { ALMOST_FULL };
+            let limit = match storage.takes_backups() {
+                true => ALMOST_FULL_OF_ARCHIVES,
+                false => ALMOST_FULL,
+            };
             let metadata = storage.metadata_used_ratio;
             let is_almost_full = ratio > limit || metadata.is_some_and(|it| it > ALMOST_FULL);
             let tone = match (storage.is_full(), is_almost_full || storage.detail.is_some()) {
