@@ -157,6 +157,18 @@ pub struct Archive {
     /// Its size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// What somebody, or the job's template, wrote about it: at most [`Archive::NOTES_CHARS_MAX`]
+    /// characters, the last of them `…` if it was more; none if nobody did or that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notes: Option<String>,
+    /// Whether it is protected from being removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
+}
+
+impl Archive {
+    /// Characters of the notes that are told.
+    pub const NOTES_CHARS_MAX: usize = 200;
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]

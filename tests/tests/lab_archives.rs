@@ -75,7 +75,8 @@ const DUMP: &str = "cd /mnt/pve/usb/dump";
 
 /// Backs a guest up as the job says, in a second of its own.
 fn backs_up(node: &WatchedNode) {
-    let run = "option storage usb\nstorage usb\nprune keep-last=2\nguest 100 qemu\nname web\nsize 1048576\n";
+    let run = "option storage usb\nstorage usb\nprune keep-last=2\nnotes before the upgrade of {{guestname}}\n\
+               guest 100 qemu\nname web\nsize 1048576\n";
     node.runs_task(&["vzdump", "--job", "nightly", "--storage", "usb", "--play", run]);
     node.shell("sleep 1.1");
 }
@@ -117,6 +118,9 @@ fn what_exists_is_known_and_what_is_amiss_is_told(suite: Suite) {
     let (seen, code) = storages(&collector);
     let names: Vec<_> = seen.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!((names, code), (vec!["local", "usb"], Some(0)));
+
+    let backups = collector.asked_by_operator(&["backups"]).0;
+    assert!(backups.contains("2 on usb (newest: before the upgrade of web)"), "{backups}");
 
     // One comes back that was removed, the newest is lost, and something fills the disk.
     pve1.shell(&format!(

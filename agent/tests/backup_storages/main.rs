@@ -36,6 +36,15 @@ async fn archives_are_told_and_told_again_when_they_change() {
         ("vzdump-qemu-100-2026_11_02-21_00_04.vma.zst", Some(7))
     );
 
+    // Somebody writes what it is for, and protects it.
+    let archive = format!("usb/dump/{}", newest.name);
+    node.write(&format!("{archive}.notes"), "before the upgrade\r\n");
+    node.write(&format!("{archive}.protected"), "");
+    node.rests("usb");
+    let newest = watching.storages().await.remove(0).guests[0].newest.clone().unwrap();
+    assert_eq!((newest.notes.as_deref(), newest.protected), (Some("before the upgrade"), true));
+    fs::remove_file(node.path(&format!("{archive}.protected"))).unwrap();
+
     // A run that removes nothing although it says so.
     node.archive("usb", "qemu-100", 3, Some("keep-last=2"));
     node.rests("usb");
@@ -149,7 +158,7 @@ async fn many_storages_are_all_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_none_blinds_nobody() {
+async fn a_log_or_notes_that_are_no_file_blind_nobody() {
     let node = Node::new();
     node.has(&[("usb", "")]);
     for day in 1..=3 {
@@ -162,7 +171,10 @@ async fn a_log_that_is_none_blinds_nobody() {
     }
     mknodat(CWD, log(3), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     symlink(log(1), log(2)).unwrap();
+    let notes = |day| log(day).with_extension("vma.zst.notes");
+    mknodat(CWD, notes(3), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let usb = node.watch().storages().await.remove(0);
+    assert_eq!(usb.guests[0].newest.as_ref().unwrap().notes, None);
     // Judged by the run before them, which had one archive.
     assert_eq!(archives(&usb), [(100, 3, Some(0))]);
 }

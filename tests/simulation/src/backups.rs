@@ -148,6 +148,8 @@ impl Node {
             name: name.clone(),
             began: *began,
             bytes: None,
+            notes: None,
+            protected: false,
         });
         let guests = newest.map(|newest| GuestArchives {
             vmid: self.vmid(),

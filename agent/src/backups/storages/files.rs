@@ -2,10 +2,10 @@
 //!
 //! `vzdump-qemu-100-2026_11_02-21_00_04.vma.zst`, the time local. Beside an archive lies the `.log`
 //! of its run, and can lie its `.notes` and its mark `.protected`; a `.dat` or `.tmp` is what a run
-//! left that was killed.
+//! left that was killed. Whatever else lies there is nobody's.
 
 use jiff::civil::DateTime;
-use pvewatch_protocol::Vmid;
+use pvewatch_protocol::{Archive, Vmid};
 
 /// What guests are in names; `openvz` are containers before PVE 4.
 const KINDS: [&str; 3] = ["qemu", "lxc", "openvz"];
@@ -27,7 +27,7 @@ pub enum DumpFile {
     Log(Run),
     /// What a run left that did not end, or is not at its end yet.
     Unfinished(Run),
-    /// Anything else, such as somebody's words on an archive.
+    /// Anything else, also the notes on an archive: those of one are read by its name.
     Other,
 }
 
@@ -64,6 +64,25 @@ pub fn dump_file(name: &str) -> DumpFile {
 pub fn file_name(run: Run, ending: &str) -> String {
     let Run { kind, vmid, began } = run;
     format!("vzdump-{kind}-{vmid}-{}{ending}", began.strftime("%Y_%m_%d-%H_%M_%S"))
+}
+
+/// The name of the file with the notes on an archive.
+pub fn notes_name(archive: &str) -> String {
+    format!("{archive}.notes")
+}
+
+/// Notes as they are told, from how their file begins: lines stay lines, but whatever could
+/// disturb a terminal goes.
+pub fn notes(beginning: &str) -> Option<String> {
+    let is_plain = |c: char| !c.is_control() || c == '\n';
+    let plain: String = beginning.chars().filter(|c| is_plain(*c)).collect();
+    let plain = plain.trim();
+    let mut told: String = plain.chars().take(Archive::NOTES_CHARS_MAX).collect();
+    if told.len() < plain.len() {
+        told.pop();
+        told.push('…');
+    }
+    (!told.is_empty()).then_some(told)
 }
 
 fn archive_ending(ending: &str) -> Option<&'static str> {
@@ -119,6 +138,17 @@ mod tests {
         ] {
             assert_eq!(dump_file(&file_name(of, ending)), expected, "{ending}");
         }
+    }
+
+    #[test]
+    fn notes_are_told_in_short_and_without_what_disturbs_a_terminal() {
+        assert_eq!(notes(" before the upgrade\r\nby jo\n").unwrap(), "before the upgrade\nby jo");
+        assert_eq!(notes("red: \u{1b}[31m\u{9b}2J").unwrap(), "red: [31m2J");
+        assert_eq!(notes(" \n\t"), None);
+        let whole = "ä".repeat(Archive::NOTES_CHARS_MAX);
+        assert_eq!(notes(&whole).as_ref(), Some(&whole));
+        let cut = notes(&format!("{whole}b")).unwrap();
+        assert_eq!((cut.chars().count(), cut.ends_with("ä…")), (Archive::NOTES_CHARS_MAX, true));
     }
 
     #[test]

@@ -147,7 +147,13 @@ impl Heap {
         let time = |kept: &Kept| zone.to_timestamp(kept.began).ok();
         let newest = self.archives.last().and_then(|Entry { kept, bytes, ending }| {
             let name = file_name(Run { kind, vmid, began: kept.began }, ending);
-            Some(protocol::Archive { name, began: time(kept)?, bytes: Some(*bytes) })
+            Some(protocol::Archive {
+                name,
+                began: time(kept)?,
+                bytes: Some(*bytes),
+                notes: None,
+                protected: kept.is_protected,
+            })
         });
         let entries = || self.archives.iter().map(|entry| (entry.kept.began, entry.ending));
         let is_there = |wanted: &&(DateTime, &str)| entries().any(|entry| entry == **wanted);

@@ -1,23 +1,24 @@
 //! Looks at one storage. Whatever is asked of it can hang: whoever calls must expect that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use pvewatch_protocol::{GuestArchives, StorageState, Vmid};
-use rustix::fs::{OFlags, statvfs};
+use pvewatch_protocol::{Archive, GuestArchives, StorageState, Vmid};
+use rustix::fs::statvfs;
 
 use super::contents::{Contents, contents};
+use super::pieces::{beginning_of, end_of};
 use super::places::StoragePaths;
 use super::remote;
 use crate::backups::storages::config::{Folder, Storage};
-use crate::backups::storages::files::{Run, file_name};
+use crate::backups::storages::files::{Run, file_name, notes, notes_name};
 use crate::backups::storages::mounts::Mounts;
 use crate::backups::storages::tally::{Heap, Heaps, Verdict, Whose, join, prunes};
 use crate::proxmox::Api;
@@ -40,6 +41,9 @@ const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
 /// Bytes at the end of a log in which that stands.
 const LOG_END_BYTES: u64 = 16 * 1024;
+
+/// Bytes of notes that are read: a character takes at most four.
+const NOTES_BYTES: u64 = 4 * (Archive::NOTES_CHARS_MAX as u64 + 1);
 
 /// What is to be looked at, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -279,7 +283,12 @@ fn list(
     for (whose, mut heap) in heaps.into_guests() {
         heap.settle();
         let verdict = verdict(dump, (whose, &heap), known.get(&whose));
-        let sum = heap.sum(whose, verdict.as_ref(), zone);
+        let mut sum = heap.sum(whose, verdict.as_ref(), zone);
+        if let Some(newest) = &mut sum.newest {
+            newest.notes = beginning_of(&dump.join(notes_name(&newest.name)), NOTES_BYTES)
+                .ok()
+                .and_then(|notes_on_it| notes(&notes_on_it));
+        }
         verdicts.extend(verdict.map(|verdict| (whose, verdict)));
         match guests.pop_if(|guest| guest.vmid == whose.0) {
             Some(other) => guests.push(join(other, sum)),
@@ -304,25 +313,10 @@ fn verdict(
     }
     let rule_of = |began: &DateTime| {
         let log = file_name(Run { kind, vmid, began: *began }, ".log");
-        let end = end_of(&dump.join(log)).ok()?;
+        let end = end_of(&dump.join(log), LOG_END_BYTES).ok()?;
         Some((*began, prunes(&end)?.to_owned()))
     };
     let pruned = runs.iter().find_map(rule_of);
     let pruned = pruned.as_ref().map(|(began, rule)| (*began, rule.as_str()));
     Some(heap.judge(newest, pruned))
-}
-
-/// Others may write there as well: neither a link nor a pipe is followed.
-fn end_of(log: &Path) -> io::Result<String> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    let flags = i32::try_from(flags).map_err(io::Error::other)?;
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(log)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
-    file.seek(SeekFrom::Start(found.len().saturating_sub(LOG_END_BYTES)))?;
-    let mut end = Vec::new();
-    file.take(LOG_END_BYTES).read_to_end(&mut end)?;
-    Ok(String::from_utf8_lossy(&end).into_owned())
 }

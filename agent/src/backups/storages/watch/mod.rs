@@ -7,6 +7,7 @@
 
 mod contents;
 mod look;
+mod pieces;
 mod places;
 mod remote;
 

@@ -201,28 +201,29 @@ fn told(error: &ApiError) -> String {
 
 /// The archives of each guest. Their sizes are not told: archives share most of what they hold.
 fn sums(volumes: Vec<Volume>) -> Vec<GuestArchives> {
-    let mut guests: BTreeMap<Vmid, Vec<(Archive, bool)>> = BTreeMap::new();
+    let mut guests: BTreeMap<Vmid, Vec<Archive>> = BTreeMap::new();
     for volume in volumes {
         let vmid = volume.vmid.and_then(|vmid| Vmid::try_from(u32::try_from(vmid.0).ok()?).ok());
         let began =
             i64::try_from(volume.ctime.0).ok().and_then(|at| Timestamp::from_second(at).ok());
         let (Some(vmid), Some(began)) = (vmid, began) else { continue };
         let name = volume.volid.split_once(":backup/").map_or(&*volume.volid, |(_, name)| name);
-        let archive = Archive { name: name.to_owned(), began, bytes: None };
-        guests.entry(vmid).or_default().push((archive, volume.mark == "protected"));
+        let protected = volume.mark == "protected";
+        let archive = Archive { name: name.to_owned(), began, bytes: None, notes: None, protected };
+        guests.entry(vmid).or_default().push(archive);
     }
     guests.into_iter().map(|(vmid, archives)| sum(vmid, archives)).collect()
 }
 
-fn sum(vmid: Vmid, mut archives: Vec<(Archive, bool)>) -> GuestArchives {
-    archives.sort_by_key(|(archive, _)| archive.began);
+fn sum(vmid: Vmid, mut archives: Vec<Archive>) -> GuestArchives {
+    archives.sort_by_key(|archive| archive.began);
     GuestArchives {
         vmid,
         count: count(archives.len()),
         bytes: None,
-        oldest: archives.first().map(|(archive, _)| archive.began),
-        protected: count(archives.iter().filter(|(_, is_protected)| *is_protected).count()),
-        newest: archives.pop().map(|(archive, _)| archive),
+        oldest: archives.first().map(|archive| archive.began),
+        protected: count(archives.iter().filter(|archive| archive.protected).count()),
+        newest: archives.pop(),
         surplus: None,
         prune: None,
         unfinished: 0,

@@ -13,6 +13,9 @@ use crate::rules::human;
 const ALMOST_FULL_OF_ARCHIVES: f64 = 0.8;
 const ALMOST_FULL: f64 = 0.85;
 
+/// Characters of the notes on an archive where there is little room.
+const NOTES_CHARS_MAX: usize = 40;
+
 /// Where a guest's archives are and how many: `11 on nas, 3 on local of pve1`; empty if there are
 /// none, or nobody knows.
 pub fn archives(guest: &BackupAnswer) -> String {
@@ -22,10 +25,32 @@ pub fn archives(guest: &BackupAnswer) -> String {
             false => format!(" of {}", on.node),
         };
         let doubt = if on.state == StorageState::Available { "" } else { " when last seen" };
-        format!("{} on {}{elsewhere}{doubt}", on.archives.count, on.storage)
+        let more = more(on, guest.name.as_deref());
+        format!("{} on {}{elsewhere}{doubt}{more}", on.archives.count, on.storage)
     };
     let places = guest.archives.iter().filter(|on| on.archives.count > 0);
     places.map(on).collect::<Vec<_>>().join(", ")
+}
+
+/// What is special about a guest's archives: how many are protected, and the notes on the newest,
+/// unless they are the guest's name, which Proxmox writes there by itself.
+fn more(on: &ArchivesAnswer, guest: Option<&str>) -> String {
+    let protected = match on.archives.protected {
+        0 => None,
+        count => Some(format!("{count} protected")),
+    };
+    let notes = on.archives.newest.as_ref().and_then(|newest| newest.notes.as_deref());
+    let line = notes.and_then(|notes| notes.lines().next()).filter(|line| Some(*line) != guest);
+    let notes = line.map(|line| format!("newest: {}", cut(line)));
+    let told: Vec<_> = protected.into_iter().chain(notes).collect();
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
+}
+
+fn cut(notes: &str) -> String {
+    match notes.char_indices().nth(NOTES_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", notes[..end].trim_end()),
+        None => notes.to_owned(),
+    }
 }
 
 /// What is wrong with them; none if nothing is.
