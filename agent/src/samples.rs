@@ -37,6 +37,7 @@ pub fn complete(
         cluster: reading.cluster.map(Box::new),
         oom_kills: reading.oom_kills,
         reboot_required: Some(reading.reboot_required),
+        guests: reading.guests,
         agent: AgentHealth {
             rss_bytes: reading.rss_bytes,
             outbox_events: outbox.unacked_events(),

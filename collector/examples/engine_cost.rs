@@ -202,6 +202,7 @@ impl Bench {
             cluster: None,
             oom_kills: None,
             reboot_required: None,
+            guests: None,
             agent: AgentHealth {
                 rss_bytes: 5 << 20,
                 outbox_events: 0,

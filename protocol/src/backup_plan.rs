@@ -11,7 +11,7 @@ use crate::event::GuestKind;
 use crate::identity::Vmid;
 
 /// A guest of the node, as its configuration says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Guest {
     /// Its number.
@@ -56,7 +56,7 @@ pub struct Guest {
 }
 
 /// What a guest's configuration says beside what its backups need. What is not there is not set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GuestSettings {
     /// Whether somebody wrote a description of it.
@@ -68,6 +68,13 @@ pub struct GuestSettings {
     /// Whether Proxmox talks to an agent (QEMU's) in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub agent: bool,
+    /// How many processors it may use, by their number or by a limit of their time, whichever is
+    /// less; none if all of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// How much memory it may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// The id that its firmware gives a virtual machine (SMBIOS), in lower case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Epoch, Position};
+use crate::identity::{Epoch, Position, Vmid};
 
 /// Payload of `node/{node}/sample` (QoS 0).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,8 +59,28 @@ pub struct Sample {
     /// Whether something that was installed waits for a reboot (`/run/reboot-required`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot_required: Option<bool>,
+    /// What the guests that run have used, by number; only in about one sample a minute, and none in
+    /// those between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guests: Option<Vec<GuestUsage>>,
     /// The agent's own health.
     pub agent: AgentHealth,
+}
+
+/// What a guest has used, as the kernel counts it for its control group (cgroup v2).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GuestUsage {
+    /// The guest.
+    pub vmid: Vmid,
+    /// Processor time since it was started, in seconds, to the thousandth (`usage_usec`). Of a
+    /// virtual machine that is what QEMU used, its disks and network included.
+    pub cpu_seconds: f64,
+    /// Memory that it holds and that could not be had back at once: `memory.current` without
+    /// caches. A virtual machine holds on to what it ever touched, however much of it is free
+    /// inside. None if the kernel does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// A filesystem (statvfs(3)), in bytes.

@@ -6,6 +6,7 @@
 
 mod certificate;
 mod clock;
+mod groups;
 pub mod identity;
 mod interfaces;
 mod members;

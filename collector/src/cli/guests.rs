@@ -3,7 +3,7 @@
 use super::paint::Paint;
 use super::table::{self, Cell};
 use crate::output::http::api::{GuestAnswer, GuestsAnswer};
-use crate::output::http::{Tone, ago, what_became};
+use crate::output::http::{Tone, ago, cpu_use, memory_use, what_became};
 
 /// Writes the guests for people; they come sorted.
 pub fn render(answer: &GuestsAnswer, paint: Paint, width: Option<usize>) -> String {
@@ -19,13 +19,14 @@ pub fn render(answer: &GuestsAnswer, paint: Paint, width: Option<usize>) -> Stri
     if !answer.guests.is_empty() {
         text.push('\n');
         let rows: Vec<_> = answer.guests.iter().map(|guest| row(guest, answer)).collect();
-        let headings = ["GUEST", "NAME", "NODE", "TYPE", "STATE", "SINCE", "POOL", "WHY"];
+        let headings =
+            ["GUEST", "NAME", "NODE", "TYPE", "STATE", "SINCE", "CPU", "MEMORY", "POOL", "WHY"];
         text.push_str(&table::write(headings, &rows, paint, width));
     }
     text
 }
 
-fn row(guest: &GuestAnswer, answer: &GuestsAnswer) -> [Cell; 8] {
+fn row(guest: &GuestAnswer, answer: &GuestsAnswer) -> [Cell; 10] {
     let none = || "-".to_owned();
     let run = guest.run.as_ref();
     let state = run.map_or("unknown", |run| run.state.as_str());
@@ -52,7 +53,13 @@ fn row(guest: &GuestAnswer, answer: &GuestsAnswer) -> [Cell; 8] {
         Cell::plain(guest.kind.as_str()),
         Cell::toned(state, tone),
         Cell::plain(ago(guest.since, answer.at)),
+        used(cpu_use(guest)),
+        used(memory_use(guest)),
         Cell::plain(guest.pool.clone().unwrap_or_else(none)),
         Cell::plain(if words.is_empty() { none() } else { words.join("; ") }),
     ]
+}
+
+fn used(told: Option<(Tone, String)>) -> Cell {
+    told.map_or_else(|| Cell::plain("-"), |(tone, text)| Cell::toned(text, tone))
 }

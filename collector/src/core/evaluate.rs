@@ -13,8 +13,8 @@ use super::snapshot::RuleError;
 use super::timers::Timer;
 use super::{Core, Sight};
 use crate::alerts::{Alert, AlertKey, Finding, Transition, Why};
-use crate::fleet::{Entity, EntityKey, EntityKind, Moment, Node, POLICY_FILE};
-use crate::rules::{Outcome, Rests, Subject};
+use crate::fleet::{Entity, EntityKey, EntityKind, Moment, Node, Origin, POLICY_FILE};
+use crate::rules::{Outcome, Rests, Rule, Subject};
 
 /// How a rule fares.
 #[derive(Debug, Clone, Default)]
@@ -169,7 +169,7 @@ impl Core {
             (Cause::Fact(moment, _), _) => moment,
             (Cause::Time(at), None) => Moment::both(at),
             (Cause::Sweep, crossed) => {
-                let since = since(node, entity, self.now);
+                let since = since(rule, (node, entity), self.now);
                 crossed.map_or(since, |crossed| crossed.max(since))
             }
         };
@@ -245,7 +245,9 @@ fn entity_text(node: &NodeName, id: &str) -> String {
     if id.is_empty() { node.to_string() } else { format!("{node}/{id}") }
 }
 
-/// Since when an entity is as it is, for rules that look at it for the first time.
-fn since(node: &Node, entity: Entity<'_>, now: Timestamp) -> Moment {
-    entity.since().or(node.silent).unwrap_or(Moment::both(now))
+/// Since when an entity is as it is, for rules that look at it for the first time. Nobody knows since
+/// when a reading is what it is.
+fn since(rule: &Rule, (node, entity): (&Node, Entity<'_>), now: Timestamp) -> Moment {
+    let as_told = entity.since().filter(|_| !rule.changes_with_node(Origin::Reading));
+    as_told.or(node.silent).unwrap_or(Moment::both(now))
 }

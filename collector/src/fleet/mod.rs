@@ -38,6 +38,7 @@ mod storage;
 mod storages;
 mod traffic;
 mod unit;
+mod usage;
 
 pub use archives::{Archives, Written};
 pub use backup::{Backup, RUNS_KEPT, Run, Running, is_unwanted};
@@ -67,3 +68,4 @@ pub use state::{
 pub use storage::{Storage, Storages, used_ratio};
 pub use traffic::{SeenInterface, Traffic};
 pub use unit::{LOG_LINES_KEPT, Unit, UnitLogTail};
+pub use usage::{Load, Usage};

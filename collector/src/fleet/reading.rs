@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::entity::EntityKind;
 use super::moment::Moment;
 use super::silence::epoch_time;
-use super::traffic::{SeenInterface, Traffic, follow};
+use super::traffic::{self, SeenInterface, Traffic};
+use super::usage::{self, Usage};
 
 /// A sample and when it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    /// What the node measured.
+    /// What the node measured, but for what its guests used.
     pub sample: Sample,
     /// By the collector's clock.
     pub received_at: Timestamp,
@@ -28,6 +29,9 @@ pub struct Reading {
     /// How each of the sample's interfaces fares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<Traffic>,
+    /// What its guests used, as the newest sample says that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Arc<Usage>>,
     /// Members of its cluster that are offline and of which this node is to tell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members_told: Vec<String>,
@@ -50,14 +54,16 @@ impl Reading {
                 (seen, at) = (seen.saturating_add(more), Some(moment));
             }
         }
-        let traffic = follow(before, sample);
+        let traffic = traffic::follow(before, sample);
+        let usage = usage::follow(before, sample);
         let members_told = before.map(|before| before.members_told.clone()).unwrap_or_default();
         Self {
-            sample: sample.clone(),
+            sample: Sample { guests: None, ..sample.clone() },
             received_at: moment.judged,
             oom_kills_seen: seen,
             oom_killed_at: at,
             traffic,
+            usage,
             members_told,
         }
     }

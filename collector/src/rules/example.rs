@@ -10,7 +10,8 @@ use pvewatch_protocol::event::{
 use pvewatch_protocol::sample::{Filesystem, Pool};
 use pvewatch_protocol::{
     Archive, BackupJob as JobPlan, BackupStorage, Epoch, Guest as GuestPlan, GuestArchives,
-    NodeName, Position, Replication, Sequence, Snapshot, StopReason, StorageState, StreamId, Vmid,
+    GuestSettings, NodeName, Position, Replication, Sequence, Snapshot, StopReason, StorageState,
+    StreamId, Vmid,
 };
 
 use super::fields::Subject;
@@ -260,7 +261,7 @@ fn drift(node: NodeName, checked_at: Timestamp) -> Drift {
 fn plan() -> GuestPlan {
     GuestPlan {
         vmid: vmid(),
-        kind: GuestKind::Qemu,
+        kind: GuestKind::Lxc,
         name: Some("web".to_owned()),
         template: true,
         onboot: true,
@@ -279,16 +280,20 @@ fn plan() -> GuestPlan {
             last_sync: Some(Timestamp::constant(1_795_230_420, 0)),
         }],
         excluded: vec!["scsi1".to_owned()],
-        settings: None,
+        settings: Some(Box::new(GuestSettings {
+            cpus: Some(4.0),
+            memory_bytes: Some(2 << 30),
+            ..GuestSettings::default()
+        })),
     }
 }
 
 /// A guest that crashed.
 fn guest(node: NodeName, position: Position, at: Moment) -> Guest {
-    let mut guest = Guest::new(node, (vmid(), GuestKind::Qemu), at, position);
+    let mut guest = Guest::new(node, (vmid(), GuestKind::Lxc), at, position);
     let run = GuestRun {
         vmid: vmid(),
-        kind: GuestKind::Qemu,
+        kind: GuestKind::Lxc,
         state: GuestState::Stopped,
         since: Some(at.fact),
         cause: Some(GuestCause::Crash),

@@ -41,8 +41,8 @@ pub struct Expression {
 /// Where the fields come from that an expression reads.
 #[derive(Debug, Clone, Default)]
 struct Origins {
-    /// Of the node's fields.
-    node: BTreeSet<u8>,
+    /// Of the fields that change with the node.
+    with_node: BTreeSet<u8>,
     silence: bool,
     due: bool,
     facts: bool,
@@ -102,9 +102,10 @@ impl Expression {
         Ok(Self { expr, references, origins })
     }
 
-    /// Whether it reads fields of this origin from the node above the entity.
-    pub fn reads_from_node(&self, origin: Origin) -> bool {
-        self.origins.node.contains(&(origin as u8))
+    /// Whether it reads fields of this origin that change with the node above the entity: that
+    /// node's own, and readings, which come with its samples.
+    pub fn changes_with_node(&self, origin: Origin) -> bool {
+        self.origins.with_node.contains(&(origin as u8))
     }
 
     /// Whether it reads what the collector itself judges: presence and silence. Only such an
@@ -201,8 +202,8 @@ impl Origins {
                 }
                 Reference::Label(_) => own.iter().any(|own| own.name == name),
             };
-            if scope == EntityKind::Node || !of_entity {
-                origins.node.insert(origin as u8);
+            if scope == EntityKind::Node || !of_entity || origin == Origin::Reading {
+                origins.with_node.insert(origin as u8);
             }
         }
         origins

@@ -99,10 +99,11 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Whether its outcome can change for the units of a node whose fields of this origin changed.
-    pub fn reads_from_node(&self, origin: Origin) -> bool {
-        self.when.reads_from_node(origin)
-            || self.value.as_ref().is_some_and(|value| value.reads_from_node(origin))
+    /// Whether its outcome can change for what belongs to a node of which something of this origin
+    /// changed.
+    pub fn changes_with_node(&self, origin: Origin) -> bool {
+        self.when.changes_with_node(origin)
+            || self.value.as_ref().is_some_and(|value| value.changes_with_node(origin))
     }
 
     /// What its condition rests on.

@@ -128,7 +128,8 @@ impl RuleSet {
             self.by_name.insert(rule.name.clone(), number);
             for origin in [Origin::Facts, Origin::Reading, Origin::Silence] {
                 let is_sampled = EntityKind::OF_SAMPLE.contains(&rule.scope);
-                let reads = rule.reads_from_node(origin) || is_sampled && origin == Origin::Reading;
+                let reads =
+                    rule.changes_with_node(origin) || is_sampled && origin == Origin::Reading;
                 if rule.scope != EntityKind::Node && reads {
                     self.children.entry(origin as u8).or_default().push(number);
                 }
@@ -205,7 +206,8 @@ impl RuleSet {
         self.inhibits.get(rule).map_or(&[], Vec::as_slice)
     }
 
-    /// The numbers of the rules over what belongs to a node that read its fields of an origin.
+    /// The numbers of the rules over what belongs to a node that can come to something else when
+    /// something of this origin changed with the node.
     pub fn children_reading(&self, origin: Origin) -> &[usize] {
         self.children.get(&(origin as u8)).map_or(&[], Vec::as_slice)
     }

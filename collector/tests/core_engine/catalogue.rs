@@ -306,6 +306,8 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "LabVMExpired guest warning 300",
         "SnapshotOlderThanWeek guest info 60",
         "PveReplicationFailed guest warning 0",
+        "ProxmoxHighCpuUsage guest warning 600",
+        "ProxmoxHighMemoryUsage guest warning 600",
         "ProxmoxVMStopped guest warning 600",
         "GuestDidNotReturn guest critical 0",
         "BackupJobFailed backup critical 0",

@@ -1,12 +1,12 @@
 //! What a story's node says of the configuration of its guests and backup jobs.
 
-use pvewatch_protocol::event::GuestKind;
 use pvewatch_protocol::{BackupJob, Guest, GuestDisk, GuestSettings, Replication, Snapshot};
 
+use super::runs::kind;
 use super::story::at;
 
-/// `+told`, and what is set: `+described`, `+protected`, `+mac.ADDRESS`, `+scsihw.NAME`, `+disk.32G`,
-/// `+disk.2252M`.
+/// `+told`, and what is set: `+described`, `+protected`, `+cpus.NUMBER`, `+memory.MIB`,
+/// `+mac.ADDRESS`, `+scsihw.NAME`, `+disk.32G`, `+disk.2252M`.
 /// None of them is an agent that does not tell.
 fn settings(words: &[&str]) -> Option<Box<GuestSettings>> {
     let is_told = words.iter().any(|word| word.starts_with('+'));
@@ -19,11 +19,14 @@ fn settings(words: &[&str]) -> Option<Box<GuestSettings>> {
             size_bytes: Some(if unit == "G" { size << 30 } else { size << 20 }),
         }
     };
+    let mebibytes = |word: &&str| word.strip_prefix("+memory.")?.parse::<u64>().ok();
     is_told.then(|| {
         Box::new(GuestSettings {
             described: words.contains(&"+described"),
             protection: words.contains(&"+protected"),
             agent: false,
+            cpus: words.iter().find_map(|it| it.strip_prefix("+cpus.")?.parse().ok()),
+            memory_bytes: Some(words.iter().find_map(mebibytes).unwrap_or(512) << 20),
             uuid: None,
             macs: words
                 .iter()
@@ -57,9 +60,10 @@ pub fn guest(word: &&str) -> Guest {
             && !tag.contains(['@', '*'])
             && !tag.starts_with('+')
     };
+    let vmid = vmid.parse().unwrap();
     Guest {
-        vmid: vmid.parse().unwrap(),
-        kind: GuestKind::Qemu,
+        vmid,
+        kind: kind(vmid),
         name: Some("web".to_owned()),
         template: tags.contains(&"template"),
         onboot: tags.contains(&"onboot"),

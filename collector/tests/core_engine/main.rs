@@ -27,3 +27,4 @@ mod stored;
 mod story;
 mod teller;
 mod time;
+mod usage;

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use pvewatch_protocol::sample::{
-    Certificate, Clock, Cluster, Filesystem, Interface, Member, Pool, PoolKind, Temperature,
+    Certificate, Clock, Cluster, Filesystem, GuestUsage, Interface, Member, Pool, PoolKind,
+    Temperature,
 };
 
 use super::story::at;
@@ -54,18 +55,34 @@ pub fn interfaces(words: &str, now: Timestamp) -> Vec<Interface> {
     let interface = |word: &str| {
         let mut parts = word.split(':');
         let name = parts.next().unwrap().to_owned();
-        let errors = parts.next().unwrap();
-        let receive_errors = match errors.split_once("/s@") {
-            Some((rate, since)) => {
-                let seconds = now.duration_since(at(since)).as_secs();
-                rate.parse::<u64>().unwrap() * u64::try_from(seconds).unwrap()
-            }
-            None => errors.parse().unwrap(),
-        };
+        let receive_errors = counted(parts.next().unwrap(), now) as u64;
         let folded = parts.next().map_or(0, |count| count.parse().unwrap());
         Interface { name, receive_errors, folded, ..Interface::default() }
     };
     words.split(',').filter(|word| !word.is_empty()).map(interface).collect()
+}
+
+/// `VMID:PROCESSOR_SECONDS[:MIB],...`, where `1.9/s@5m` are as many each second since then.
+pub fn usage(words: &str, now: Timestamp) -> Vec<GuestUsage> {
+    let usage = |word: &str| {
+        let mut parts = word.split(':');
+        GuestUsage {
+            vmid: parts.next().unwrap().parse().unwrap(),
+            cpu_seconds: counted(parts.next().unwrap(), now),
+            memory_bytes: parts.next().map(|mebibytes| mebibytes.parse::<u64>().unwrap() << 20),
+        }
+    };
+    words.split(',').filter(|word| !word.is_empty()).map(usage).collect()
+}
+
+/// A counter: a number, or `20/s@5m`.
+fn counted(text: &str, now: Timestamp) -> f64 {
+    match text.split_once("/s@") {
+        Some((rate, since)) => {
+            rate.parse::<f64>().unwrap() * now.duration_since(at(since)).as_secs_f64()
+        }
+        None => text.parse().unwrap(),
+    }
 }
 
 /// `CHIP:DEGREES[:CRITICAL],...`

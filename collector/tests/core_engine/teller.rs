@@ -17,7 +17,9 @@ use uuid::Uuid;
 
 use super::configured::{backup_job, guest};
 use super::runs::run;
-use super::sampled::{certificate, clock, cluster, filesystems, interfaces, pools, temperatures};
+use super::sampled::{
+    certificate, clock, cluster, filesystems, interfaces, pools, temperatures, usage,
+};
 use super::stored::{archive_name, storage};
 use super::story::at;
 
@@ -261,6 +263,7 @@ impl Teller {
             }),
             oom_kills: option("kills").map(|kills| kills.parse().unwrap()),
             reboot_required: option("reboot").map(|needed| needed == "true"),
+            guests: option("used").map(|words| usage(words, time)),
             agent: AgentHealth {
                 rss_bytes: 5 << 20,
                 outbox_events: u64::from(option("oldest").is_some()),

@@ -1,17 +1,18 @@
-//! What `pvewatch status`, `alerts`, `nodes`, `storages`, `backups` and `drift` print of a full example.
+//! What `pvewatch status`, `alerts`, `nodes`, `guests`, `storages`, `backups` and `drift` print of a
+//! full example.
 
 use std::sync::Arc;
 
 use pvewatch_collector::cli::{
-    Paint, Status, render_alerts, render_backups, render_drift, render_node, render_nodes,
-    render_status, render_storages,
+    Paint, Status, render_alerts, render_backups, render_drift, render_guests, render_node,
+    render_nodes, render_status, render_storages,
 };
 use pvewatch_collector::core::Snapshot;
 use pvewatch_collector::fleet::Policies;
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, NodesAnswer,
-    NodesQuery, StatusAnswer, StoragesAnswer, StoragesQuery,
+    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, GuestsAnswer,
+    GuestsQuery, NodesAnswer, NodesQuery, StatusAnswer, StoragesAnswer, StoragesQuery,
 };
 
 use crate::site::{check_golden, empty_snapshot, picture, snapshot};
@@ -41,6 +42,8 @@ fn a_full_example_is_printed_as_it_was() {
     let query = NodesQuery { node: Some("pve1".parse().unwrap()), limit: None };
     let node = NodesAnswer::of(&picture, &query).unwrap();
     check_golden("page/node.txt", &render_node(&node, Paint::Plain, None));
+    let guests = GuestsAnswer::of(&picture, &GuestsQuery::default()).unwrap();
+    check_golden("page/guests.txt", &render_guests(&guests, Paint::Plain, None));
     let backups = BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap();
     assert!(backups.is_anything_wrong());
     check_golden("page/backups.txt", &render_backups(&backups, Paint::Plain, None));

@@ -149,6 +149,7 @@ impl PaperNode {
             cluster: None,
             oom_kills: None,
             reboot_required: None,
+            guests: None,
             agent: AgentHealth { rss_bytes: 6 << 20, ..AgentHealth::default() },
         };
         let topic = Topic::Sample { node: self.name.clone() };

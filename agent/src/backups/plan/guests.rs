@@ -21,6 +21,9 @@ const DISKS_MAX: usize = 64;
 /// know the guest by, and Proxmox allows 32.
 const MACS_MAX: usize = 4;
 
+/// The memory of a guest that does not say how much it has.
+const MEMORY_MIB: u64 = 512;
+
 /// What Proxmox sets while it backs a guest up, and takes back after it: not worth telling the guest
 /// anew twice a night.
 const LOCK_OF_A_BACKUP: &str = "backup";
@@ -60,12 +63,35 @@ pub fn guest(vmid: Vmid, kind: GuestKind, text: &str) -> Guest {
             described,
             protection: get("protection").is_some_and(is_true),
             agent: get("agent").is_some_and(is_enabled),
+            cpus: cpus(kind, get),
+            memory_bytes: Some(memory_bytes(get("memory"))),
             uuid: get("smbios1").and_then(|value| option(value, "uuid")).map(str::to_lowercase),
             macs: macs(&pairs),
             scsihw: get("scsihw").map(str::to_owned),
             disks: disks(kind, &pairs),
         })),
     }
+}
+
+/// How many processors it may use. A container has all of its node unless it says otherwise, a
+/// virtual machine has one.
+fn cpus<'a>(kind: GuestKind, get: impl Fn(&'static str) -> Option<&'a str>) -> Option<f64> {
+    let number = |key| get(key)?.parse().ok().filter(|number: &f64| *number > 0.0);
+    let cores = match kind {
+        GuestKind::Qemu => {
+            let all = number("sockets").unwrap_or(1.0) * number("cores").unwrap_or(1.0);
+            Some(number("vcpus").map_or(all, |plugged| plugged.min(all)))
+        }
+        GuestKind::Lxc => number("cores"),
+    };
+    [cores, number("cpulimit")].into_iter().flatten().reduce(f64::min)
+}
+
+/// How much memory it may use: `2048` or `current=2048`, in MiB.
+fn memory_bytes(memory: Option<&str>) -> u64 {
+    let told = memory.map(|memory| option(memory, "current").unwrap_or(memory));
+    let mebibytes = told.and_then(|told| told.parse::<u64>().ok()).unwrap_or(MEMORY_MIB);
+    mebibytes.saturating_mul(1 << 20)
 }
 
 /// The addresses of its network interfaces: `virtio=BC:24:11:00:00:01` of a virtual machine,
@@ -255,7 +281,28 @@ scsihw: lsi
         assert!(shop.described && shop.protection);
         assert_eq!(shop.scsihw.as_deref(), Some("virtio-scsi-single"));
         let bare = read(GuestKind::Lxc, "hostname: db\nprotection: 0\n").settings.unwrap();
-        assert_eq!(*bare, GuestSettings::default());
+        let memory_bytes = Some(512 << 20);
+        assert_eq!(*bare, GuestSettings { memory_bytes, ..GuestSettings::default() });
+    }
+
+    #[test]
+    fn what_it_may_use_is_the_least_that_limits_it() {
+        use GuestKind::{Lxc, Qemu};
+        for (kind, text, cpus, mebibytes) in [
+            (Qemu, "", Some(1.0), 512),
+            (Qemu, "cores: 4\nsockets: 2\nmemory: 8192\n", Some(8.0), 8192),
+            (Qemu, "cores: 4\nvcpus: 2\nmemory: current=2048\n", Some(2.0), 2048),
+            (Qemu, "cores: 4\ncpulimit: 1.5\nballoon: 0\n", Some(1.5), 512),
+            (Qemu, "cores: 2\ncpulimit: 0\n", Some(2.0), 512),
+            (Lxc, "memory: 1024\n", None, 1024),
+            (Lxc, "cores: 2\n", Some(2.0), 512),
+            (Lxc, "cpulimit: 0.5\n", Some(0.5), 512),
+            (Lxc, "cores: 2\ncpulimit: 3\nmemory: much\n[snap]\ncores: 1\n", Some(2.0), 512),
+        ] {
+            let settings = read(kind, text).settings.unwrap();
+            let told = (settings.cpus, settings.memory_bytes);
+            assert_eq!(told, (cpus, Some(mebibytes << 20)), "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod certificate;
 mod clock;
 mod cluster;
 mod filesystems;
+mod groups;
 mod interfaces;
 mod temperatures;
 
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pvewatch_protocol::sample::{
-    Certificate, Clock, Cluster, Cpu, Filesystem, Interface, Load, Memory, Pool, Pressure, Stall,
-    Swap, Temperature,
+    Certificate, Clock, Cluster, Cpu, Filesystem, GuestUsage, Interface, Load, Memory, Pool,
+    Pressure, Stall, Swap, Temperature,
 };
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use super::{pools, pressure};
 use certificate::NodeCertificate;
 use cluster::Members;
 use filesystems::Filesystems;
+use groups::Groups;
 use temperatures::Temperatures;
 
 /// One reading of the host; the parts of a sample that are not the agent's own.
@@ -58,6 +60,8 @@ pub struct Reading {
     pub oom_kills: Option<u64>,
     /// Whether something that was installed waits for a reboot.
     pub reboot_required: bool,
+    /// What guests have used, now and then.
+    pub guests: Option<Vec<GuestUsage>>,
     /// Resident memory of the agent, in bytes.
     pub rss_bytes: u64,
 }
@@ -117,6 +121,7 @@ struct Reader {
     members: Members,
     temperatures: Temperatures,
     certificate: NodeCertificate,
+    groups: Groups,
     /// A container is shown its host's chips, and has its host's clock: neither is its own to tell.
     is_container: bool,
     paths: HostPaths,
@@ -133,6 +138,7 @@ impl Reader {
         let is_container = paths.container.exists();
         let temperatures = Temperatures::new(&paths.sys);
         let certificate = NodeCertificate::new(paths.certificates.clone());
+        let groups = Groups::new(&paths.sys);
         let system = System::new_with_specifics(narrow)?;
         Ok(Self {
             system,
@@ -140,6 +146,7 @@ impl Reader {
             members,
             temperatures,
             certificate,
+            groups,
             is_container,
             paths,
             first: true,
@@ -184,6 +191,7 @@ impl Reader {
             cluster: self.members.read().await,
             oom_kills: read_oom_kills(&self.paths.proc),
             reboot_required: self.paths.reboot_required.exists(),
+            guests: self.groups.read().await,
             rss_bytes: own_rss_bytes(),
         })
     }

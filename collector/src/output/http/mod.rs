@@ -27,6 +27,6 @@ pub use picture::{Picture, Readiness};
 pub use routes::router;
 pub use serve::{CONNECTIONS_MAX, serve};
 pub use words::{
-    Tone, ago, archives, archives_trouble, drift, drift_troubles, held, seen_by, storage, tone_of,
-    what_became,
+    Tone, ago, archives, archives_trouble, cpu_use, drift, drift_troubles, held, memory_use,
+    seen_by, storage, tone_of, what_became,
 };

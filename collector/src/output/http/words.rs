@@ -4,11 +4,13 @@ mod archives;
 mod backups;
 mod drift;
 mod guests;
+mod load;
 
 pub use archives::{archives, archives_trouble, held, seen_by, storage};
 pub use backups::tone_of;
 pub use drift::{drift, drift_troubles};
 pub use guests::what_became;
+pub use load::{cpu_use, memory_use};
 
 use jiff::Timestamp;
 use pvewatch_protocol::event::{Exit, UnitChange, UnitChanged, UnitState};

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use pvewatch_protocol::sample::{
-    AgentHealth, Certificate, Clock, Cluster, Cpu, Filesystem, Interface, Load, Member, Memory,
-    Pool, PoolKind, Pressure, Sample, Stall, Swap, Temperature,
+    AgentHealth, Certificate, Clock, Cluster, Cpu, Filesystem, GuestUsage, Interface, Load, Member,
+    Memory, Pool, PoolKind, Pressure, Sample, Stall, Swap, Temperature,
 };
 use pvewatch_protocol::{Epoch, Position};
 
@@ -20,6 +20,9 @@ pub(super) fn reading(at: Moment, epoch: Epoch, position: Position) -> Reading {
     let newest = sample(at.fact, epoch, position);
     let mut before = newest.clone();
     before.uptime_seconds -= 60.0;
+    for guest in before.guests.iter_mut().flatten() {
+        guest.cpu_seconds -= 60.0 * 3.8;
+    }
     for interface in &mut before.interfaces {
         interface.receive_bytes -= 60 * 125_000;
         interface.transmit_bytes -= 60 * 64_000;
@@ -76,6 +79,11 @@ fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {
         })),
         oom_kills: Some(2),
         reboot_required: Some(true),
+        guests: Some(vec![GuestUsage {
+            vmid: super::vmid(),
+            cpu_seconds: 4000.0,
+            memory_bytes: Some(1536 << 20),
+        }]),
         agent: AgentHealth {
             rss_bytes: 5 << 20,
             outbox_events: 2,

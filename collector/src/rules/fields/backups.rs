@@ -47,7 +47,7 @@ fn configured<'a>(
 pub(super) static BACKUP: &[Field] = fields! {
     vmid: Text, Facts, "100", "The guest's number.",
         |s| backup(s, |backup| FieldValue::Text(&backup.id));
-    kind: Text, Facts, "qemu", "`qemu` or `lxc`.",
+    kind: Text, Facts, "lxc", "`qemu` or `lxc`.",
         |s| backup(s, |backup| text(backup.kind().map(|kind| kind.as_str())));
     guest: Text, Facts, "web", "The guest's name, as its configuration or its last run tells it.",
         |s| backup(s, |backup| text(backup.name()));

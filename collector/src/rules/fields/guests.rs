@@ -2,8 +2,8 @@
 
 use pvewatch_protocol::event::{GuestCause, GuestRun, GuestState};
 
-use super::{Field, FieldType, FieldValue, Subject, text, time};
-use crate::fleet::{Guest, Moment, Origin};
+use super::{Field, FieldType, FieldValue, Subject, number, text, time};
+use crate::fleet::{Guest, Load, Moment, Origin};
 
 fn guest<'a>(
     subject: &Subject<'a>,
@@ -20,6 +20,11 @@ fn planned<'a>(
     guest(subject, |guest| guest.plan.as_ref().map_or(FieldValue::Absent, read))
 }
 
+/// What it may use, or uses.
+fn load<'a>(subject: &Subject<'a>, read: impl FnOnce(Load) -> Option<f64>) -> FieldValue<'a> {
+    guest(subject, |guest| number(read(Load::told(subject.node, guest))))
+}
+
 fn run_text<'a>(
     subject: &Subject<'a>,
     read: impl FnOnce(&'a GuestRun) -> Option<&'a str>,
@@ -32,7 +37,7 @@ pub(super) static GUEST: &[Field] = fields! {
         |s| guest(s, |guest| FieldValue::Text(&guest.id));
     name: Text, Facts, "web", "Its name, or a container's host name.",
         |s| guest(s, |guest| text(guest.name()));
-    type: Text, Facts, "qemu", "`qemu` for a virtual machine, `lxc` for a container.",
+    type: Text, Facts, "lxc", "`qemu` for a virtual machine, `lxc` for a container.",
         |s| guest(s, |guest| FieldValue::Text(guest.kind.as_str()));
     state: Text, Facts, "stopped", "`running` or `stopped`; empty as long as nobody has said.",
         |s| guest(s, |guest| text(guest.state().map(GuestState::as_str)));
@@ -99,6 +104,22 @@ pub(super) static GUEST: &[Field] = fields! {
         "How the manager of high availability has it, such as `started`, `stopped` or `error`; empty \
          if that does not keep it.",
         |s| planned(s, |plan| text(plan.ha.as_deref()));
+    cpus: Number, Reading, "4",
+        "How many processors it may use, by their number or by a limit of their time.",
+        |s| load(s, |it| it.cpus);
+    cpu_used_ratio: Number("ratio"), Reading, "0.95",
+        "The share of them that it kept busy over the last minute; absent in its first minute, \
+         and three minutes after it stopped. QEMU's own work counts, so that it can be above 1.",
+        |s| load(s, |it| it.cpu_used_ratio);
+    memory_bytes: Number("bytes"), Reading, "2147483648", "How much memory it may use.",
+        |s| load(s, |it| Some(it.memory_bytes? as f64));
+    memory_used_bytes: Number("bytes"), Reading, "1610612736",
+        "How much it holds on its node, without caches; of a virtual machine what it ever touched.",
+        |s| load(s, |it| Some(it.memory_used_bytes? as f64));
+    memory_used_ratio: Number("ratio"), Reading, "0.75",
+        "The share that a container uses of its memory; absent of a virtual machine, of which its \
+         node cannot tell: an agent in it can.",
+        |s| load(s, |it| it.memory_used_ratio);
     lock: Text, Facts, "snapshot", "What holds it, if something but a backup does.",
         |s| planned(s, |plan| text(plan.lock.as_deref()));
 };

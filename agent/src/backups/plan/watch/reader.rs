@@ -34,7 +34,7 @@ pub struct PlanPaths {
 }
 
 /// What the node has to back up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     /// Its guests, by number; shared with whoever read them.
     pub guests: Vec<Arc<Guest>>,

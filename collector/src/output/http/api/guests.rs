@@ -6,7 +6,7 @@ use pvewatch_protocol::{NodeName, Site, Vmid};
 use serde::{Deserialize, Serialize};
 
 use super::checked_limit;
-use crate::fleet::Guest;
+use crate::fleet::{Guest, Load, Node};
 use crate::output::http::error::ApiError;
 use crate::output::http::picture::Picture;
 
@@ -71,6 +71,21 @@ pub struct GuestAnswer {
     /// How the manager of high availability has it; none if that does not keep it.
     #[serde(default)]
     pub ha: Option<String>,
+    /// How many processors it may use.
+    #[serde(default)]
+    pub cpus: Option<f64>,
+    /// The share of them that it kept busy over the last minute.
+    #[serde(default)]
+    pub cpu_used_ratio: Option<f64>,
+    /// How much memory it may use.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// How much it holds on its node.
+    #[serde(default)]
+    pub memory_used_bytes: Option<u64>,
+    /// The share that a container uses of its memory.
+    #[serde(default)]
+    pub memory_used_ratio: Option<f64>,
     /// What holds it.
     pub lock: Option<String>,
     /// Its pool.
@@ -89,15 +104,20 @@ impl GuestsAnswer {
         let at = picture.now;
         let is_asked_for = |node: &NodeName| query.node.as_ref().is_none_or(|asked| asked == node);
         let nodes = picture.snapshot.nodes.iter().filter(|view| is_asked_for(&view.node.name));
-        let mut guests: Vec<&Guest> =
-            nodes.flat_map(|view| view.guests.iter().map(|guest| &**guest)).collect();
-        guests.sort_by_cached_key(|guest| {
+        let mut guests: Vec<(&Node, &Guest)> = nodes
+            .flat_map(|view| view.guests.iter().map(|guest| (&*view.node, &**guest)))
+            .collect();
+        guests.sort_by_cached_key(|(_, guest)| {
             let is_wrong = is_wrong(guest, at);
             (!is_wrong, guest.is_running(), guest.vmid, guest.node.clone())
         });
         let total = guests.len();
-        let running = guests.iter().filter(|guest| guest.is_running()).count();
-        let guests = guests.into_iter().take(limit).map(GuestAnswer::of).collect();
+        let running = guests.iter().filter(|(_, guest)| guest.is_running()).count();
+        let guests = guests
+            .into_iter()
+            .take(limit)
+            .map(|(node, guest)| GuestAnswer::of(node, guest))
+            .collect();
         Ok(Self { site: picture.snapshot.site.clone(), at, total, running, guests })
     }
 }
@@ -108,7 +128,8 @@ impl GuestAnswer {
         self.unexpectedly_stopped || self.awaited_since.is_some_and(|since| since <= now)
     }
 
-    fn of(guest: &Guest) -> Self {
+    fn of(node: &Node, guest: &Guest) -> Self {
+        let load = Load::of(node, guest);
         let plan = guest.plan.as_ref();
         let settings = plan.and_then(|plan| plan.settings.as_deref());
         Self {
@@ -124,6 +145,11 @@ impl GuestAnswer {
             template: plan.is_some_and(|plan| plan.template),
             agent: settings.is_some_and(|settings| settings.agent),
             ha: plan.and_then(|plan| plan.ha.clone()),
+            cpus: load.cpus,
+            cpu_used_ratio: load.cpu_used_ratio,
+            memory_bytes: load.memory_bytes,
+            memory_used_bytes: load.memory_used_bytes,
+            memory_used_ratio: load.memory_used_ratio,
             lock: plan.and_then(|plan| plan.lock.clone()),
             pool: plan.and_then(|plan| plan.pool.clone()),
             tags: plan.map(|plan| plan.tags.clone()).unwrap_or_default(),

@@ -7,7 +7,7 @@ use pvewatch_protocol::event::GuestState;
 use super::backups::GUESTS_LISTED_MAX;
 use super::families::Families;
 use crate::core::Snapshot;
-use crate::fleet::Guest;
+use crate::fleet::{Guest, Load, Node};
 
 /// Writes the metrics of all guests; of each node the first by number have series of their own.
 pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
@@ -60,7 +60,41 @@ pub fn write(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
         "pvewatch_guest_template",
         "Whether a guest is a template.",
         listed(snapshot, |guest| guest.plan.as_ref().and_then(|plan| flag(plan.template))),
+    )?;
+    write_loads(families, snapshot)
+}
+
+fn write_loads(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
+    families.gauge(
+        "pvewatch_guest_cpus",
+        "How many processors a guest may use, by their number or by a limit of their time.",
+        loads(snapshot, |load| load.cpus),
+    )?;
+    families.counter(
+        "pvewatch_guest_cpu_seconds",
+        "Processor time that a guest has used since it was started, QEMU's own work included; told \
+         about once a minute.",
+        loads(snapshot, |load| load.cpu_seconds),
+    )?;
+    families.gauge(
+        "pvewatch_guest_memory_bytes",
+        "How much memory a guest may use.",
+        loads(snapshot, |load| Some(load.memory_bytes? as f64)),
+    )?;
+    families.gauge(
+        "pvewatch_guest_memory_used_bytes",
+        "How much memory a guest holds on its node, without caches; a virtual machine holds what it \
+         ever touched.",
+        loads(snapshot, |load| Some(load.memory_used_bytes? as f64)),
     )
+}
+
+/// One series for each listed guest of whose load `read` finds something.
+fn loads(
+    snapshot: &Snapshot,
+    read: impl Fn(Load) -> Option<f64> + Copy,
+) -> impl Iterator<Item = ([(&str, &str); 2], f64)> {
+    listed_on(snapshot, move |node, guest| read(Load::of(node, guest)))
 }
 
 /// One series for each listed guest that `read` has a value for.
@@ -68,10 +102,18 @@ fn listed(
     snapshot: &Snapshot,
     read: impl Fn(&Guest) -> Option<f64> + Copy,
 ) -> impl Iterator<Item = ([(&str, &str); 2], f64)> {
+    listed_on(snapshot, move |_, guest| read(guest))
+}
+
+/// The same, by what its node says as well.
+fn listed_on(
+    snapshot: &Snapshot,
+    read: impl Fn(&Node, &Guest) -> Option<f64> + Copy,
+) -> impl Iterator<Item = ([(&str, &str); 2], f64)> {
     snapshot.nodes.iter().flat_map(move |view| {
         view.guests.iter().take(GUESTS_LISTED_MAX).filter_map(move |guest| {
             let labels = [("node", view.node.name.as_str()), ("vmid", &*guest.id)];
-            Some((labels, read(guest)?))
+            Some((labels, read(&view.node, guest)?))
         })
     })
 }
