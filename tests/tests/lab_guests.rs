@@ -4,55 +4,25 @@
 //! Absent: a guest that the kernel kills for its memory, since a node of the lab may run where memory
 //! cannot be limited.
 
-use pvewatch_protocol::EventData;
 use pvewatch_protocol::event::{GuestCause, GuestRun, GuestState};
 use pvewatch_tests::deadline::{GENEROUS, eventually};
 use pvewatch_tests::lab::{Node, Suite};
 use pvewatch_tests::on_both_releases;
-use pvewatch_tests::servers::{Collector, get_json};
-use pvewatch_tests::story::{Site, WatchedNode};
+use pvewatch_tests::servers::Collector;
+use pvewatch_tests::story::{IMPATIENT, Site, WatchedNode, expect};
 use serde_json::Value;
 
 on_both_releases!(
     each_start_and_stop_is_told_with_its_cause,
     a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back,
     a_reboot_is_over_when_all_guests_that_ran_run_again,
-    a_guest_that_moves_is_one_guest,
     a_replication_that_fails_is_told_until_it_goes_well,
     an_agent_in_a_guest_is_missed_unless_the_guest_was_stopped,
     a_renamed_guest_keeps_its_past_and_another_under_its_number_has_none,
     pictures_find_nothing_to_correct_whatever_became_of_the_bus,
 );
 
-/// A node whose guests are a machine and a container.
-fn proxmox(site: &mut Site, name: &str, suite: Suite, guests: &[(u32, &str, &str)]) -> WatchedNode {
-    let node = site.node(name, suite);
-    node.plays_proxmox();
-    node.has_guests(guests);
-    node.has_containers();
-    node.restart_agent();
-    site.wait_until_watching(&node);
-    site.wait_for_guests(&node);
-    node
-}
-
 const TWO: [(u32, &str, &str); 2] = [(100, "qemu", "name: web\n"), (101, "lxc", "hostname: dns\n")];
-
-/// The next change of a guest: its state, cause, and whether it was meant.
-#[track_caller]
-fn change(site: &mut Site, node: &WatchedNode, vmid: u32) -> GuestRun {
-    let is_change = |data: &EventData| matches!(data, EventData::GuestChanged(_));
-    match site.hears(node, &vmid.to_string()).next("a guest's change", is_change).event.data {
-        EventData::GuestChanged(run) => run,
-        other => unreachable!("{other:?}"),
-    }
-}
-
-#[track_caller]
-fn expect(run: &GuestRun, state: GuestState, cause: GuestCause) {
-    assert_eq!((run.state, run.cause), (state, Some(cause)), "{run:?}");
-    assert_eq!(run.expected, cause.is_meant(), "{run:?}");
-}
 
 /// A command for a container's unit.
 fn tell_container(what: &str) -> String {
@@ -63,92 +33,45 @@ fn each_start_and_stop_is_told_with_its_cause(suite: Suite) {
     use GuestCause::{Crash, Guest, Ha, Requested, Unexplained};
     use GuestState::{Running, Stopped};
     let mut site = Site::with_mosquitto();
-    let pve1 = proxmox(&mut site, "pve1", suite, &TWO);
+    let pve1 = site.proxmox("pve1", suite, &TWO);
     let start = format!("run={}", Node::machine(100));
     let end = format!("run={}", Node::machine_ends(100));
 
     let upid = pve1.runs_task(&["qmstart", "--id", "100", &start]);
-    let run = change(&mut site, &pve1, 100);
-    expect(&run, Running, Requested);
+    let run = site.expect_change((&pve1, 100), Running, Requested);
     assert_eq!((run.upid, run.user.as_deref()), (Some(upid), Some("root@pam")));
     pve1.runs_task(&["qmshutdown", "--id", "100", "--user", "eve@pve!key", &end]);
-    let run = change(&mut site, &pve1, 100);
-    expect(&run, Stopped, Requested);
+    let run = site.expect_change((&pve1, 100), Stopped, Requested);
     assert_eq!(run.user.as_deref(), Some("eve@pve!key"));
 
     let by_ha = "task started by HA resource agent";
     pve1.runs_task(&["qmstart", "--id", "100", by_ha, &start]);
-    expect(&change(&mut site, &pve1, 100), Running, Ha);
+    site.expect_change((&pve1, 100), Running, Ha);
     // It crashes, or is shut down from inside: of a machine nothing tells which.
     pve1.shell(&Node::machine_ends(100));
-    expect(&change(&mut site, &pve1, 100), Stopped, Unexplained);
+    site.expect_change((&pve1, 100), Stopped, Unexplained);
 
     // Somebody at the terminal, without Proxmox.
     pve1.shell(&Node::container(101));
-    expect(&change(&mut site, &pve1, 101), Running, Unexplained);
+    site.expect_change((&pve1, 101), Running, Unexplained);
     pve1.shell(&tell_container("kill --kill-whom=main --signal=USR1"));
-    expect(&change(&mut site, &pve1, 101), Stopped, Guest);
+    site.expect_change((&pve1, 101), Stopped, Guest);
     pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", Node::container(101))]);
-    expect(&change(&mut site, &pve1, 101), Running, Requested);
+    site.expect_change((&pve1, 101), Running, Requested);
     pve1.shell(&tell_container("kill --kill-whom=main --signal=USR2"));
-    let run = change(&mut site, &pve1, 101);
-    expect(&run, Stopped, Crash);
+    let run = site.expect_change((&pve1, 101), Stopped, Crash);
     assert_eq!(run.detail.as_deref(), Some("exit status 1"));
     pve1.runs_task(&["vzstart", "--id", "101", &format!("run={}", Node::container(101))]);
-    expect(&change(&mut site, &pve1, 101), Running, Requested);
+    site.expect_change((&pve1, 101), Running, Requested);
     pve1.shell(&tell_container("kill --signal=KILL"));
-    let run = change(&mut site, &pve1, 101);
-    expect(&run, Stopped, Crash);
+    let run = site.expect_change((&pve1, 101), Stopped, Crash);
     assert_eq!(run.detail.as_deref(), Some("killed by signal 9"));
 
     site.expect_no_gaps(&pve1);
 }
 
-/// The catalogue's two rules, for people who cannot wait.
-const IMPATIENT: &str = r#"
-[[rule]]
-name = "StoppedSoon"
-scope = "guest"
-when = "unexpectedly_stopped"
-for = "2s"
-severity = "warning"
-summary = "{{ vmid }} ({{ name }}): {{ cause }}"
-
-[[rule]]
-name = "NotBackSoon"
-scope = "guest"
-when = 'stopped && older(awaited_since, "2s")'
-severity = "critical"
-summary = "{{ vmid }} ({{ name }}): {{ cause }}"
-"#;
-
 fn alert<'a>(name: &'a str, vmid: &'a str) -> [(&'a str, &'a str); 3] {
     [("alertname", name), ("node", "pve1"), ("vmid", vmid)]
-}
-
-/// What the collector says of each guest: node, number, state and cause.
-fn guests(collector: &Collector) -> Vec<String> {
-    let answer = get_json(&collector.url("/api/v1/guests")).unwrap_or_default();
-    let words = |guest: &Value| {
-        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        let run = &guest["run"];
-        let node = text(&guest["node"]);
-        format!("{node} {} {} {}", guest["vmid"], text(&run["state"]), text(&run["cause"]))
-    };
-    let mut guests: Vec<_> = answer["guests"].as_array().into_iter().flatten().map(words).collect();
-    guests.sort();
-    guests
-}
-
-/// Every alert about a guest that ever fired.
-fn fired(collector: &Collector) -> Vec<String> {
-    let is_soon = |alert: &&Value| {
-        alert["labels"]["alertname"].as_str().is_some_and(|name| name.ends_with("Soon"))
-    };
-    let alerts = collector.alerts();
-    let summary =
-        |alert: &Value| alert["annotations"]["summary"].as_str().unwrap_or_default().to_owned();
-    alerts.iter().filter(is_soon).map(summary).collect()
 }
 
 fn a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back(suite: Suite) {
@@ -156,30 +79,29 @@ fn a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back(suite: 
     use GuestState::{Running, Stopped};
     let mut site = Site::with_mosquitto();
     let collector = Collector::named_on("main", site.access(), IMPATIENT);
-    let pve1 = proxmox(&mut site, "pve1", suite, &TWO);
+    let pve1 = site.proxmox("pve1", suite, &TWO);
     for (kind, vmid, start) in
         [("qmstart", 100, Node::machine(100)), ("vzstart", 101, Node::container(101))]
     {
         pve1.runs_task(&[kind, "--id", &vmid.to_string(), &format!("run={start}")]);
-        expect(&change(&mut site, &pve1, vmid), Running, Requested);
+        site.expect_change((&pve1, vmid), Running, Requested);
     }
     // The machine runs on while its disks are read; the container does not, and is not back.
     pve1.begins_task(&["vzdump", "100:qemu:web:hold=/run/go", "101:lxc:dns:hold=/run/go-on"]);
     pve1.waits_for_task_to_say("Starting Backup of VM 100");
     pve1.locks(100, "backup");
     pve1.runs_task(&["qmshutdown", "--id", "100", &format!("run={}", Node::machine_ends(100))]);
-    let run = change(&mut site, &pve1, 100);
-    expect(&run, Stopped, Backup);
+    let run = site.expect_change((&pve1, 100), Stopped, Backup);
     assert!(run.awaited && run.upid.is_some_and(|upid| upid.contains(":vzdump:")));
     pve1.shell(&Node::machine(100));
-    expect(&change(&mut site, &pve1, 100), Running, Backup);
+    site.expect_change((&pve1, 100), Running, Backup);
     pve1.locks(100, "");
     pve1.shell("touch /run/go");
     pve1.waits_for_task_to_say("Starting Backup of VM 101");
     pve1.locks(101, "backup");
     pve1.shell(&tell_container("stop"));
-    expect(&change(&mut site, &pve1, 101), Stopped, Backup);
-    assert_eq!(fired(&collector), [""; 0]);
+    site.expect_change((&pve1, 101), Stopped, Backup);
+    assert_eq!(collector.told_soon(), [""; 0]);
     pve1.locks(101, "");
     pve1.shell("touch /run/go-on");
     collector.expect_alert("firing", &alert("NotBackSoon", "101"));
@@ -190,8 +112,8 @@ fn a_backup_that_stops_guests_is_no_outage_unless_one_does_not_come_back(suite: 
     pve1.shell(&Node::container(101));
     pve1.start_agent();
     collector.expect_alert("resolved", &alert("NotBackSoon", "101"));
-    assert_eq!(guests(&collector), ["pve1 100 stopped requested", "pve1 101 running -"]);
-    assert_eq!(fired(&collector), ["101 (dns): backup"]);
+    assert_eq!(collector.guests(), ["pve1 100 stopped requested", "pve1 101 running -"]);
+    assert_eq!(collector.told_soon(), ["101 (dns): backup"]);
 }
 
 fn a_reboot_is_over_when_all_guests_that_ran_run_again(suite: Suite) {
@@ -203,11 +125,11 @@ fn a_reboot_is_over_when_all_guests_that_ran_run_again(suite: Suite) {
         (102, "qemu", "name: lab\n"),
         (900, "qemu", "name: golden\ntemplate: 1\n"),
     ];
-    let mut pve1 = proxmox(&mut site, "pve1", suite, &guests_here);
+    let mut pve1 = site.proxmox("pve1", suite, &guests_here);
     pve1.shell(&Node::machine(100));
     pve1.shell(&Node::container(101));
-    change(&mut site, &pve1, 100);
-    change(&mut site, &pve1, 101);
+    site.change_of(&pve1, 100);
+    site.change_of(&pve1, 101);
     pve1.reboot();
     site.wait_until_watching(&pve1);
     // As the node starts its guests: one does not start.
@@ -226,15 +148,15 @@ fn a_reboot_is_over_when_all_guests_that_ran_run_again(suite: Suite) {
         "pve1 102 stopped -",
         "pve1 900 stopped -",
     ];
-    assert_eq!(guests(&collector), expected);
-    assert_eq!(fired(&collector), ["101 (dns): node_shutdown"]);
+    assert_eq!(collector.guests(), expected);
+    assert_eq!(collector.told_soon(), ["101 (dns): node_shutdown"]);
 }
 
 /// The next start of a guest: what was stopped with the node may have been told before.
 #[track_caller]
 fn change_after_boot(site: &mut Site, node: &WatchedNode, vmid: u32) -> GuestRun {
     loop {
-        let run = change(site, node, vmid);
+        let run = site.change_of(node, vmid);
         if run.state == GuestState::Running {
             return run;
         }
@@ -242,32 +164,10 @@ fn change_after_boot(site: &mut Site, node: &WatchedNode, vmid: u32) -> GuestRun
     }
 }
 
-fn a_guest_that_moves_is_one_guest(suite: Suite) {
-    let mut site = Site::with_mosquitto();
-    let collector = Collector::named_on("main", site.access(), IMPATIENT);
-    let mobile = [(100, "qemu", "name: web\n")];
-    let pve1 = proxmox(&mut site, "pve1", suite, &mobile);
-    let pve2 = proxmox(&mut site, "pve2", suite, &[]);
-    pve1.runs_task(&["qmstart", "--id", "100", &format!("run={}", Node::machine(100))]);
-    change(&mut site, &pve1, 100);
-    // The target runs it before it has its configuration.
-    pve1.locks(100, "migrate");
-    pve2.shell(&Node::machine(100));
-    expect(&change(&mut site, &pve2, 100), GuestState::Running, GuestCause::Migration);
-    let end = format!("run={}", Node::machine_ends(100));
-    pve1.runs_task(&["qmigrate", "--id", "100", &end]);
-    expect(&change(&mut site, &pve1, 100), GuestState::Stopped, GuestCause::Migration);
-    pve1.has_guests(&[]);
-    pve2.has_guests(&mobile);
-    let is_there = || guests(&collector) == ["pve2 100 running migration"];
-    eventually("the guest to be on pve2 alone", GENEROUS, || is_there().then_some(()));
-    assert_eq!(fired(&collector), [""; 0]);
-}
-
 fn a_replication_that_fails_is_told_until_it_goes_well(suite: Suite) {
     let mut site = Site::with_mosquitto();
     let collector = Collector::on(site.access());
-    let pve1 = proxmox(&mut site, "pve1", suite, &TWO);
+    let pve1 = site.proxmox("pve1", suite, &TWO);
     pve1.replicates("local: 101-0\n\ttarget pve2\n\tschedule */15\n");
     let state = |noted: &str| format!(r#"{{"101":{{"local/pve2":{{{noted}}}}}}}"#);
     pve1.notes_of_replication(&state(
@@ -283,7 +183,7 @@ fn a_replication_that_fails_is_told_until_it_goes_well(suite: Suite) {
 fn pictures_find_nothing_to_correct_whatever_became_of_the_bus(suite: Suite) {
     let mut site = Site::with_mosquitto();
     let collector = Collector::on(site.access());
-    let pve1 = proxmox(&mut site, "pve1", suite, &TWO);
+    let pve1 = site.proxmox("pve1", suite, &TWO);
     for unit in ["before.service", "meanwhile.service"] {
         pve1.has_service(unit, "ExecStart=sleep infinity");
         pve1.starts(unit);
@@ -291,7 +191,7 @@ fn pictures_find_nothing_to_correct_whatever_became_of_the_bus(suite: Suite) {
     pve1.shell(&Node::machine(100));
     pve1.shell(&Node::container(101));
     for vmid in [100, 101] {
-        change(&mut site, &pve1, vmid);
+        site.change_of(&pve1, vmid);
     }
     pve1.fails("before.service");
     pve1.shell("systemctl daemon-reload; systemctl daemon-reexec");
@@ -305,7 +205,7 @@ fn pictures_find_nothing_to_correct_whatever_became_of_the_bus(suite: Suite) {
     );
     let failed = [("alertname", "SystemdServiceFailed"), ("unit", "meanwhile.service")];
     collector.expect_alert("firing", &failed);
-    assert_eq!(change(&mut site, &pve1, 101).state, GuestState::Stopped);
+    assert_eq!(site.change_of(&pve1, 101).state, GuestState::Stopped);
     eventually("new pictures of units and of guests", GENEROUS, || {
         (collector.metric("pvewatch_checkpoint_parts_total") >= parts + 2.0).then_some(())
     });
@@ -328,7 +228,7 @@ fn an_agent_in_a_guest_is_missed_unless_the_guest_was_stopped(suite: Suite) {
     let mut site = Site::with_mosquitto();
     let collector = Collector::named_on("main", site.access(), MISSED);
     let web = "name: web\nnet0: virtio=BC:24:11:00:00:64,bridge=vmbr0\n";
-    let pve1 = proxmox(&mut site, "pve1", suite, &[(100, "qemu", web)]);
+    let pve1 = site.proxmox("pve1", suite, &[(100, "qemu", web)]);
     let vm = site.node("vm", suite);
     vm.write_file("/srv/sys/class/net/eth0/address", "bc:24:11:00:00:64\n");
     vm.configure(site.access(), "[paths]\nsys = \"/srv/sys\"\n");
@@ -376,7 +276,7 @@ fn a_renamed_guest_keeps_its_past_and_another_under_its_number_has_none(suite: S
     let guest = |name: &str, card: u32| {
         format!("name: {name}\nnet0: virtio=BC:24:11:00:00:{card},bridge=vmbr0\n")
     };
-    let pve1 = proxmox(&mut site, "pve1", suite, &[(100, "qemu", &guest("web", 64))]);
+    let pve1 = site.proxmox("pve1", suite, &[(100, "qemu", &guest("web", 64))]);
     // The guests as the operator sees them: number, name, and whether it was ever backed up.
     let expect_seen = |wanted: &[(u64, &str, bool)]| {
         eventually(&format!("the guests {wanted:?}"), GENEROUS, || {

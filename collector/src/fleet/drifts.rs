@@ -62,11 +62,13 @@ impl Fleet {
         *due = moment.max(*due);
     }
 
-    /// A node's facts are others, or it cannot be heard, or can again: that may change what policies
-    /// come to, and which node tells of what several see.
+    /// A node's facts are others, or it cannot be heard, or can again: that may change which guests it
+    /// can still have, what policies come to, and which node tells of what several see.
     pub(super) fn settle_anew(&mut self, node: &NodeName, moment: Moment) -> Vec<Change> {
         self.drift_is_due(node, moment);
-        self.share_storages_anew(node, moment)
+        let mut changes = self.forget_absent_guests(node, moment);
+        changes.extend(self.share_storages_anew(node, moment));
+        changes
     }
 
     /// Checks the nodes of which something changed since this was called last.

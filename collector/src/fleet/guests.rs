@@ -157,14 +157,29 @@ impl Fleet {
         changes
     }
 
-    /// Takes out guests that do not run and that the node does not have, if it has said which it
-    /// has.
-    fn forget_absent_guests(&mut self, name: &NodeName, moment: Moment) -> Vec<Change> {
+    /// Another node of the cluster has a guest now. It can run here for a moment still.
+    pub(super) fn take_guest_from(
+        &mut self,
+        name: &NodeName,
+        vmid: Vmid,
+        moment: Moment,
+    ) -> Vec<Change> {
+        let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
+        let taken = slot.change_guest(&vmid.to_string(), |guest, _| guest.plan.take().is_some());
+        let taken = taken.map(|guest| Change::Guest { guest, moment });
+        taken.into_iter().chain(self.forget_absent_guests(name, moment)).collect()
+    }
+
+    /// Takes out guests that the node does not have, if it has said which it has. One that runs all
+    /// the same moves, unless the node cannot be heard: then high availability has taken it.
+    pub(super) fn forget_absent_guests(&mut self, name: &NodeName, moment: Moment) -> Vec<Change> {
         let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
         if slot.node.guests_as_of == Drawn::default() {
             return Vec::new();
         }
-        let is_gone = |guest: &&Arc<Guest>| guest.plan.is_none() && !guest.is_running();
+        let is_silent = slot.node.silent.is_some();
+        let is_gone =
+            |guest: &&Arc<Guest>| guest.plan.is_none() && (is_silent || !guest.is_running());
         let gone: Vec<_> = slot.guests.values().filter(is_gone).cloned().collect();
         for guest in &gone {
             slot.remove_guest(&guest.id);

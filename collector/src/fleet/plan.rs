@@ -38,7 +38,8 @@ impl Fleet {
         let complete = slot.guest_parts.add(drawn, part, names);
         let mut changes = Vec::new();
         for guest in guests {
-            changes.extend(self.put_guest(name, guest, checkpoint.as_of, moment));
+            let Some(put) = self.put_guest(name, guest, checkpoint.as_of, moment) else { continue };
+            changes.extend(put);
             changes.extend(self.put_guest_plan(name, guest, (moment, checkpoint.as_of)));
         }
         self.drift_is_due(name, moment);
@@ -50,22 +51,22 @@ impl Fleet {
         changes
     }
 
-    /// A picture names a guest.
+    /// A picture names a guest; none if that has moved to another node since it was drawn.
     fn put_guest(
         &mut self,
         name: &NodeName,
         guest: &Guest,
         as_of: Position,
         moment: Moment,
-    ) -> Vec<Change> {
-        let Some(slot) = self.nodes.get(name) else { return Vec::new() };
+    ) -> Option<Vec<Change>> {
+        let slot = self.nodes.get(name)?;
         let known = slot.backups.get(&*guest.vmid.to_string());
         if known.is_some_and(|known| known.guest.as_ref() == Some(guest)) {
-            return Vec::new();
+            return Some(Vec::new());
         }
         if known.is_none() && slot.backups.len() >= BACKUPS_PER_NODE_MAX {
             self.counters.entities_refused += 1;
-            return Vec::new();
+            return Some(Vec::new());
         }
         let is_new = known.is_none();
         let was_here = known.is_some_and(|known| known.here_since.is_some());
@@ -73,11 +74,11 @@ impl Fleet {
         let mut changes = Vec::new();
         if let Some(other) = &other {
             if other.here_since.is_some_and(|since| moment.fact <= since.fact) {
-                // It has moved there since this picture was drawn.
                 self.counters.not_newer += 1;
-                return Vec::new();
+                return None;
             }
             changes.extend(self.forget_backup(other, moment));
+            changes.extend(self.take_guest_from(&other.node, guest.vmid, moment));
         }
         let past = other.or(self.take_back(name, guest));
         if is_new {
@@ -98,7 +99,7 @@ impl Fleet {
             true
         }));
         changes.extend(self.look_at_archives(name, guest.vmid, moment));
-        changes
+        Some(changes)
     }
 
     /// What is remembered of a guest that was here before, if this is the same.

@@ -210,6 +210,62 @@ fn a_guest_that_moves_is_one_guest() {
     );
 }
 
+/// A guest that is told wherever it runs, on a node that is lost after an hour.
+fn when_its_node_is_lost(rest: &str) {
+    tell(
+        CATALOGUE,
+        &format!(
+            "
+        0s     pve1 beats
+        0s     pve2 beats
+        0s     pve1 started cluster=lab
+        0s     pve2 started cluster=lab
+        1s     pve1 guests 100:expires-2026-11-20
+        1s     pve2 guests
+        2s     pve2 runs
+        2s     pve1 runs 100
+        => 2s LabVMExpired pve1/100 none -> pending: condition_began
+        => 5m2s LabVMExpired pve1/100 pending -> firing: condition_lasted, told
+        1h     pve1 hushes
+        {rest}
+        "
+        ),
+    );
+}
+
+#[test]
+fn a_guest_of_a_lost_node_is_where_high_availability_has_taken_it() {
+    when_its_node_is_lost(
+        "
+        => 1h0m30s LabVMExpired pve1/100 firing -> firing: witness_lost
+        => 1h0m30s HostDown pve1 none -> pending: condition_began
+        => 1h2m30s HostDown pve1 pending -> firing: condition_lasted, told
+        1h3m   pve2 guests 100:expires-2026-11-20
+        => 1h3m LabVMExpired pve1/100 firing -> resolved: entity_removed, told
+        1h3m   pve2 guest 100:running:ha
+        => 1h3m LabVMExpired pve2/100 none -> pending: condition_began
+        => 1h8m LabVMExpired pve2/100 pending -> firing: condition_lasted, told
+        2h
+        ",
+    );
+}
+
+#[test]
+fn a_guest_is_taken_from_its_node_before_that_is_known_to_be_lost() {
+    when_its_node_is_lost(
+        "
+        1h10s  pve2 guests 100:expires-2026-11-20
+        => 1h0m10s LabVMExpired pve1/100 firing -> resolved: condition_ended, told
+        1h10s  pve2 guest 100:running:ha
+        => 1h0m10s LabVMExpired pve2/100 none -> pending: condition_began
+        => 1h0m30s HostDown pve1 none -> pending: condition_began
+        => 1h2m30s HostDown pve1 pending -> firing: condition_lasted, told
+        => 1h5m10s LabVMExpired pve2/100 pending -> firing: condition_lasted, told
+        2h
+        ",
+    );
+}
+
 #[test]
 fn what_was_seen_of_a_stop_outlives_pictures_and_older_events() {
     while_it_runs(

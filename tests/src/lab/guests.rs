@@ -12,6 +12,28 @@ KillMode=mixed
 ExecStart=/bin/bash -c 'trap \"exit 0\" USR1; trap \"exit 1\" USR2; touch /run/%i.ready; sleep infinity & wait'
 ";
 
+/// Where a node has its control groups of version 2, as `$g`, for the shell.
+const GROUPS: &str =
+    "g=/sys/fs/cgroup; [ -e $g/cgroup.controllers ] || g=$g/unified; [ -e $g/cgroup.controllers ]";
+
+/// A `memory.stat` as long as the kernel's, with so many MiB of files that nobody uses now.
+fn memory_stat(caches: u64) -> String {
+    let before = "anon file kernel kernel_stack pagetables sec_pagetables percpu sock vmalloc shmem \
+                  zswap zswapped file_mapped file_dirty file_writeback swapcached anon_thp file_thp \
+                  shmem_thp inactive_anon active_anon";
+    let after = "unevictable slab_unreclaimable slab workingset_refault_anon workingset_refault_file \
+                 workingset_activate_anon workingset_activate_file workingset_restore_anon \
+                 workingset_restore_file workingset_nodereclaim pgscan pgsteal pgscan_kswapd \
+                 pgscan_direct pgsteal_kswapd pgsteal_direct pgfault pgmajfault pgrefill pgactivate \
+                 pgdeactivate pglazyfree pglazyfreed zswpin zswpout thp_fault_alloc \
+                 thp_collapse_alloc";
+    let lines = |keys: &str| -> String {
+        keys.split_whitespace().map(|key| format!("{key} 134217728\n")).collect()
+    };
+    let caches = format!("inactive_file {}\nactive_file 0\nslab_reclaimable 0\n", caches << 20);
+    lines(before) + &caches + &lines(after)
+}
+
 impl Node {
     /// Has what Proxmox needs to run containers.
     ///
@@ -46,6 +68,51 @@ impl Node {
             "rm -f /run/{vmid}.ready; systemctl start pve-container@{vmid}.service; \
              until [ -e /run/{vmid}.ready ]; do sleep 0.01; done"
         )
+    }
+
+    /// Gives containers control groups of their own, as LXC does. The kernel counts their processor
+    /// time; what it says of their memory is played on top of that, since a node of the lab may run
+    /// where it does not count memory for groups. At first each holds 256 MiB.
+    ///
+    /// # Panics
+    /// When the groups cannot be made.
+    #[track_caller]
+    pub fn has_groups(&self, vmids: std::ops::RangeInclusive<u32>) {
+        let (first, last) = vmids.into_inner();
+        self.write_file("/run/memory.stat", &memory_stat(1));
+        self.shell(&format!(
+            "{GROUPS}; p=/run/groups; mkdir -p $p; mount -t tmpfs groups $p; mkdir $p/over $p/work; \
+             for n in $(seq {first} {last}); do mkdir -p $g/lxc/$n $p/over/$n; \
+               echo 268435456 >$p/over/$n/memory.current; cp /run/memory.stat $p/over/$n/; done; \
+             mount -t overlay -o lowerdir=$g/lxc,upperdir=$p/over,workdir=$p/work overlay $g/lxc"
+        ));
+    }
+
+    /// A container holds so much memory, in MiB, of which some are caches.
+    ///
+    /// # Panics
+    /// When it has no group.
+    #[track_caller]
+    pub fn holds(&self, vmid: u32, mebibytes: u64, caches: u64) {
+        self.write_file("/run/memory.stat", &memory_stat(caches));
+        self.shell(&format!(
+            "{GROUPS}; cp /run/memory.stat $g/lxc/{vmid}/memory.stat; \
+             echo $(({mebibytes} << 20)) >$g/lxc/{vmid}/memory.current"
+        ));
+    }
+
+    /// Puts a process into a machine's scope that keeps a processor as busy as it can, and notes its
+    /// id in `/run/busy`.
+    ///
+    /// # Panics
+    /// When the machine does not run.
+    #[track_caller]
+    pub fn is_busy(&self, vmid: u32) {
+        self.shell(&format!(
+            "{GROUPS}; setsid sh -c \"echo \\$\\$ >$g/qemu.slice/{vmid}.scope/cgroup.procs; \
+             echo \\$\\$ >/run/busy; while :; do :; done\" >/dev/null 2>&1 & \
+             until [ -s /run/busy ]; do sleep 0.01; done"
+        ));
     }
 
     /// Sets a guest's lock, or takes it away if that is empty.

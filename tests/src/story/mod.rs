@@ -5,10 +5,12 @@
 //! at what came after the one before. A message that came twice counts once. Absent: the
 //! collector; a story that has one starts it beside the site.
 
+mod guests;
 mod hears;
 mod site;
 mod watched;
 
+pub use guests::{IMPATIENT, expect};
 pub use hears::Hears;
 pub use site::{Heard, Site};
 pub use watched::WatchedNode;
