@@ -39,7 +39,7 @@ fn tells_again(node: &WatchedNode) {
     node.restart_agent();
 }
 
-fn guest<'a>(guests: &'a Value, vmid: u64) -> &'a Value {
+fn guest(guests: &Value, vmid: u64) -> &Value {
     let all = guests["guests"].as_array().into_iter().flatten();
     all.into_iter().find(|guest| guest["vmid"] == vmid).unwrap_or(&Value::Null)
 }
