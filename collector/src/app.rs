@@ -5,7 +5,7 @@
 //! failure: it is tried for ever.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use pvewatch_edge::mqtt::{Broker, BrokerError};
@@ -18,16 +18,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 #[cfg(feature = "embedded-broker")]
 use crate::broker::{self, EmbeddedBroker};
 use crate::broker::{BrokerListenSettings, BrokerStartError};
-use crate::config::{Config, POLICY_DEFAULT};
-use crate::fleet::Policies;
-use crate::output::http;
-use crate::policy;
-use crate::rules::RulesError;
-use crate::run::{Collector, Queries, RuleFile, Setup, load_rules};
+use crate::config::Config;
+use crate::output::http::{self, Served};
+use crate::run::{Collector, Queries, Setup};
+use crate::standards::{self, Reloaded, Reloader, StandardsError};
 use crate::store::{Store, StoreError};
-
-/// The shipped catalogue, as it is installed.
-const CATALOGUE: &str = include_str!("../../packaging/rules/catalogue.toml");
 
 /// How often the line for `systemctl status` is written anew.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
@@ -41,20 +36,9 @@ pub enum StartError {
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A rule file cannot be read.
-    #[error("rule file {path} cannot be read: {source}: correct [rules] files")]
-    RuleFile {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// A rule is wrong.
-    #[error("{0}")]
-    Rules(#[from] RulesError),
-    /// The policy file is wrong, which is no reason not to start.
-    #[error("{0}")]
-    Policy(String),
+    /// What is to be judged by is wrong.
+    #[error(transparent)]
+    Standards(#[from] StandardsError),
     /// The settings of a broker elsewhere cannot be used.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -87,6 +71,7 @@ pub struct Running {
     /// Where the embedded broker listens with TLS, if it does.
     pub mqtt_tls_addr: Option<SocketAddr>,
     queries: Queries,
+    reloader: Reloader,
     collector: Collector,
     http: JoinHandle<()>,
     stop_http: oneshot::Sender<()>,
@@ -95,50 +80,13 @@ pub struct Running {
     broker: Option<broker::Running>,
 }
 
-/// Reads the rules of a configuration: the shipped catalogue, then its files.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn rule_files(config: &Config) -> Result<Vec<RuleFile>, StartError> {
-    let catalogue = config.rules.catalogue.then(|| RuleFile {
-        name: "catalogue.toml (shipped)".to_owned(),
-        text: CATALOGUE.to_owned(),
-    });
-    let read = |path: &PathBuf| match std::fs::read_to_string(path) {
-        Ok(text) => Ok(RuleFile { name: path.display().to_string(), text }),
-        Err(source) => Err(StartError::RuleFile { path: path.clone(), source }),
-    };
-    catalogue.into_iter().map(Ok).chain(config.rules.files.iter().map(read)).collect()
-}
-
-/// Reads the policy file of a configuration. What is wrong with it is part of what it comes to: all
-/// else is watched nevertheless.
-fn policies(config: &Config) -> Policies {
-    let named = config.policy.file.as_deref();
-    let path = named.unwrap_or(Path::new(POLICY_DEFAULT));
-    let file = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => policy::parse(&file, &text),
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            Policies::default()
-        }
-        Err(error) => {
-            let problem = format!("{file} cannot be read: {error}: correct [policy] file");
-            Policies::unreadable(&file, problem)
-        }
-    }
-}
-
 /// Checks everything that can be checked without starting anything: rules, policies, and the files that
 /// a broker elsewhere needs.
 ///
 /// # Errors
 /// What is wrong.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    load_rules(&rule_files(config)?)?;
-    if let Some(problem) = policies(config).problem {
-        return Err(StartError::Policy(problem));
-    }
+    standards::check(config)?;
     if config.embedded_broker().is_none() {
         Broker::prepare(&config.broker)?;
     }
@@ -150,33 +98,29 @@ pub fn check(config: &Config) -> Result<(), StartError> {
 /// # Errors
 /// What cannot be used; nothing runs then.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let rules = rule_files(&config)?;
-    load_rules(&rules)?;
-    let policies = policies(&config);
-    if let Some(problem) = &policies.problem {
-        log::error!("no policy is checked: {problem}");
-    }
+    let standards = standards::read(&config)?;
     let store = open_store(&config.data).await?;
     let listener = listen(config.http.listen).await?;
     let http_addr = listener
         .local_addr()
         .map_err(|source| StartError::Http { address: config.http.listen, source })?;
     let access = open_broker(&config).await?;
+    let config_of_standards = config.clone();
     let collector = Collector::start(
         Setup {
             site: config.site,
             collector: config.name,
             data: config.data,
             retention: config.retention.into(),
-            rules,
-            policies,
+            standards,
             broker: access.broker,
         },
         store,
     );
     let queries = collector.queries();
     let (stop_http, stopped) = oneshot::channel::<()>();
-    let served = queries.clone();
+    let reloader = Reloader::new(config_of_standards, collector.standards());
+    let served = Served { queries: queries.clone(), reloader: Some(reloader.clone()) };
     let http = tokio::spawn(async move {
         let stop = async {
             // A sender that is gone means the same.
@@ -190,6 +134,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         mqtt_tls_addr: access.tls,
         status: tokio::spawn(tell_service_manager(queries.clone())),
         queries,
+        reloader,
         collector,
         http,
         stop_http,
@@ -202,6 +147,14 @@ impl Running {
     /// What can be asked of the collector.
     pub fn queries(&self) -> Queries {
         self.queries.clone()
+    }
+
+    /// Reads rules and policies anew. If something is wrong with a rule, all stays as it is.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn reload(&self) -> Result<Reloaded, StandardsError> {
+        self.reloader.reload().await
     }
 
     /// Drains and ends everything: what came is stored and acked, goodbye is said, requests

@@ -83,20 +83,26 @@ impl Default for HttpConfig {
     }
 }
 
+/// Where rule files are looked for unless the configuration says otherwise.
+pub const RULES_DEFAULT: &str = "/etc/pvewatch/rules.d";
+
 /// `[rules]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RulesConfig {
     /// Whether the shipped catalogue is in force.
     pub catalogue: bool,
-    /// Rule files. A rule takes the place of one of the same name in the catalogue or in an
+    /// A folder with rule files, which need not be there: those named `*.toml` count, in the order
+    /// of their names.
+    pub folder: PathBuf,
+    /// Further rule files. A rule takes the place of one of the same name in the catalogue or in an
     /// earlier file.
     pub files: Vec<PathBuf>,
 }
 
 impl Default for RulesConfig {
     fn default() -> Self {
-        Self { catalogue: true, files: Vec::new() }
+        Self { catalogue: true, folder: RULES_DEFAULT.into(), files: Vec::new() }
     }
 }
 

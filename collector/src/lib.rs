@@ -14,4 +14,5 @@ pub mod output;
 pub mod policy;
 pub mod rules;
 pub mod run;
+pub mod standards;
 pub mod store;

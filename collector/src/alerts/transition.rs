@@ -44,6 +44,8 @@ pub enum Why {
     EntityRemoved,
     /// The rule is no longer there.
     RuleRemoved,
+    /// The rule is not in force any more, or not on this.
+    RuleDisabled,
     /// The labels are different now, which makes it another alert.
     LabelsChanged,
     /// The node cannot be heard any more: this is the last that is known.
@@ -68,6 +70,7 @@ impl Why {
             Self::ConditionEnded => "condition_ended",
             Self::EntityRemoved => "entity_removed",
             Self::RuleRemoved => "rule_removed",
+            Self::RuleDisabled => "rule_disabled",
             Self::LabelsChanged => "labels_changed",
             Self::WitnessLost => "witness_lost",
             Self::WitnessReturned => "witness_returned",

@@ -85,6 +85,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be watched")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be watched")?;
     let running = app::start(config).await?;
     log::info!("page, API and metrics: http://{}/", running.http_addr);
     if let Some(address) = running.mqtt_addr {
@@ -93,9 +94,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if let Some(address) = running.mqtt_tls_addr {
         log::info!("embedded broker: mqtts://{address}");
     }
-    tokio::select! {
-        _ = terminate.recv() => log::info!("told to stop"),
-        _ = interrupt.recv() => log::info!("interrupted"),
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => log::info!("told to stop"),
+            _ = interrupt.recv() => log::info!("interrupted"),
+            _ = hangup.recv() => {
+                // What is wrong is in the log already.
+                let _ = running.reload().await;
+                continue;
+            }
+        }
+        break;
     }
     running.stop().await;
     Ok(())

@@ -7,8 +7,10 @@ use std::time::Duration;
 use pvewatch_protocol::NodeName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use ureq::http::Uri;
+use ureq::Body;
+use ureq::http::{Response, Uri};
 
+use crate::output::http::COMMAND_HEADER;
 use crate::output::http::api::alerts::ALERTS_MAX;
 use crate::output::http::api::backups::BACKUPS_MAX;
 use crate::output::http::api::drift::DIFFERENCES_MAX;
@@ -16,9 +18,10 @@ use crate::output::http::api::guests::GUESTS_MAX;
 use crate::output::http::api::nodes::NODES_MAX;
 use crate::output::http::api::storages::STORAGES_MAX;
 use crate::output::http::api::{
-    AlertsAnswer, BackupsAnswer, DriftAnswer, GuestsAnswer, NodesAnswer, StatusAnswer,
+    AlertsAnswer, BackupsAnswer, DriftAnswer, GuestsAnswer, NodesAnswer, RulesAnswer, StatusAnswer,
     StoragesAnswer,
 };
+use crate::standards::Reloaded;
 
 /// Where a collector is unless the command line or the environment says otherwise.
 pub const URL_DEFAULT: &str = "http://127.0.0.1:8420";
@@ -181,9 +184,32 @@ impl<'a> Api<'a> {
         self.get(&format!("/api/v1/alerts?limit={ALERTS_MAX}"))
     }
 
+    /// The rules, and how they fare.
+    ///
+    /// # Errors
+    /// When the collector gives no answer.
+    pub fn rules(&self) -> Result<RulesAnswer, ClientError> {
+        self.get("/api/v1/rules")
+    }
+
+    /// Lets the collector read its rules and policies anew.
+    ///
+    /// # Errors
+    /// When a rule is wrong, or the collector gives no answer.
+    pub fn reload_rules(&self) -> Result<Reloaded, ClientError> {
+        let url = format!("{}/api/v1/rules/reload", self.url);
+        self.read(self.agent.post(url).header(COMMAND_HEADER, "1").send_empty())
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.read(self.agent.get(format!("{}{path}", self.url)).call())
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        answer: Result<Response<Body>, ureq::Error>,
+    ) -> Result<T, ClientError> {
         let url = || self.url.to_string();
-        let answer = self.agent.get(format!("{}{path}", self.url)).call();
         let mut answer = answer
             .map_err(|error| ClientError::Unreachable { url: url(), cause: cause_of(&error) })?;
         let status = answer.status().as_u16();

@@ -1,5 +1,5 @@
 //! The operator's command `pvewatch`: `up`, `status`, `alerts`, `nodes`, `guests`, `storages`,
-//! `backups`, `drift`.
+//! `backups`, `drift`, `rules`.
 //!
 //! Promises: exit code 0 on success, 1 after an error or when `nodes`, `storages`, `backups` or
 //! `drift` show something that is bad, 2 for a wrong command line; an error names the thing, the
@@ -13,6 +13,7 @@ mod guests;
 mod node;
 mod nodes;
 mod paint;
+mod rules;
 mod status;
 mod storages;
 mod table;
@@ -33,6 +34,7 @@ pub use guests::render as render_guests;
 pub use node::render as render_node;
 pub use nodes::render as render_nodes;
 pub use paint::Paint;
+pub use rules::{Scope, render as render_rules, render_fields};
 pub use status::{Status, render as render_status};
 pub use storages::render as render_storages;
 pub use up::{UpArguments, UpError};
@@ -63,6 +65,22 @@ enum Command {
     Backups(ViewArguments),
     /// Show what is not as the policies want it; exits with 1 if anything is, or was not checked
     Drift(ViewArguments),
+    /// Show the rules, what they can read, and read them anew
+    #[command(subcommand)]
+    Rules(RulesCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum RulesCommand {
+    /// Show every rule with all that it says, and its alerts
+    List(ViewArguments),
+    /// Show the fields that rules can read
+    Fields {
+        /// Those of this scope only, such as node or guest
+        scope: Option<Scope>,
+    },
+    /// Let the collector read its rules and policies anew; if a rule is wrong, all stays as it is
+    Reload(ViewArguments),
 }
 
 #[derive(Debug, Args)]
@@ -118,6 +136,11 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Storages(view) => show_storages(&view),
         Command::Backups(view) => show_backups(&view),
         Command::Drift(view) => show_drift(&view),
+        Command::Rules(RulesCommand::List(view)) => show_rules(&view),
+        Command::Rules(RulesCommand::Fields { scope }) => {
+            print(&render_fields(scope, Paint::of_stdout(), table::width_of_stdout()))
+        }
+        Command::Rules(RulesCommand::Reload(view)) => reload_rules(&view),
     };
     match result {
         Ok(code) => code,
@@ -186,6 +209,16 @@ fn show_drift(view: &ViewArguments) -> Result<ExitCode, CommandError> {
     let answer = Api::new(&view.url).drift()?;
     show(view, &answer, render_drift)?;
     Ok(code_of(answer.is_anything_wrong()))
+}
+
+fn show_rules(view: &ViewArguments) -> Result<ExitCode, CommandError> {
+    show(view, &Api::new(&view.url).rules()?, render_rules)
+}
+
+fn reload_rules(view: &ViewArguments) -> Result<ExitCode, CommandError> {
+    let reloaded = Api::new(&view.url).reload_rules()?;
+    show(view, &reloaded, |reloaded, _, _| rules::render_reloaded(reloaded))?;
+    Ok(code_of(reloaded.policy_problem.is_some()))
 }
 
 /// Prints an answer as JSON, or for people.

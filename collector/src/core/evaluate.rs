@@ -63,7 +63,11 @@ impl Core {
         let lost: Vec<_> = self.book.active().filter_map(lost).collect();
         for (node, key) in lost {
             let context = (&self.rules, self.now);
-            let ended = (self.now, Why::RuleRemoved);
+            let why = match self.rules.is_disabled(&key.rule) {
+                true => Why::RuleDisabled,
+                false => Why::RuleRemoved,
+            };
+            let ended = (self.now, why);
             out.extend(self.book.end(&node, &key, ended, context));
         }
         self.end_lost_checks(out);
@@ -127,7 +131,10 @@ impl Core {
         out: &mut Vec<Transition>,
     ) {
         let Some((node, entity)) = self.fleet.find(name, (kind, id)) else { return };
-        let rule = &self.rules.rules()[number];
+        let subject = Subject { node, entity };
+        let Some(rule) = self.rules.rules()[number].on(&subject) else {
+            return self.end_disabled(number, name, (kind, id), out);
+        };
         let rests = rule.rests_on();
         let stale = node.silent.is_some() && !rests.speaks_in_silence();
         if stale && !matches!(cause, Cause::Fact(..)) {
@@ -136,7 +143,6 @@ impl Core {
         if rests == Rests::OnReadings && !self.fleet.is_read(name) {
             return;
         }
-        let subject = Subject { node, entity };
         let at = match cause {
             Cause::Fact(_, at) | Cause::Time(at) => at,
             Cause::Sweep => self.now,
@@ -194,6 +200,23 @@ impl Core {
         } else {
             self.book.holds_not(&finding, &self.rules, self.now)
         });
+        self.note_alerts();
+    }
+
+    /// A rule is not in force on an entity: an alert that it had there is over.
+    fn end_disabled(
+        &mut self,
+        number: usize,
+        node: &NodeName,
+        (kind, id): (EntityKind, &Arc<str>),
+        out: &mut Vec<Transition>,
+    ) {
+        if !self.book.concerns(node) {
+            return;
+        }
+        let key = AlertKey { kind, id: id.clone(), rule: self.rules.rules()[number].name.clone() };
+        let ended = (self.now, Why::RuleDisabled);
+        out.extend(self.book.end(node, &key, ended, (&self.rules, self.now)));
         self.note_alerts();
     }
 

@@ -225,8 +225,7 @@ impl Core {
             return snapshot.clone();
         }
         let status = |(rule, stats): (&Arc<Rule>, &RuleStats)| RuleStatus {
-            name: rule.name.clone(),
-            scope: rule.scope,
+            rule: Arc::clone(rule),
             entities_seen: self.fleet.count(rule.scope) as u64,
             evaluations: stats.evaluations,
             errors: stats.errors,

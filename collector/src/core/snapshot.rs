@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use pvewatch_protocol::Site;
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::alerts::Alert;
-use crate::fleet::{Drift, EntityKind, FleetCounters, NodeView, Policies, Unit};
+use crate::fleet::{Drift, FleetCounters, NodeView, Policies, Unit};
+use crate::rules::Rule;
 
 /// Everything that outputs show. Made on demand; what did not change is shared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,10 +44,9 @@ impl Snapshot {
 /// How a rule fares.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RuleStatus {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What it looks at.
-    pub scope: EntityKind,
+    /// The rule.
+    #[serde(serialize_with = "as_its_name")]
+    pub rule: Arc<Rule>,
     /// Entities that it has to look at; 0 makes it a dead rule.
     pub entities_seen: u64,
     /// Evaluations since the start.
@@ -57,15 +57,19 @@ pub struct RuleStatus {
     pub last_error: Option<RuleError>,
 }
 
+fn as_its_name<S: Serializer>(rule: &Rule, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rule.name)
+}
+
 impl RuleStatus {
-    /// Whether the rule has nothing to look at.
+    /// Whether the rule is in force and has nothing to look at.
     pub fn is_dead(&self) -> bool {
-        self.entities_seen == 0
+        self.entities_seen == 0 && self.rule.is_in_force()
     }
 }
 
 /// An evaluation that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleError {
     /// On which entity, such as `pve1/ssh.service`.
     pub entity: String,

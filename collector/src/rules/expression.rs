@@ -31,7 +31,7 @@ const OPERATORS_MAX: usize = 128;
 const PARSER_STACK_BYTES: usize = 32 << 20;
 
 /// An expression over the fields of a scope.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Expression {
     expr: IdedExpr,
     references: Vec<Reference>,

@@ -102,6 +102,22 @@ pub fn fields_of(scope: EntityKind) -> &'static [Field] {
     }
 }
 
+/// The environment of an entity, if that is nearer than what its node says: that of a guest, or of
+/// what a policy is about.
+pub(super) fn own_environment(entity: Entity<'_>) -> Option<&str> {
+    match entity {
+        Entity::Backup(backup) => backup.environment.as_deref(),
+        Entity::Guest(guest) => guest.environment.as_deref(),
+        Entity::Drift(drift) => drift.environment.as_deref(),
+        _ => None,
+    }
+}
+
+/// The environment of an entity, or that of its node.
+pub(super) fn environment<'a>(subject: &Subject<'a>) -> Option<&'a str> {
+    own_environment(subject.entity).or(subject.node.label("environment"))
+}
+
 fn number<'a>(number: Option<f64>) -> FieldValue<'a> {
     number.map_or(FieldValue::Absent, FieldValue::Number)
 }

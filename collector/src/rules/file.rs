@@ -14,6 +14,7 @@ use toml::Spanned;
 use super::complaints::{Complaints, FileError};
 use super::duration::parse_duration;
 use super::expression::Expression;
+use super::overrides::{self, Adaption};
 use super::rule::{RESERVED_LABELS, Rule, Severity};
 use crate::fleet::EntityKind;
 
@@ -40,6 +41,8 @@ impl fmt::Display for RulesError {
 struct RuleFile {
     #[serde(default)]
     rule: Vec<Spanned<Entry>>,
+    #[serde(default, rename = "override")]
+    overrides: Vec<Spanned<overrides::Entry>>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +51,8 @@ struct Entry {
     name: Spanned<String>,
     scope: Spanned<String>,
     when: Spanned<String>,
+    #[serde(default = "yes")]
+    enabled: bool,
     #[serde(rename = "for")]
     for_duration: Option<Spanned<String>>,
     keep_firing_for: Option<Spanned<String>>,
@@ -60,6 +65,10 @@ struct Entry {
     value: Option<Spanned<String>>,
     #[serde(default)]
     inhibited_by: Vec<Spanned<String>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A text of a rule with the line that it stands in.
@@ -76,23 +85,40 @@ pub(super) struct Parsed {
     pub(super) inhibited_by: Vec<Placed>,
 }
 
-/// Reads a file.
-pub(super) fn parse(file: &str, text: &str) -> (Vec<Parsed>, Vec<FileError>) {
-    let mut complaints = Complaints::of(file, text);
-    let parsed: Option<RuleFile> = complaints.read("a [[rule]]");
-    let mut reader = Reader { file, complaints };
-    let entries = parsed.into_iter().flat_map(|parsed| parsed.rule);
-    let rules = entries.filter_map(|entry| reader.rule(entry)).collect();
-    (rules, reader.complaints.found)
+/// What a file holds.
+#[derive(Default)]
+pub(super) struct Content {
+    pub(super) rules: Vec<Parsed>,
+    pub(super) adaptions: Vec<Adaption>,
+    pub(super) errors: Vec<FileError>,
 }
 
-struct Reader<'a> {
-    file: &'a str,
-    complaints: Complaints<'a>,
+/// Reads a file.
+pub(super) fn parse(file: &str, text: &str) -> Content {
+    let mut complaints = Complaints::of(file, text);
+    let parsed: Option<RuleFile> = complaints.read("a [[rule]] or [[override]]");
+    let mut reader = Reader { file, complaints };
+    let Some(parsed) = parsed else {
+        return Content { errors: reader.complaints.found, ..Content::default() };
+    };
+    let rules = parsed.rule.into_iter().filter_map(|entry| reader.rule(entry)).collect();
+    let adaptions = parsed.overrides.into_iter();
+    let adaptions = adaptions.filter_map(|entry| reader.adaption(entry)).collect();
+    Content { rules, adaptions, errors: reader.complaints.found }
+}
+
+/// Something wrong in a line of a file.
+pub(super) fn error_of(file: &str, line: usize, message: String) -> FileError {
+    FileError { file: file.to_owned(), line, message }
+}
+
+pub(super) struct Reader<'a> {
+    pub(super) file: &'a str,
+    pub(super) complaints: Complaints<'a>,
 }
 
 impl Reader<'_> {
-    fn place(&self, text: Spanned<String>) -> Placed {
+    pub(super) fn place(&self, text: Spanned<String>) -> Placed {
         Placed { line: self.complaints.line(text.span().start), text: text.into_inner() }
     }
 
@@ -133,6 +159,10 @@ impl Reader<'_> {
             scope,
             when: when?,
             when_text,
+            enabled: entry.enabled,
+            variants: Vec::new(),
+            summary: summary.text.clone(),
+            description: description.as_ref().map(|text| text.text.clone()),
             for_duration,
             keep_firing_for,
             severity: severity?,
@@ -146,7 +176,7 @@ impl Reader<'_> {
         Some(Parsed { rule, summary, description, inhibited_by })
     }
 
-    fn one_of<T: Copy>(
+    pub(super) fn one_of<T: Copy>(
         &mut self,
         rule: &str,
         key: &str,
@@ -182,8 +212,17 @@ impl Reader<'_> {
     }
 
     fn duration(&mut self, rule: &str, key: &str, text: Option<Spanned<String>>) -> SignedDuration {
+        self.some_duration(rule, key, text).unwrap_or(SignedDuration::ZERO)
+    }
+
+    pub(super) fn some_duration(
+        &mut self,
+        rule: &str,
+        key: &str,
+        text: Option<Spanned<String>>,
+    ) -> Option<SignedDuration> {
         let read = |text: &str| parse_duration(text).map_err(|error| error.to_string());
-        self.take(rule, key, text, read).unwrap_or(SignedDuration::ZERO)
+        self.take(rule, key, text, read)
     }
 
     fn labels(

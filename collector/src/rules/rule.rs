@@ -8,6 +8,8 @@ use pvewatch_protocol::{Fingerprint, Position};
 use serde::{Deserialize, Serialize};
 
 use super::expression::Expression;
+use super::fields::Subject;
+use super::overrides::Variant;
 use crate::fleet::{EntityKind, Origin};
 
 /// Labels that the collector gives itself; rules cannot set them.
@@ -67,7 +69,7 @@ impl Rests {
 }
 
 /// A rule.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rule {
     /// Its name, which becomes the label `alertname`.
     pub name: Arc<str>,
@@ -77,12 +79,20 @@ pub struct Rule {
     pub when: Expression,
     /// The condition as it was written.
     pub when_text: String,
+    /// Whether it is in force, but for what its variants say.
+    pub enabled: bool,
+    /// How it is on some entities; the last that counts for one is in force there.
+    pub variants: Vec<Variant>,
     /// How long the condition must hold before the alert fires.
     pub for_duration: SignedDuration,
     /// How long the alert keeps firing after the condition has ended.
     pub keep_firing_for: SignedDuration,
     /// How grave it is.
     pub severity: Severity,
+    /// One line for people, as a template.
+    pub summary: String,
+    /// More for people, as a template.
+    pub description: Option<String>,
     /// The reading that alerts carry as their value.
     pub value: Option<Expression>,
     /// More labels.
@@ -98,11 +108,35 @@ pub struct Rule {
     pub line: usize,
 }
 
+/// Rules are the same if they stand in the same place with the same condition.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        let key =
+            |rule: &Self| (rule.name.clone(), rule.when_text.clone(), rule.file.clone(), rule.line);
+        key(self) == key(other)
+    }
+}
+
 impl Rule {
+    /// The rule as it is on an entity; none if it is not in force there.
+    pub fn on(&self, subject: &Subject<'_>) -> Option<&Self> {
+        match self.variants.iter().rev().find(|variant| variant.whom.has(subject)) {
+            Some(variant) => variant.rule.as_deref(),
+            None => self.enabled.then_some(self),
+        }
+    }
+
+    /// Whether it is in force on anything.
+    pub fn is_in_force(&self) -> bool {
+        self.enabled || self.variants.iter().any(|variant| variant.rule.is_some())
+    }
+
     /// Whether its outcome can change for what belongs to a node of which something of this origin
     /// changed.
     pub fn changes_with_node(&self, origin: Origin) -> bool {
+        let variants = self.variants.iter().filter_map(|variant| variant.rule.as_ref());
         self.when.changes_with_node(origin)
+            || variants.into_iter().any(|rule| rule.when.changes_with_node(origin))
             || self.value.as_ref().is_some_and(|value| value.changes_with_node(origin))
     }
 

@@ -10,7 +10,7 @@ use pvewatch_protocol::{Fingerprint, Site};
 use super::complaints::FileError;
 use super::example::Example;
 use super::expression::{Evaluation, Expression, Outcome};
-use super::fields::Subject;
+use super::fields::{Subject, own_environment};
 use super::file::{Parsed, Placed, RulesError, is_name, parse};
 use super::nearest::hint;
 use super::rule::{Presented, Rule};
@@ -79,11 +79,13 @@ impl RuleSet {
     pub fn load(sources: &[Source<'_>]) -> Result<Self, RulesError> {
         let mut errors = Vec::new();
         let mut chosen: Vec<Parsed> = Vec::new();
+        let mut adaptions = Vec::new();
         for source in sources {
-            let (parsed, wrong) = parse(source.file, source.text);
-            errors.extend(wrong);
+            let content = parse(source.file, source.text);
+            errors.extend(content.errors);
+            adaptions.extend(content.adaptions);
             let mut names = BTreeSet::new();
-            for parsed in parsed {
+            for parsed in content.rules {
                 if !names.insert(parsed.rule.name.clone()) {
                     let message = format!("rule {:?} is there twice: rename one", parsed.rule.name);
                     errors.push(error(&parsed, parsed.rule.line, message));
@@ -94,6 +96,8 @@ impl RuleSet {
                 }
             }
         }
+        let applied = adaptions.into_iter().map(|adaption| adaption.apply(&mut chosen));
+        errors.extend(applied.filter_map(Result::err));
         let mut set = Self::empty();
         errors.extend(set.add_all(chosen));
         if errors.is_empty() { Ok(set) } else { Err(RulesError(errors)) }
@@ -123,7 +127,8 @@ impl RuleSet {
 
     fn index(&mut self) {
         self.inhibits = vec![Vec::new(); self.rules.len()];
-        for (number, rule) in self.rules.iter().enumerate() {
+        let in_force = self.rules.iter().enumerate().filter(|(_, rule)| rule.is_in_force());
+        for (number, rule) in in_force {
             self.by_scope.entry(rule.scope).or_default().push(number);
             self.by_name.insert(rule.name.clone(), number);
             for origin in [Origin::Facts, Origin::Reading, Origin::Silence] {
@@ -190,7 +195,12 @@ impl RuleSet {
         &self.rules
     }
 
-    /// The number of the rule of this name.
+    /// Whether there is a rule of this name that is in force nowhere.
+    pub fn is_disabled(&self, name: &str) -> bool {
+        self.rules.iter().any(|rule| *rule.name == *name && !rule.is_in_force())
+    }
+
+    /// The number of the rule of this name, if it is in force.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
@@ -313,13 +323,15 @@ fn try_out(parsed: &Parsed, example: &Example) -> Vec<FileError> {
     let rule = &parsed.rule;
     let subject = example.subject(rule.scope);
     let parts = [("when", Some(&rule.when)), ("value", rule.value.as_ref())];
+    let variants = rule.variants.iter().filter_map(|variant| variant.rule.as_ref());
+    let parts = parts.into_iter().chain(variants.map(|rule| ("when", Some(&rule.when))));
     let complaint = |(key, expression): (&str, Option<&Expression>)| {
         let evaluation = expression?.evaluate(&subject, Timestamp::MAX);
         let Outcome::Failed(message) = evaluation.outcome else { return None };
         let message = format!("rule {:?}: {key}: on an example: {message}", rule.name);
         Some(error(parsed, rule.line, message))
     };
-    parts.into_iter().filter_map(complaint).collect()
+    parts.filter_map(complaint).collect()
 }
 
 /// The labels of an alert: what identifies it, the rule's, and the node's own. The collector's
@@ -347,14 +359,7 @@ fn labels(rule: &Rule, site: &Site, subject: &Subject<'_>) -> BTreeMap<String, S
         Entity::Interface(interface) => Some(("device", &*interface.counted.name)),
         Entity::Member(seen) => Some(("member", &*seen.member.node)),
     };
-    // What is known of a guest, or of what a policy is about, is nearer than what its node says.
-    let environment = match subject.entity {
-        Entity::Backup(backup) => backup.environment.as_deref(),
-        Entity::Guest(guest) => guest.environment.as_deref(),
-        Entity::Drift(drift) => drift.environment.as_deref(),
-        _ => None,
-    };
-    if let Some(environment) = environment {
+    if let Some(environment) = own_environment(subject.entity) {
         set("environment", environment);
     }
     if let Some((name, value)) = own {

@@ -19,7 +19,9 @@ use super::owner::desk::DeskParts;
 use super::owner::{Channels, Owner, Ways};
 use super::queries::Queries;
 use super::told::Asked;
-use super::{ACK_BATCHES_MAX, INBOX_BYTES_MAX, INBOX_MAX, QUESTIONS_MAX, Setup, load_rules};
+use super::{
+    ACK_BATCHES_MAX, INBOX_BYTES_MAX, INBOX_MAX, QUESTIONS_MAX, Setup, Standards, load_rules,
+};
 use crate::core::{Core, Record, RecordKind, Urgency};
 use crate::ingest::Ingest;
 use crate::output::channel::{ChannelReading, Progress};
@@ -38,6 +40,8 @@ const CHANNELS: [&str; 2] = [mqtt::ALERTS, mqtt::NOTICES];
 /// Begins a life after the other until it is told to stop.
 pub(super) struct Keeper {
     pub setup: Setup,
+    /// By what is judged now.
+    pub standards: watch::Receiver<Standards>,
     pub counters: Arc<Counters>,
     /// Where questions go: to the owner of the present life, if there is one.
     pub asks: watch::Sender<Option<mpsc::Sender<Asked>>>,
@@ -134,14 +138,17 @@ impl Keeper {
             progresses,
         });
         let output = output.ok_or(Failure::Channels)?;
+        let mut standards = self.standards.clone();
+        let now = standards.borrow_and_update().clone();
         let desk = DeskParts {
-            core: self.restore(&store)?,
+            core: self.restore(&store, now)?,
             ingest: Ingest::restore(store.streams()?),
             store,
             counters: Arc::clone(&self.counters),
         };
         let ways = Ways {
             retention: self.setup.retention.clone(),
+            standards,
             inbox: incoming,
             questions,
             acks: acks_in,
@@ -184,12 +191,12 @@ impl Keeper {
         ended.map_err(|_| Failure::Panicked)?.map_err(Failure::Store)
     }
 
-    fn restore(&self, store: &Store) -> Result<Core, Failure> {
-        let rules = load_rules(&self.setup.rules)?;
+    fn restore(&self, store: &Store, standards: Standards) -> Result<Core, Failure> {
+        let rules = load_rules(&standards.rules)?;
         let records = store.records()?.into_iter().filter_map(as_record);
         let mut core = Core::restore(self.setup.site.clone(), rules, wall_clock(), records);
         core.begin_with(store.first_epoch()?);
-        core.follow_policies(self.setup.policies.clone());
+        core.follow_policies(standards.policies);
         Ok(core)
     }
 }

@@ -69,6 +69,15 @@ pub fn load_rules(files: &[RuleFile]) -> Result<RuleSet, RulesError> {
     RuleSet::load(&sources)
 }
 
+/// By what is judged what is known. Can be replaced while the collector works.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standards {
+    /// The rules; [`load_rules`] must have found nothing wrong with them.
+    pub rules: Vec<RuleFile>,
+    /// What should be true of guests.
+    pub policies: Policies,
+}
+
 /// What a collector works with.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -80,10 +89,8 @@ pub struct Setup {
     pub data: PathBuf,
     /// How much is kept.
     pub retention: Retention,
-    /// The rules; [`load_rules`] must have found nothing wrong with them.
-    pub rules: Vec<RuleFile>,
-    /// What should be true of guests.
-    pub policies: Policies,
+    /// By what is judged, to begin with.
+    pub standards: Standards,
     /// Where the broker is, and how to be let in. Its URLs are tried in turn.
     pub broker: Broker,
 }
@@ -92,6 +99,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Collector {
     queries: Queries,
+    standards: watch::Sender<Standards>,
     stop: watch::Sender<bool>,
     done: JoinHandle<()>,
 }
@@ -114,8 +122,10 @@ impl Collector {
             store_trouble: trouble_shown,
         });
         let (stop, stopped) = watch::channel(false);
+        let (standards, standards_out) = watch::channel(setup.standards.clone());
         let keeper = life::Keeper {
             setup,
+            standards: standards_out,
             counters,
             asks: life,
             revision,
@@ -125,12 +135,17 @@ impl Collector {
             stop: stopped,
         };
         let done = tokio::spawn(keeper.run(store));
-        Self { queries, stop, done }
+        Self { queries, standards, stop, done }
     }
 
     /// What can be asked of it.
     pub fn queries(&self) -> Queries {
         self.queries.clone()
+    }
+
+    /// By what is judged: others that are put there are in force at once.
+    pub fn standards(&self) -> watch::Sender<Standards> {
+        self.standards.clone()
     }
 
     /// Drains: stores what came, acks it, says goodbye to the broker, closes the store.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::counters::Counters;
 use super::told::{Acks, Asked, ReadyOn, Told};
+use super::{Standards, load_rules};
 use crate::core::Snapshot;
 use crate::store::{Batch, Retention, Store, StoreError};
 pub(super) use channels::Channels;
@@ -40,6 +41,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(5);
 /// Where things come from, and where they go.
 pub(super) struct Ways {
     pub retention: Retention,
+    /// By what is judged; what the core begins with was seen.
+    pub standards: watch::Receiver<Standards>,
     pub inbox: mpsc::Receiver<Told>,
     pub questions: mpsc::Receiver<Asked>,
     pub acks: mpsc::Sender<Acks>,
@@ -94,6 +97,9 @@ impl Owner {
                 _ = lazy_tick.tick() => Next::Readings,
                 _ = prune_tick.tick() => Next::Prune,
                 () = self.ways.channels.changed() => Next::Position,
+                Ok(()) = self.ways.standards.changed(), if self.desk.is_listening() => {
+                    Next::Standards
+                }
                 count = self.ways.inbox.recv_many(&mut told, BATCH_MESSAGES_MAX) => match count {
                     0 => Next::End,
                     _ => Next::Batch,
@@ -108,6 +114,7 @@ impl Owner {
                     place.send(acks);
                 }
                 Next::Readings => self.store_batch(Batch::default(), 0, Flush::Lazy)?,
+                Next::Standards => self.judge_anew()?,
                 Next::Position => self.store_batch(Batch::default(), 0, Flush::Urgent)?,
                 Next::Prune => {
                     self.look_at_clock();
@@ -139,6 +146,22 @@ impl Owner {
         let ready = self.desk.judge_standing(Instant::now());
         self.set_ready(ready);
         Ok(())
+    }
+
+    /// Judges everything by other rules and policies.
+    fn judge_anew(&mut self) -> Result<(), StoreError> {
+        let standards = self.ways.standards.borrow_and_update().clone();
+        let rules = match load_rules(&standards.rules) {
+            Ok(rules) => rules,
+            Err(error) => {
+                log::error!("the rules stay as they are: {error}");
+                return Ok(());
+            }
+        };
+        let now = self.look_at_clock();
+        let mut batch = Batch::default();
+        self.desk.judge_by(rules, standards.policies, now, &mut batch);
+        self.store_batch(batch, 0, Flush::Urgent)
     }
 
     /// Stores a batch with what changed on the desk; then, and only then, says so.
@@ -230,6 +253,8 @@ enum Next<'a> {
     Readings,
     /// Something may be too old.
     Prune,
+    /// There are other rules or policies.
+    Standards,
     /// A channel came further, or is stuck.
     Position,
     /// Messages came, or a time has come.

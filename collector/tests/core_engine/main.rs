@@ -14,6 +14,7 @@ mod inside;
 mod late;
 mod members;
 mod nodes;
+mod overrides;
 mod pair;
 mod plan;
 mod policy_files;

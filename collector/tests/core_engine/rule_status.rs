@@ -55,7 +55,7 @@ fn a_rule_that_has_nothing_to_look_at_is_dead() {
     let dead = |stage: &mut Stage| -> Vec<String> {
         let snapshot = stage.core.snapshot();
         let dead = snapshot.rules.iter().filter(|rule| rule.is_dead());
-        dead.map(|rule| rule.name.to_string()).collect()
+        dead.map(|status| status.rule.name.to_string()).collect()
     };
     assert_eq!(dead(&mut stage), ["Rule", "Units"]);
     stage.play("0s pve1 online");

@@ -1,18 +1,18 @@
-//! What `pvewatch status`, `alerts`, `nodes`, `guests`, `storages`, `backups` and `drift` print of a
-//! full example.
+//! What `pvewatch status`, `alerts`, `nodes`, `guests`, `storages`, `backups`, `drift` and `rules`
+//! print of a full example.
 
 use std::sync::Arc;
 
 use pvewatch_collector::cli::{
     Paint, Status, render_alerts, render_backups, render_drift, render_guests, render_node,
-    render_nodes, render_status, render_storages,
+    render_nodes, render_rules, render_status, render_storages,
 };
 use pvewatch_collector::core::Snapshot;
 use pvewatch_collector::fleet::Policies;
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::api::{
     AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, GuestsAnswer,
-    GuestsQuery, NodesAnswer, NodesQuery, StatusAnswer, StoragesAnswer, StoragesQuery,
+    GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer, StoragesAnswer, StoragesQuery,
 };
 
 use crate::site::{check_golden, empty_snapshot, picture, snapshot};
@@ -49,6 +49,7 @@ fn a_full_example_is_printed_as_it_was() {
     check_golden("page/backups.txt", &render_backups(&backups, Paint::Plain, None));
     let storages = StoragesAnswer::of(&picture, &StoragesQuery::default()).unwrap();
     check_golden("page/storages.txt", &render_storages(&storages, Paint::Plain, None));
+    check_golden("page/rules.txt", &render_rules(&RulesAnswer::of(&picture), Paint::Plain, None));
     let (text, is_wrong) = drift(snapshot());
     assert!(is_wrong);
     check_golden("page/drift.txt", &text);

@@ -4,9 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use pvewatch_collector::core::RecordKind;
-use pvewatch_collector::fleet::Policies;
-use pvewatch_collector::output::http::{CONNECTIONS_MAX, serve};
-use pvewatch_collector::run::{Collector, Setup};
+use pvewatch_collector::output::http::{CONNECTIONS_MAX, Served, serve};
+use pvewatch_collector::run::{Collector, Setup, Standards};
 use pvewatch_collector::store::{Batch, NewEvent, NewRecord, Retention, Store};
 use pvewatch_edge::mqtt::{Broker, BrokerUrl};
 use pvewatch_protocol::{CollectorName, Position, Site};
@@ -45,8 +44,7 @@ async fn start() -> Server {
         collector: CollectorName::default(),
         data: data.path().to_owned(),
         retention: Retention::default(),
-        rules: Vec::new(),
-        policies: Policies::default(),
+        standards: Standards::default(),
         broker: Broker::plain(url, None),
     };
     let collector = Collector::start(setup, store);
@@ -56,7 +54,11 @@ async fn start() -> Server {
     let stopped = async {
         stopped.await.unwrap();
     };
-    let served = tokio::spawn(serve(listener, collector.queries(), stopped));
+    let served = tokio::spawn(serve(
+        listener,
+        Served { queries: collector.queries(), reloader: None },
+        stopped,
+    ));
     Server { address, collector, stop, served, _data: data }
 }
 
@@ -191,6 +193,30 @@ async fn what_cannot_be_answered_is_said_with_the_status_that_fits() {
         let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
         assert!(error.contains(part), "{path}: {error}");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_something_needs_a_header_that_no_other_site_can_send() {
+    let server = start().await;
+    let url = format!("http://{}/api/v1/rules/reload", server.address);
+    let post = async |header: Option<&'static str>| {
+        let url = url.clone();
+        let ask = move || {
+            let agent: ureq::Agent =
+                ureq::Agent::config_builder().http_status_as_error(false).build().into();
+            let request = agent.post(&url);
+            let request = match header {
+                Some(header) => request.header(header, "1"),
+                None => request,
+            };
+            request.send_empty().unwrap().status().as_u16()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    };
+    assert_eq!(post(None).await, 403);
+    assert_eq!(post(Some("x-pvewatch-command")).await, 503, "this one has no files");
+    assert_eq!(server.get("/api/v1/rules/reload").await.status, 405);
     server.stop().await;
 }
 

@@ -14,6 +14,7 @@ use pvewatch_collector::ingest::Reason;
 use pvewatch_collector::output::channel::ChannelReading;
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::policy;
+use pvewatch_collector::rules::{RuleSet, Source};
 use pvewatch_collector::store::EventRow;
 use pvewatch_protocol::{CollectorName, NodeName, Sequence, Site, StreamId, codec};
 use serde::Deserialize;
@@ -102,9 +103,19 @@ fn policies() -> Policies {
 }
 
 fn rule(name: &str, scope: EntityKind, entities_seen: u64, error: Option<&str>) -> RuleStatus {
+    let text = format!(
+        "[[rule]]\nname = '{name}'\nscope = '{scope}'\nwhen = 'node.silent'\nfor = '5m'\n\
+         severity = 'warning'\nsummary = '{{{{ node.name }}}}: <b>'\n\
+         [[override]]\nrule = '{name}'\nenvironments = ['lab']\nenabled = false\n\
+         [[override]]\nrule = '{name}'\nnodes = ['pve*', 'nas']\nfor = '1h'\nseverity = 'info'\n"
+    );
+    let text = text
+        .replace("node.silent", if scope == EntityKind::Node { "silent" } else { "node.silent" });
+    let text =
+        text.replace("node.name", if scope == EntityKind::Node { "name" } else { "node.name" });
+    let rules = RuleSet::load(&[Source { file: "/etc/pvewatch/rules.d/own.toml", text: &text }]);
     RuleStatus {
-        name: name.into(),
-        scope,
+        rule: rules.unwrap().rules()[0].clone(),
         entities_seen,
         evaluations: entities_seen * 10,
         errors: u64::from(error.is_some()),

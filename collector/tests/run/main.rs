@@ -8,4 +8,5 @@ mod doubt;
 mod outputs;
 mod peer;
 mod process;
+mod reload;
 mod whole;

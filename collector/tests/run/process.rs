@@ -34,6 +34,12 @@ fn write_config(dir: &Path, data: &Path, http: &str) -> String {
 
 /// Starts the program and reads from its log where its broker is.
 fn start(config: &str) -> (Child, SocketAddr) {
+    let (child, broker, _) = start_serving(config);
+    (child, broker)
+}
+
+/// The same, and where its page is.
+fn start_serving(config: &str) -> (Child, SocketAddr, String) {
     let mut child = Command::new(PROGRAM)
         .args(["--config", config])
         .env("PVEWATCH_LOG", "info")
@@ -51,9 +57,11 @@ fn start(config: &str) -> (Child, SocketAddr) {
         }
         said.push(line);
     };
+    let page = said.iter().find_map(|line| line.split_once("page, API and metrics: "));
+    let page = page.unwrap_or_else(|| panic!("{said:#?}")).1.to_owned();
     // Whoever writes to a closed pipe is killed: the rest is read and dropped.
     std::thread::spawn(move || lines.for_each(drop));
-    (child, address)
+    (child, address, page)
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -100,6 +108,52 @@ fn a_policy_file_that_is_wrong_is_named_and_keeps_nothing_from_starting() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     std::fs::write(&policy, "[[policy]]\nname = \"a\"\nprotection = true\n").unwrap();
     assert_eq!(check().0, Some(0));
+}
+
+#[test]
+fn rules_are_read_anew_by_a_signal_and_by_the_operator() {
+    let dir = TempDir::new().unwrap();
+    let rules = dir.path().join("rules.d");
+    std::fs::create_dir(&rules).unwrap();
+    let config = write_config(dir.path(), &dir.path().join("data"), "127.0.0.1:0");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}[rules]\nfolder = {rules:?}\n")).unwrap();
+    let (mut child, _, page) = start_serving(&config);
+    let pvewatch = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvewatch"));
+        ended(&command.args(arguments).args(["--url", &page]).output().unwrap())
+    };
+    let is_off = || {
+        let (code, text) = pvewatch(&["rules", "list"]);
+        assert_eq!(code, Some(0), "{text}");
+        text.contains("HostDown: node, off")
+    };
+    let write = |name: &str, text: &str| std::fs::write(rules.join(name), text).unwrap();
+    assert!(!is_off());
+    write("own.toml", "[[override]]\nrule = \"HostDown\"\nenabled = false\n");
+    let (code, text) = pvewatch(&["rules", "reload"]);
+    assert!(code == Some(0) && text.contains("own.toml"), "{code:?} {text}");
+    let until = |wanted: bool| {
+        let is_so = (0..600).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            is_off() == wanted
+        });
+        assert!(is_so, "the rule was never off: {wanted}");
+    };
+    until(true);
+
+    write("own.toml", "[[override]]\nrule = \"HostDwn\"\nenabled = false\n");
+    let (code, text) = pvewatch(&["rules", "reload"]);
+    assert!(code == Some(1) && text.contains("did you mean \"HostDown\"?"), "{code:?} {text}");
+    let (code, text) = ended(&run(&["--check-config", "--config", &config]));
+    assert!(code == Some(1) && text.contains("own.toml:2:"), "{code:?} {text}");
+    assert!(is_off(), "a bad file changes nothing");
+
+    write("own.toml", "");
+    signal(&child, Signal::HUP);
+    until(false);
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub use delivery::{
 };
 pub use host::{clock, fullest, heat, network, network_troubles};
 pub use picture::{Picture, Readiness};
-pub use routes::router;
+pub use routes::{COMMAND_HEADER, Served, router};
 pub use serve::{CONNECTIONS_MAX, serve};
 pub use words::{
     Tone, ago, archives, archives_trouble, cpu_use, drift, drift_troubles, held, memory_use,

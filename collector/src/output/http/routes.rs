@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, Request, State};
+use axum::extract::{FromRef, Query, Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -11,7 +11,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -27,6 +27,10 @@ use super::metrics::{self, Format};
 use super::page::{self, assets};
 use super::picture::{Picture, Readiness};
 use crate::run::Queries;
+use crate::standards::Reloader;
+
+/// What a request must carry that changes anything.
+pub const COMMAND_HEADER: &str = "x-pvewatch-command";
 
 /// How long the collector may take to say what it knows: a batch that is being stored is waited
 /// for, a collector that rebuilds itself from its store is not.
@@ -38,8 +42,29 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
+/// What requests are answered from, and what they can ask to be done.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// What the collector knows.
+    pub queries: Queries,
+    /// Reads rules and policies anew; none if nothing of that can be asked for.
+    pub reloader: Option<Reloader>,
+}
+
+impl FromRef<Served> for Queries {
+    fn from_ref(served: &Served) -> Self {
+        served.queries.clone()
+    }
+}
+
+impl FromRef<Served> for Option<Reloader> {
+    fn from_ref(served: &Served) -> Self {
+        served.reloader.clone()
+    }
+}
+
 /// All paths.
-pub fn router(queries: Queries) -> Router {
+pub fn router(served: Served) -> Router {
     let page = Router::new()
         .route("/", get(show_page))
         .route("/now", get(show_now))
@@ -57,7 +82,8 @@ pub fn router(queries: Queries) -> Router {
         .route("/api/v1/storages", get(storages))
         .route("/api/v1/drift", get(drift))
         .route("/api/v1/events", get(events))
-        .route("/api/v1/rules", get(rules));
+        .route("/api/v1/rules", get(rules))
+        .route("/api/v1/rules/reload", post(reload));
     Router::new()
         .merge(page)
         .merge(api)
@@ -67,7 +93,7 @@ pub fn router(queries: Queries) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(add_headers))
-        .with_state(queries)
+        .with_state(served)
 }
 
 async fn show_page(State(queries): State<Queries>) -> Result<Html<String>, ApiError> {
@@ -229,6 +255,23 @@ async fn answer<T: Serialize + Send + 'static>(
     make: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     work(move || make().map(|answer| Json(answer).into_response())).await?
+}
+
+/// Reads rules and policies anew. The header keeps other sites' pages from asking for it: a browser
+/// asks before it sends one, and is refused.
+async fn reload(
+    State(reloader): State<Option<Reloader>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    if !headers.contains_key(COMMAND_HEADER) {
+        let message =
+            format!("this changes something: send it with the header {COMMAND_HEADER}: 1");
+        return Err(ApiError::forbidden(message));
+    }
+    let no_reloader = || ApiError::unavailable("this collector cannot read its rules anew");
+    let reloaded = reloader.ok_or_else(no_reloader)?.reload().await;
+    let reloaded = reloaded.map_err(|error| ApiError::bad(error.to_string()))?;
+    Ok(Json(reloaded).into_response())
 }
 
 /// Runs what takes its time with a large site on a thread where that is no matter.

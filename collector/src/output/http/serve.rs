@@ -18,8 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::routes::router;
-use crate::run::Queries;
+use super::routes::{Served, router};
 
 /// Connections at a time; more wait in the kernel's queue. A browser holds up to six.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -32,8 +31,8 @@ pub const HEAD_MAX: Duration = Duration::from_secs(10);
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 
 /// Answers requests until `stop` is ready, then finishes those that are under way.
-pub async fn serve(listener: TcpListener, queries: Queries, stop: impl Future<Output = ()>) {
-    let server = Server::new(router(queries));
+pub async fn serve(listener: TcpListener, served: Served, stop: impl Future<Output = ()>) {
+    let server = Server::new(router(served));
     let mut door = Door { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
     let mut connections = JoinSet::new();
     let mut stop = pin!(stop);

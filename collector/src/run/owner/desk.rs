@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use super::lookback::Lookback;
 use crate::core::{Core, Input, Record, Urgency};
-use crate::fleet::Loss;
+use crate::fleet::{Loss, Policies};
 use crate::ingest::{Applicable, DueAck, Ingest};
-use crate::rules::human;
+use crate::rules::{RuleSet, human};
 use crate::run::counters::Counters;
 use crate::run::pace::Pace;
 use crate::run::standing::{Standing, Step};
@@ -183,6 +183,17 @@ impl<S: Shelf> Desk<S> {
         if is_due && self.standing.is_listening() {
             self.tell_core(now.wall, Input::Deadline, batch);
         }
+    }
+
+    /// Whether the nodes are heard, so that what is known can be judged.
+    pub fn is_listening(&self) -> bool {
+        self.standing.is_listening()
+    }
+
+    /// Judges everything by other rules and policies.
+    pub fn judge_by(&mut self, rules: RuleSet, policies: Policies, now: Clocks, batch: &mut Batch) {
+        self.parts.core.follow_policies(policies);
+        batch.transitions.extend(self.parts.core.replace_rules(now.wall, rules));
     }
 
     /// Adds to a batch what changed in core and ingest.

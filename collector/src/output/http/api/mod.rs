@@ -22,7 +22,7 @@ pub use events::{EventAnswer, EventsAnswer, EventsQuery};
 pub use guests::{GuestAnswer, GuestsAnswer, GuestsQuery};
 pub use nodes::{NodeAnswer, NodesAnswer, NodesQuery};
 pub use readings::{InterfaceAnswer, ReadingAnswer};
-pub use rules::RulesAnswer;
+pub use rules::{RuleAnswer, RulesAnswer, Terms, VariantAnswer};
 pub use status::{DeliveryAnswer, StatusAnswer};
 pub use storages::{
     ArchivesAnswer, CountedStorage, SeenBy, StorageAnswer, StoragesAnswer, StoragesQuery,

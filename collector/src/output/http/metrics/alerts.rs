@@ -68,7 +68,7 @@ fn write_rules(families: &mut Families<'_>, rules: &[RuleStatus]) -> fmt::Result
         "pvewatch_rule_entities",
         "Entities that a rule has to look at.",
         rules.iter().map(|rule| {
-            ([("rule", &*rule.name), ("scope", rule.scope.as_str())], rule.entities_seen)
+            ([("rule", &*rule.rule.name), ("scope", rule.rule.scope.as_str())], rule.entities_seen)
         }),
     )?;
     families.gauge(
@@ -89,5 +89,5 @@ fn write_rules(families: &mut Families<'_>, rules: &[RuleStatus]) -> fmt::Result
 }
 
 fn of_rule(rule: &RuleStatus) -> [(&str, &str); 1] {
-    [("rule", &*rule.name)]
+    [("rule", &*rule.rule.name)]
 }

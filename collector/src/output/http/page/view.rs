@@ -228,10 +228,10 @@ impl RuleView {
     fn of(rule: &crate::core::RuleStatus) -> Option<Self> {
         let trouble = match &rule.last_error {
             Some(error) => format!("could not be evaluated on {}: {}", error.entity, error.message),
-            None if rule.is_dead() => format!("has no {} to look at", rule.scope),
+            None if rule.is_dead() => format!("has no {} to look at", rule.rule.scope),
             None => return None,
         };
-        Some(Self { name: rule.name.to_string(), trouble })
+        Some(Self { name: rule.rule.name.to_string(), trouble })
     }
 }
 

@@ -1,0 +1,164 @@
+//! Reads the files by which is judged what is known: rules and policies, at the start and anew while
+//! everything runs.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::config::{Config, POLICY_DEFAULT, RULES_DEFAULT};
+use crate::fleet::Policies;
+use crate::policy;
+use crate::rules::RulesError;
+use crate::run::{RuleFile, Standards, load_rules};
+
+/// The shipped catalogue, as it is installed.
+const CATALOGUE: &str = include_str!("../../packaging/rules/catalogue.toml");
+
+/// Why rules or policies cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StandardsError {
+    /// A rule file cannot be read.
+    #[error("rule file {path} cannot be read: {source}: correct [rules] files or folder")]
+    RuleFile {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A rule is wrong.
+    #[error("{0}")]
+    Rules(#[from] RulesError),
+    /// The policy file is wrong, which is no reason not to start.
+    #[error("{0}")]
+    Policy(String),
+    /// Reading them could not be ended.
+    #[error("the files could not be read to their end: this is a fault of pvewatch, please report")]
+    Task,
+}
+
+/// Reads rules and policies. What is wrong with a policy is told in the log, and is part of what it
+/// comes to: all else is watched nevertheless.
+///
+/// # Errors
+/// When a rule file cannot be read, or a rule is wrong.
+pub fn read(config: &Config) -> Result<Standards, StandardsError> {
+    let rules = rule_files(config)?;
+    load_rules(&rules)?;
+    let policies = policies(config);
+    if let Some(problem) = &policies.problem {
+        log::error!("no policy is checked: {problem}");
+    }
+    Ok(Standards { rules, policies })
+}
+
+/// Checks rules and policies.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(config: &Config) -> Result<(), StandardsError> {
+    load_rules(&rule_files(config)?)?;
+    policies(config).problem.map_or(Ok(()), |problem| Err(StandardsError::Policy(problem)))
+}
+
+/// The files with the rules of a configuration: the shipped catalogue, then its folder, then its
+/// files.
+fn rule_files(config: &Config) -> Result<Vec<RuleFile>, StandardsError> {
+    let catalogue = config.rules.catalogue.then(|| RuleFile {
+        name: "catalogue.toml (shipped)".to_owned(),
+        text: CATALOGUE.to_owned(),
+    });
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StandardsError::RuleFile { path, source }
+    };
+    let folder = &config.rules.folder;
+    let in_folder = match rule_files_in(folder) {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound && *folder == Path::new(RULES_DEFAULT) =>
+        {
+            Vec::new()
+        }
+        listed => listed.map_err(unreadable(folder))?,
+    };
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(unreadable(path))?;
+        Ok(RuleFile { name: path.display().to_string(), text })
+    };
+    let files = in_folder.iter().chain(&config.rules.files).map(read);
+    catalogue.into_iter().map(Ok).chain(files).collect()
+}
+
+fn rule_files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn policies(config: &Config) -> Policies {
+    let named = config.policy.file.as_deref();
+    let path = named.unwrap_or(Path::new(POLICY_DEFAULT));
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => policy::parse(&file, &text),
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => Policies::default(),
+        Err(error) => {
+            let problem = format!("{file} cannot be read: {error}: correct [policy] file");
+            Policies::unreadable(&file, problem)
+        }
+    }
+}
+
+/// Reads rules and policies anew; clones do the same.
+#[derive(Debug, Clone)]
+pub struct Reloader {
+    config: Arc<Config>,
+    standards: watch::Sender<Standards>,
+}
+
+/// What is in force after a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The files with rules, in their order.
+    pub rule_files: Vec<String>,
+    /// Policies that are checked.
+    pub policies: usize,
+    /// Why none is, if the policy file is wrong.
+    pub policy_problem: Option<String>,
+}
+
+impl Reloader {
+    /// Reads what this configuration names, for a collector that judges by `standards`.
+    pub fn new(config: Config, standards: watch::Sender<Standards>) -> Self {
+        Self { config: Arc::new(config), standards }
+    }
+
+    /// Reads everything anew, and lets the collector judge by it. If something is wrong with a rule,
+    /// all stays as it is.
+    ///
+    /// # Errors
+    /// What is wrong; the log has it as well.
+    pub async fn reload(&self) -> Result<Reloaded, StandardsError> {
+        let config = Arc::clone(&self.config);
+        let read = tokio::task::spawn_blocking(move || read(&config)).await;
+        let standards = read.map_err(|_| StandardsError::Task).flatten().inspect_err(|error| {
+            log::error!("rules and policies stay as they are: {error}");
+        })?;
+        let reloaded = Reloaded {
+            rule_files: standards.rules.iter().map(|file| file.name.clone()).collect(),
+            policies: standards.policies.policies.len(),
+            policy_problem: standards.policies.problem.clone(),
+        };
+        log::info!("rules and policies are read anew: {}", reloaded.rule_files.join(", "));
+        self.standards.send_replace(standards);
+        Ok(reloaded)
+    }
+}
