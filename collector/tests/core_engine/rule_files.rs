@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use pvewatch_collector::fleet::EntityKind;
 use pvewatch_collector::rules::{FieldType, RuleSet, Source, fields_of};
 
+use super::story::CATALOGUE;
+
 fn files(ending: &str) -> Vec<PathBuf> {
     let folder = Path::new(FOLDER);
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -91,4 +93,15 @@ fn every_field_is_documented_and_can_be_used() {
             }
         }
     }
+}
+
+#[test]
+fn what_the_guide_shows_can_be_used_beside_the_catalogue() {
+    let guide = include_str!("../../../docs/RULES.md");
+    let blocks = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let text: String = blocks.map(|(block, _)| block).collect();
+    assert!(text.matches("[[override]]").count() >= 3 && text.contains("[[rule]]"), "{text}");
+    let sources = [("catalogue.toml", CATALOGUE), ("RULES.md", &text)];
+    let rules = RuleSet::load(&sources.map(|(file, text)| Source { file, text }));
+    rules.unwrap_or_else(|error| panic!("{error}"));
 }
