@@ -299,7 +299,7 @@ pub struct Cpu {
 pub struct Memory {
     /// Installed.
     pub total_bytes: u64,
-    /// What programs could still get (`MemAvailable`).
+    /// What programs could still get: `MemAvailable`, and what ZFS would give up of its cache.
     pub available_bytes: u64,
 }
 

@@ -118,6 +118,7 @@ fn make_files(folder: &Path) {
         fs::write(folder.join(name), "secret\n").unwrap();
     }
     fs::write(folder.join("proxmox-token"), "pvewatch@pve!agent=secret\n").unwrap();
+    fs::create_dir(folder.join("rules.d")).unwrap();
     fs::write(folder.join("rules.toml"), "").unwrap();
     fs::write(folder.join("policy.toml"), shipped("policy")).unwrap();
 }

@@ -17,6 +17,18 @@ pub fn zfs(name: &str, state: &str) -> Pool {
     }
 }
 
+/// By how many bytes the cache of ZFS (ARC) can shrink, by `/proc/spl/kstat/zfs/arcstats`.
+pub fn arc_that_can_shrink(arcstats: &str) -> u64 {
+    let value = |name: &str| {
+        let mut rows = arcstats.lines().map(|line| line.split_whitespace());
+        rows.find_map(|mut row| (row.next() == Some(name)).then(|| row.nth(1)?.parse::<u64>().ok()))
+    };
+    match (value("size").flatten(), value("c_min").flatten()) {
+        (Some(size), Some(least)) => size.saturating_sub(least),
+        _ => 0,
+    }
+}
+
 /// The arrays of `/proc/mdstat`:
 ///
 /// ```text
@@ -87,6 +99,23 @@ fn take_in(pool: &mut Pool, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cache_of_zfs_can_shrink_to_its_least_size() {
+        let stats = |size: u64, least: u64| {
+            format!(
+                "9 1 0x01 123 33456 5129839217 1795230420\nname type data\nhits 4 92\n\
+                 c                               4    {}\nc_min                           4    \
+                 {least}\nsize                            4    {size}\n",
+                size + 7
+            )
+        };
+        assert_eq!(arc_that_can_shrink(&stats(9 << 30, 1 << 30)), 8 << 30);
+        assert_eq!(arc_that_can_shrink(&stats(1 << 20, 1 << 30)), 0);
+        for text in ["", "size 4 many\nc_min 4 0\n", "size 4 100\n", "size\nc_min\n"] {
+            assert_eq!(arc_that_can_shrink(text), 0, "{text}");
+        }
+    }
 
     #[test]
     fn an_array_that_lacks_devices_is_degraded() {

@@ -285,6 +285,9 @@ fn the_shipped_rules_are_those_that_are_promised() {
         "HostDown node critical 120",
         "SystemdServiceFailed unit warning 300",
         "ProxmoxServiceFailed unit critical 10",
+        "SystemdUnitCrashLooping unit critical 0",
+        "HighCpuUsage node warning 300",
+        "HighMemoryUsage node warning 300",
         "HighLoadAverage node warning 600",
         "AgentOutboxDropped node critical 0",
         "EventsDelayed node warning 600",
@@ -333,4 +336,19 @@ fn the_shipped_rules_are_those_that_are_promised() {
 fn first_notice(stage: &Stage) -> (String, String) {
     let fired = stage.transitions.iter().find_map(|it| it.notice()).unwrap();
     (fired.title.clone(), fired.text.clone())
+}
+
+#[test]
+fn a_unit_that_fails_again_and_again_is_told_at_once() {
+    tell(
+        CATALOGUE,
+        "
+        0s    pve1 beats every=60
+        10s   pve1 unit a.service activating crashes=6
+        => 10s SystemdUnitCrashLooping pve1/a.service none -> firing: condition_lasted, told
+        20s   pve1 unit a.service active
+        => 20s SystemdUnitCrashLooping pve1/a.service firing -> resolved: condition_ended, told
+        1m
+        ",
+    );
 }

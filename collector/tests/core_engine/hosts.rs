@@ -3,6 +3,24 @@
 use super::story::{CATALOGUE, tell};
 
 #[test]
+fn processors_and_memory_that_are_almost_used_up_are_told_after_five_minutes() {
+    tell(
+        CATALOGUE,
+        "
+        0s     pve1 beats every=60 busy=0.86 left=1
+        => 0s HighCpuUsage pve1 none -> pending: condition_began
+        => 0s HighMemoryUsage pve1 none -> pending: condition_began
+        => 5m HighCpuUsage pve1 pending -> firing: condition_lasted, told
+        => 5m HighMemoryUsage pve1 pending -> firing: condition_lasted, told
+        10m    pve1 beats every=60 busy=0.85 left=2
+        => 10m HighCpuUsage pve1 firing -> resolved: condition_ended, told
+        => 10m HighMemoryUsage pve1 firing -> resolved: condition_ended, told
+        20m
+        ",
+    );
+}
+
+#[test]
 fn a_cable_that_damages_packets_is_told_after_five_minutes_and_until_it_is_replaced() {
     tell(
         CATALOGUE,

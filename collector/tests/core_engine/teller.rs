@@ -5,8 +5,8 @@ use pvewatch_collector::core::Input;
 use pvewatch_collector::fleet::{Backlog, Version};
 use pvewatch_protocol::event::{
     AgentFacts, AgentStarted, AgentStopping, BackupFinished, BackupJobFinished, BackupStarted,
-    Exit, LogLine, OutboxDropped, Outcome, SourceStatus, TaskFinished, UnitChange, UnitChanged,
-    UnitLog, UnitRemoved, UnitState,
+    CrashLoop, Exit, LogLine, OutboxDropped, Outcome, SourceStatus, TaskFinished, UnitChange,
+    UnitChanged, UnitLog, UnitRemoved, UnitState,
 };
 use pvewatch_protocol::sample::{AgentHealth, Cpu, Load, Memory, Swap};
 use pvewatch_protocol::{
@@ -248,7 +248,11 @@ impl Teller {
             uptime_seconds,
             load: Load { one: value("load1"), five: 0.5, fifteen: value("load15") },
             cpu: Cpu { count: 4, busy_ratio: option("busy").map(|busy| busy.parse().unwrap()) },
-            memory: Memory { total_bytes: 8 << 30, available_bytes: 4 << 30 },
+            memory: Memory {
+                total_bytes: 8 << 30,
+                available_bytes: option("left").map_or(4, |gibibytes| gibibytes.parse().unwrap())
+                    << 30,
+            },
             swap: Swap { total_bytes: 0, free_bytes: 0 },
             pressure: None,
             filesystems: option("disks").map(filesystems).unwrap_or_default(),
@@ -385,6 +389,9 @@ fn unit_state(name: &str, state: &str, words: &[&str], time: Timestamp) -> UnitS
         will_restart: words.contains(&"will_restart"),
         invocation_id: Some(run.to_owned()),
         changed_at: Some(time),
-        crash_loop: None,
+        crash_loop: words.iter().find_map(|word| {
+            let failures = word.strip_prefix("crashes=")?.parse().unwrap();
+            Some(CrashLoop { since: time, failures })
+        }),
     }
 }

@@ -37,7 +37,9 @@ summary = "{{ name }} is down"
 
 /// Rules about the machine on which all nodes of a story are: how busy and how full it is makes no
 /// difference to a story.
-const OF_THE_MACHINE: [(&str, &str); 12] = [
+const OF_THE_MACHINE: [(&str, &str); 14] = [
+    ("HighCpuUsage", "node"),
+    ("HighMemoryUsage", "node"),
     ("HighLoadAverage", "node"),
     ("HighDiskUsage", "filesystem"),
     ("DiskAlmostFull", "filesystem"),

@@ -172,7 +172,7 @@ impl Reader {
             },
             memory: Memory {
                 total_bytes: self.system.total_memory(),
-                available_bytes: self.system.available_memory(),
+                available_bytes: self.available_bytes(),
             },
             swap: Swap {
                 total_bytes: self.system.total_swap(),
@@ -194,6 +194,21 @@ impl Reader {
             guests: self.groups.read().await,
             rss_bytes: own_rss_bytes(),
         })
+    }
+}
+
+impl Reader {
+    /// Memory that programs could still get. The kernel counts the cache of ZFS as in use; of a
+    /// container it is the host's.
+    fn available_bytes(&self) -> u64 {
+        let arcstats = self.paths.proc.join("spl/kstat/zfs/arcstats");
+        let arcstats = match self.is_container {
+            true => String::new(),
+            false => fs::read_to_string(arcstats).unwrap_or_default(),
+        };
+        let available = self.system.available_memory();
+        let available = available.saturating_add(pools::arc_that_can_shrink(&arcstats));
+        available.min(self.system.total_memory())
     }
 }
 
@@ -285,6 +300,20 @@ mod tests {
             assert_eq!(reading.temperatures.len(), chips);
             assert!(chips > 0 || reading.clock.is_none());
         }
+    }
+
+    #[tokio::test]
+    async fn what_zfs_would_give_up_is_available_unless_it_is_the_hosts() {
+        let proc = tempfile::tempdir().unwrap();
+        let zfs = proc.path().join("spl/kstat/zfs");
+        fs::create_dir_all(&zfs).unwrap();
+        fs::write(zfs.join("arcstats"), "size 4 1152921504606846976\nc_min 4 0\n").unwrap();
+        let paths = HostPaths { proc: proc.path().to_owned(), ..paths() };
+        let host = Reader::new(paths.clone()).unwrap();
+        assert_eq!(host.available_bytes(), host.system.total_memory());
+        let paths = HostPaths { container: proc.path().to_owned(), ..paths };
+        let container = Reader::new(paths).unwrap();
+        assert_eq!(container.available_bytes(), container.system.available_memory());
     }
 
     #[test]
