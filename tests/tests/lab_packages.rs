@@ -9,6 +9,7 @@ on_both_releases!(
     a_package_starts_its_service_as_its_own_user,
     a_sandbox_is_as_tight_as_promised,
     an_upgrade_keeps_what_the_administrator_changed,
+    rules_are_read_anew_by_a_reload_of_the_service,
     a_purge_leaves_nothing_behind,
 );
 
@@ -90,6 +91,40 @@ fn an_upgrade_keeps_what_the_administrator_changed(suite: Suite) {
     // What was switched off stays off.
     assert_eq!(node.run(&["systemctl", "is-active", "pvewatch-collector"]).stdout, "inactive");
     assert_eq!(node.run(&["systemctl", "is-enabled", "pvewatch-collector"]).stdout, "disabled");
+}
+
+fn rules_are_read_anew_by_a_reload_of_the_service(suite: Suite) {
+    let node = with_both(suite);
+    let url = node.shell(
+        "sed -n 's/^listen = \"\\(.*\\)\"/http:\\/\\/\\1/p' /etc/pvewatch/collector.toml | tail -n 1",
+    );
+    let rules = |command: &str| node.run(&["pvewatch", "rules", command, "--url", &url]);
+    let is_off = || rules("list").stdout.contains("HostDown: node, off");
+    eventually("the collector to answer", GENEROUS, || rules("list").succeeded().then_some(()));
+    assert!(!is_off());
+
+    let own = "/etc/pvewatch/rules.d/own.toml";
+    node.shell("mkdir -p /etc/pvewatch/rules.d");
+    node.write_file(own, "[[override]]\nrule = \"HostDown\"\nenabled = false\n");
+    node.shell("systemctl reload pvewatch-collector");
+    eventually("the rule to be off", GENEROUS, || is_off().then_some(()));
+
+    node.write_file(own, "[[override]]\nrule = \"HostDwn\"\nenabled = false\n");
+    node.shell("systemctl reload pvewatch-collector");
+    let said = || node.shell("journalctl --no-pager -u pvewatch-collector");
+    eventually("the mistake to be named", GENEROUS, || {
+        said().contains("own.toml:2: override: there is no rule \"HostDwn\"").then_some(())
+    });
+    assert!(is_off(), "all stays as it was");
+    let reload = rules("reload");
+    assert!(
+        !reload.succeeded() && reload.stderr.contains("did you mean \"HostDown\"?"),
+        "{reload:?}"
+    );
+
+    node.shell(&format!("rm {own}"));
+    assert!(rules("reload").succeeded());
+    eventually("the rule to be on", GENEROUS, || (!is_off()).then_some(()));
 }
 
 fn a_purge_leaves_nothing_behind(suite: Suite) {

@@ -7,6 +7,9 @@ use super::table::{self, Cell};
 use crate::output::http::api::{AlertAnswer, AlertsAnswer, StatusAnswer};
 use crate::output::http::{Tone, ago};
 
+/// Digits of an alert's id that are shown: enough for `pvewatch alerts show`.
+const ID_DIGITS: usize = 8;
+
 /// Writes the alerts for people; they come sorted.
 pub fn render(
     answer: &AlertsAnswer,
@@ -43,12 +46,12 @@ pub fn render(
     }
     text.push('\n');
     let rows: Vec<_> = answer.alerts.iter().map(|alert| row(alert, answer)).collect();
-    let headings = ["STATE", "SEVERITY", "ALERT", "NODE", "SINCE", "SUMMARY"];
+    let headings = ["STATE", "SEVERITY", "ALERT", "NODE", "SINCE", "ID", "SUMMARY"];
     text.push_str(&table::write(headings, &rows, paint, width));
     text
 }
 
-fn row(alert: &AlertAnswer, answer: &AlertsAnswer) -> [Cell; 6] {
+fn row(alert: &AlertAnswer, answer: &AlertsAnswer) -> [Cell; 7] {
     let tone = severity_tone(alert.label("severity"));
     let (state, tone) = match (alert.state, &alert.inhibited_by) {
         (AlertState::Firing, None) => ("firing", tone),
@@ -69,6 +72,7 @@ fn row(alert: &AlertAnswer, answer: &AlertsAnswer) -> [Cell; 6] {
         Cell::plain(alert.label("alertname")),
         Cell::plain(alert.label("node")),
         Cell::plain(ago(alert.starts_at, answer.at)),
+        Cell::plain(&alert.fingerprint.to_string()[..ID_DIGITS]),
         Cell::plain(summary),
     ]
 }

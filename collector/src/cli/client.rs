@@ -18,8 +18,8 @@ use crate::output::http::api::guests::GUESTS_MAX;
 use crate::output::http::api::nodes::NODES_MAX;
 use crate::output::http::api::storages::STORAGES_MAX;
 use crate::output::http::api::{
-    AlertsAnswer, BackupsAnswer, DriftAnswer, GuestsAnswer, NodesAnswer, RulesAnswer, StatusAnswer,
-    StoragesAnswer,
+    AlertDetails, AlertsAnswer, BackupsAnswer, DriftAnswer, GuestsAnswer, NodesAnswer, RulesAnswer,
+    StatusAnswer, StoragesAnswer,
 };
 use crate::standards::Reloaded;
 
@@ -182,6 +182,17 @@ impl<'a> Api<'a> {
     /// As [`Api::status`].
     pub fn alerts(&self) -> Result<AlertsAnswer, ClientError> {
         self.get(&format!("/api/v1/alerts?limit={ALERTS_MAX}"))
+    }
+
+    /// One alert, by the first digits of its id.
+    ///
+    /// # Errors
+    /// When the collector gives no answer, or does not know it.
+    pub fn alert(&self, id: &str) -> Result<AlertDetails, ClientError> {
+        // Whatever is no letter or digit is no id, and must not lead to another path.
+        let id: String =
+            id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        self.get(&format!("/api/v1/alerts/{id}"))
     }
 
     /// The rules, and how they fare.

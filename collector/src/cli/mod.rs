@@ -5,6 +5,7 @@
 //! `drift` show something that is bad, 2 for a wrong command line; an error names the thing, the
 //! cause and what to do; what comes from a node cannot control the terminal.
 
+mod alert;
 mod alerts;
 mod backups;
 mod client;
@@ -26,6 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use pvewatch_protocol::NodeName;
 
 use crate::output::http::api::NodeAnswer;
+pub use alert::render as render_alert;
 pub use alerts::render as render_alerts;
 pub use backups::render as render_backups;
 pub use client::{Api, ApiUrl, ClientError};
@@ -94,12 +96,26 @@ struct ViewArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 struct AlertsArguments {
+    #[command(subcommand)]
+    command: Option<AlertsCommand>,
     #[command(flatten)]
     view: ViewArguments,
     /// Show those that ended lately too
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum AlertsCommand {
+    /// Explain one alert: its rule, how it came to be so, and why people are told or not
+    Show {
+        /// Its id, or the first digits of that
+        id: String,
+        #[command(flatten)]
+        view: ViewArguments,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +176,9 @@ fn show_status(view: &ViewArguments) -> Result<ExitCode, CommandError> {
 }
 
 fn show_alerts(arguments: &AlertsArguments) -> Result<ExitCode, CommandError> {
+    if let Some(AlertsCommand::Show { id, view }) = &arguments.command {
+        return show(view, &Api::new(&view.url).alert(id)?, render_alert);
+    }
     let api = Api::new(&arguments.view.url);
     let status = api.status()?;
     let mut answer = api.alerts()?;

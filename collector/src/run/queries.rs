@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use pvewatch_protocol::CollectorName;
+use pvewatch_protocol::{CollectorName, Fingerprint};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::counters::Counters;
 use super::told::Asked;
+use crate::alerts::Transition;
 use crate::core::Snapshot;
 use crate::output::channel::ChannelReading;
 use crate::store::{EventFilter, EventRow, Reader, RejectRow, StoreError};
@@ -19,6 +20,9 @@ const READS_MAX: usize = 4;
 
 /// Events in one answer at most, whatever is asked for.
 pub const EVENTS_PER_ANSWER_MAX: u32 = 1000;
+
+/// Steps of an alert in one answer at most.
+pub const STEPS_PER_ANSWER_MAX: u32 = 100;
 
 /// Asks a collector; clones ask the same one.
 #[derive(Debug, Clone)]
@@ -130,6 +134,18 @@ impl Queries {
     pub async fn events(&self, filter: EventFilter) -> Result<Vec<EventRow>, QueryError> {
         let limit = filter.limit.min(EVENTS_PER_ANSWER_MAX);
         self.read(move |reader| reader.events(&EventFilter { limit, ..filter })).await
+    }
+
+    /// The steps of an alert that are kept, the newest first; at most [`STEPS_PER_ANSWER_MAX`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn steps_of(&self, fingerprint: Fingerprint) -> Result<Vec<Transition>, QueryError> {
+        let rows = self
+            .read(move |reader| reader.transitions_of(fingerprint, STEPS_PER_ANSWER_MAX))
+            .await?;
+        // One of a version that is not known is left out.
+        Ok(rows.iter().filter_map(|row| serde_json::from_str(&row.body).ok()).collect())
     }
 
     /// The last messages that were not accepted, the newest first.

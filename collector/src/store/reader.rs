@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use pvewatch_protocol::{Epoch, NodeName};
+use pvewatch_protocol::{Epoch, Fingerprint, NodeName};
 use rusqlite::{Connection, OpenFlags};
 
 use super::rows::{self, EventFilter, EventRow, RejectRow, SampleRow, TransitionRow};
@@ -45,6 +45,18 @@ impl Reader {
     /// As [`Reader::epoch`].
     pub fn transitions_after(&self, id: i64, limit: u32) -> Result<Vec<TransitionRow>, StoreError> {
         self.read(|connection| rows::transitions_after(connection, id, limit))
+    }
+
+    /// At most `limit` transitions of an alert, the newest first.
+    ///
+    /// # Errors
+    /// As [`Reader::epoch`].
+    pub fn transitions_of(
+        &self,
+        fingerprint: Fingerprint,
+        limit: u32,
+    ) -> Result<Vec<TransitionRow>, StoreError> {
+        self.read(|connection| rows::transitions_of(connection, fingerprint, limit))
     }
 
     /// At most `limit` kept samples of a node since then, the oldest first.

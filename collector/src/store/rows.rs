@@ -292,15 +292,32 @@ pub(super) fn transitions_after(
         .prepare_cached(
             "SELECT id, at, fingerprint, body FROM transitions WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?
-        .query_map(params![id, limit], |row| {
-            Ok(TransitionRow {
-                id: row.get(0)?,
-                at: time(row, 1)?,
-                fingerprint: parsed(row, 2)?,
-                body: row.get(3)?,
-            })
-        })?
+        .query_map(params![id, limit], transition)?
         .collect()
+}
+
+/// The newest transitions of an alert, the newest first.
+pub(super) fn transitions_of(
+    connection: &Connection,
+    fingerprint: Fingerprint,
+    limit: u32,
+) -> rusqlite::Result<Vec<TransitionRow>> {
+    connection
+        .prepare_cached(
+            "SELECT id, at, fingerprint, body FROM transitions WHERE fingerprint = ?1 \
+             ORDER BY id DESC LIMIT ?2",
+        )?
+        .query_map(params![fingerprint.to_string(), limit], transition)?
+        .collect()
+}
+
+fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
+    Ok(TransitionRow {
+        id: row.get(0)?,
+        at: time(row, 1)?,
+        fingerprint: parsed(row, 2)?,
+        body: row.get(3)?,
+    })
 }
 
 pub(super) fn samples(

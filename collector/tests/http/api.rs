@@ -1,13 +1,14 @@
 //! The answers of the API for a full example, and for what cannot be answered.
 
 use pvewatch_collector::output::http::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, EventsAnswer,
-    EventsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer, StoragesAnswer, StoragesQuery,
+    AlertDetails, AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery,
+    EventsAnswer, EventsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer, StoragesAnswer,
+    StoragesQuery, find_alert,
 };
 use pvewatch_protocol::AlertState;
 use serde::Serialize;
 
-use crate::site::{check_golden, events, picture, snapshot};
+use crate::site::{check_golden, events, picture, snapshot, steps};
 
 #[track_caller]
 fn check(name: &str, answer: &impl Serialize) {
@@ -21,6 +22,9 @@ fn a_full_example_is_answered_as_it_was() {
     let picture = picture(snapshot());
     check("page/nodes.json", &NodesAnswer::of(&picture, &NodesQuery::default()).unwrap());
     check("page/alerts.json", &AlertsAnswer::of(&picture, &AlertsQuery::default()).unwrap());
+    let alert = &picture.snapshot.alerts[3];
+    let details = AlertDetails::of(&picture, alert.fingerprint, &steps(alert)).unwrap();
+    check("page/alert.json", &details);
     check("page/backups.json", &BackupsAnswer::of(&picture, &BackupsQuery::default()).unwrap());
     check("page/storages.json", &StoragesAnswer::of(&picture, &StoragesQuery::default()).unwrap());
     check("page/drift.json", &DriftAnswer::of(&picture, &DriftQuery::default()).unwrap());
@@ -43,6 +47,27 @@ fn alerts_can_be_asked_for_by_node_and_state() {
     assert_eq!(names(Some("pve1"), None), ["ProxmoxServiceFailed", "SystemdServiceFailed"]);
     assert_eq!(names(None, Some(AlertState::Resolved)), ["SystemdServiceFailed"]);
     assert_eq!(names(Some("pve1"), Some(AlertState::Resolved)), [""; 0]);
+}
+
+#[test]
+fn an_alert_is_found_by_the_first_digits_of_its_id() {
+    let picture = picture(snapshot());
+    let found = |id: &str| find_alert(&picture, id).map(|found| found.to_string());
+    assert_eq!(found("00000000000000a4").unwrap(), "00000000000000a4");
+    assert_eq!(found("00000000000000A4").unwrap(), "00000000000000a4");
+    assert_eq!(found("0123456789abcdef").unwrap(), "0123456789abcdef", "it can be stored");
+    for (id, part) in [
+        ("000000000", "5 alerts are meant by 000000000: 00000000000000a1, "),
+        ("abcd", "no alert has an id that begins with abcd"),
+        ("000", "give its first digits, 4 at least"),
+        ("HostDown", "is no alert's id"),
+        ("", "is no alert's id"),
+    ] {
+        let error = format!("{:?}", found(id).unwrap_err());
+        assert!(error.contains(part), "{id}: {error}");
+    }
+    let unknown = "0123456789abcdef".parse().unwrap();
+    assert!(AlertDetails::of(&picture, unknown, &[]).is_err());
 }
 
 #[test]

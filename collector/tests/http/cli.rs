@@ -4,18 +4,19 @@
 use std::sync::Arc;
 
 use pvewatch_collector::cli::{
-    Paint, Status, render_alerts, render_backups, render_drift, render_guests, render_node,
-    render_nodes, render_rules, render_status, render_storages,
+    Paint, Status, render_alert, render_alerts, render_backups, render_drift, render_guests,
+    render_node, render_nodes, render_rules, render_status, render_storages,
 };
 use pvewatch_collector::core::Snapshot;
 use pvewatch_collector::fleet::Policies;
 use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::output::http::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, GuestsAnswer,
-    GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer, StoragesAnswer, StoragesQuery,
+    AlertDetails, AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery,
+    GuestsAnswer, GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer, StoragesAnswer,
+    StoragesQuery,
 };
 
-use crate::site::{check_golden, empty_snapshot, picture, snapshot};
+use crate::site::{check_golden, empty_snapshot, picture, snapshot, steps};
 
 fn status(picture: &Picture) -> Status {
     let nodes = NodesAnswer::of(picture, &NodesQuery::default()).unwrap().nodes;
@@ -37,6 +38,9 @@ fn a_full_example_is_printed_as_it_was() {
     let picture = picture(snapshot());
     check_golden("page/status.txt", &render_status(&status(&picture), Paint::Plain, None));
     check_golden("page/alerts.txt", &alerts(&picture, None));
+    let alert = &picture.snapshot.alerts[3];
+    let details = AlertDetails::of(&picture, alert.fingerprint, &steps(alert)).unwrap();
+    check_golden("page/alert.txt", &render_alert(&details, Paint::Plain, None));
     let nodes = NodesAnswer::of(&picture, &NodesQuery::default()).unwrap();
     check_golden("page/nodes.txt", &render_nodes(&nodes, Paint::Plain, None));
     let query = NodesQuery { node: Some("pve1".parse().unwrap()), limit: None };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
-use pvewatch_collector::alerts::Alert;
+use pvewatch_collector::alerts::{Alert, News, Transition, Why};
 use pvewatch_collector::core::{Counters, RuleError, RuleStatus, Snapshot};
 use pvewatch_collector::fleet::{
     Backup, BackupJob, Drift, EntityKind, FleetCounters, Guest, Node, NodeView, Policies, Storage,
@@ -16,7 +16,7 @@ use pvewatch_collector::output::http::Picture;
 use pvewatch_collector::policy;
 use pvewatch_collector::rules::{RuleSet, Source};
 use pvewatch_collector::store::EventRow;
-use pvewatch_protocol::{CollectorName, NodeName, Sequence, Site, StreamId, codec};
+use pvewatch_protocol::{AlertState, CollectorName, NodeName, Sequence, Site, StreamId, codec};
 use serde::Deserialize;
 
 /// The moment at which the site is looked at.
@@ -125,6 +125,25 @@ fn rule(name: &str, scope: EntityKind, entities_seen: u64, error: Option<&str>) 
             at: now(),
         }),
     }
+}
+
+/// What became of an alert of the site, the newest first: it was pending, fired, and is explained.
+pub fn steps(alert: &Arc<Alert>) -> Vec<Transition> {
+    let step = |minutes: i64, (from, to), why, news| Transition {
+        fingerprint: alert.fingerprint,
+        from,
+        to,
+        at: now() - minutes.minutes(),
+        why,
+        news,
+        alert: Arc::clone(alert),
+    };
+    let (pending, firing) = (Some(AlertState::Pending), Some(AlertState::Firing));
+    vec![
+        step(12, (firing, firing), Why::InhibitionBegan, News::Update),
+        step(20, (pending, firing), Why::ConditionLasted, News::Tell),
+        step(35, (None, pending), Why::ConditionBegan, News::Update),
+    ]
 }
 
 /// A site that nothing has been heard of.

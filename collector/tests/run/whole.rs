@@ -50,6 +50,10 @@ async fn a_failed_unit_is_stored_acked_told_and_still_known_after_a_restart() {
     });
     assert_eq!(resolved.await.fingerprint, firing.fingerprint);
     assert_eq!(stored(&running).await, [1, 2], "applied once");
+    let steps = running.queries().steps_of(firing.fingerprint).await.unwrap();
+    let steps: Vec<_> = steps.iter().map(|step| (step.to, step.why.as_str())).collect();
+    let (fired, over) = (Some(AlertState::Firing), Some(AlertState::Resolved));
+    assert_eq!(steps, [(over, "condition_ended"), (fired, "condition_lasted")]);
     assert_eq!(running.queries().counters().duplicates.get(), 1);
     running.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRef, Query, Request, State};
+use axum::extract::{FromRef, Path, Query, Request, State};
 use axum::http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -18,9 +18,9 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::{
-    AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery, EventsAnswer,
-    EventsQuery, GuestsAnswer, GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer, StatusAnswer,
-    StoragesAnswer, StoragesQuery,
+    AlertDetails, AlertsAnswer, AlertsQuery, BackupsAnswer, BackupsQuery, DriftAnswer, DriftQuery,
+    EventsAnswer, EventsQuery, GuestsAnswer, GuestsQuery, NodesAnswer, NodesQuery, RulesAnswer,
+    StatusAnswer, StoragesAnswer, StoragesQuery, find_alert,
 };
 use super::error::ApiError;
 use super::metrics::{self, Format};
@@ -77,6 +77,7 @@ pub fn router(served: Served) -> Router {
         .route("/api/v1/status", get(status))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/alerts", get(alerts))
+        .route("/api/v1/alerts/{id}", get(alert))
         .route("/api/v1/backups", get(backups))
         .route("/api/v1/guests", get(guests))
         .route("/api/v1/storages", get(storages))
@@ -140,6 +141,16 @@ async fn alerts(
 ) -> Result<Response, ApiError> {
     let (query, picture) = (parameters(query)?, look(&queries).await?);
     answer(move || AlertsAnswer::of(&picture, &query)).await
+}
+
+async fn alert(
+    State(queries): State<Queries>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let picture = look(&queries).await?;
+    let fingerprint = find_alert(&picture, &id)?;
+    let steps = queries.steps_of(fingerprint).await?;
+    answer(move || AlertDetails::of(&picture, fingerprint, &steps)).await
 }
 
 async fn guests(

@@ -65,6 +65,9 @@ pub struct AlertAnswer {
     pub stale: bool,
     /// The rule whose alert makes this one not worth telling, while it fires.
     pub inhibited_by: Option<String>,
+    /// Whether people were told that it fires.
+    #[serde(default)]
+    pub told: bool,
 }
 
 impl AlertsAnswer {
@@ -93,7 +96,7 @@ impl AlertsAnswer {
 }
 
 impl AlertAnswer {
-    fn of(alert: &Alert) -> Self {
+    pub(super) fn of(alert: &Alert) -> Self {
         let fires_at = match alert.phase {
             Phase::Pending { due } => Some(due),
             Phase::Firing { .. } | Phase::Resolved { .. } => None,
@@ -109,6 +112,7 @@ impl AlertAnswer {
             value: alert.value.filter(|value| value.is_finite()),
             stale: alert.stale,
             inhibited_by: alert.inhibited_by.as_deref().map(str::to_owned),
+            told: alert.told,
         }
     }
 

@@ -4,6 +4,7 @@
 //! renamed. Every list has a limit and says how much there is beyond it. An error is
 //! `{"error": "..."}` with the status that fits. Unknown parameters are refused.
 
+mod alert;
 pub mod alerts;
 pub mod backups;
 pub mod drift;
@@ -15,6 +16,7 @@ mod rules;
 mod status;
 pub mod storages;
 
+pub use alert::{AlertDetails, StepAnswer, find_alert};
 pub use alerts::{AlertAnswer, AlertsAnswer, AlertsQuery};
 pub use backups::{BackupAnswer, BackupsAnswer, BackupsQuery, JobAnswer};
 pub use drift::{CheckAnswer, DifferenceAnswer, DriftAnswer, DriftQuery, PolicyAnswer};
