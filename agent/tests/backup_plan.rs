@@ -161,6 +161,31 @@ async fn only_configurations_with_another_version_are_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_quorum_nothing_is_told_that_can_be_old() {
+    let mut node = Node::new();
+    let members = |quorate: u8| {
+        let cluster = format!(r#""cluster":{{"name":"lab","nodes":2,"quorate":{quorate}}}"#);
+        format!(r#"{{"nodename":"pve1",{cluster},"nodelist":{{"pve1":{{"online":1}}}}}}"#)
+    };
+    node.write("pve/.members", &members(0));
+    let mut watching = node.watch();
+    let (active, why) = watching.status().await;
+    assert!(!active && why.starts_with("the cluster has no quorum"), "{why}");
+    node.write("pve/.members", &members(1));
+    assert_eq!(watching.guests().await.len(), 2);
+
+    // It is cut off, and a guest is another node's meanwhile.
+    node.write("pve/.members", &members(0));
+    while watching.status().await.0 {}
+    let told = Instant::now();
+    node.list(&[(100, "qemu", 1)]);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    node.write("pve/.members", &members(1));
+    assert_eq!(watching.guests().await.len(), 1);
+    assert!(told.elapsed() >= Duration::from_secs(3600), "not even because it was time");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guest_is_told_with_how_the_manager_of_high_availability_has_it() {
     let node = Node::new();
     let mut watching = node.watch();

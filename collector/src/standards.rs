@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::config::{Config, POLICY_DEFAULT, RULES_DEFAULT};
 use crate::fleet::Policies;
@@ -49,7 +49,7 @@ pub fn read(config: &Config) -> Result<Standards, StandardsError> {
     load_rules(&rules)?;
     let policies = policies(config);
     if let Some(problem) = &policies.problem {
-        log::error!("no policy is checked: {problem}");
+        log::error!("the policy file cannot be used: {problem}");
     }
     Ok(Standards { rules, policies })
 }
@@ -122,40 +122,49 @@ fn policies(config: &Config) -> Policies {
 pub struct Reloader {
     config: Arc<Config>,
     standards: watch::Sender<Standards>,
+    /// One reload at a time: more wait.
+    turn: Arc<Mutex<()>>,
 }
 
-/// What is in force after a reload.
+/// What was read, and is in force as soon as the collector hears its nodes, which it mostly does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// The files with rules, in their order.
     pub rule_files: Vec<String>,
     /// Policies that are checked.
     pub policies: usize,
-    /// Why none is, if the policy file is wrong.
+    /// What is wrong with the policy file; then those are checked that were before.
     pub policy_problem: Option<String>,
 }
 
 impl Reloader {
     /// Reads what this configuration names, for a collector that judges by `standards`.
     pub fn new(config: Config, standards: watch::Sender<Standards>) -> Self {
-        Self { config: Arc::new(config), standards }
+        Self { config: Arc::new(config), standards, turn: Arc::default() }
     }
 
     /// Reads everything anew, and lets the collector judge by it. If something is wrong with a rule,
-    /// all stays as it is.
+    /// all stays as it is; if with the policies, those do.
     ///
     /// # Errors
     /// What is wrong; the log has it as well.
     pub async fn reload(&self) -> Result<Reloaded, StandardsError> {
+        let _turn = self.turn.lock().await;
         let config = Arc::clone(&self.config);
         let read = tokio::task::spawn_blocking(move || read(&config)).await;
-        let standards = read.map_err(|_| StandardsError::Task).flatten().inspect_err(|error| {
-            log::error!("rules and policies stay as they are: {error}");
-        })?;
+        let mut standards =
+            read.map_err(|_| StandardsError::Task).flatten().inspect_err(|error| {
+                log::error!("rules and policies stay as they are: {error}");
+            })?;
+        let policy_problem = standards.policies.problem.clone();
+        let running = self.standards.borrow().policies.clone();
+        if policy_problem.is_some() && running.problem.is_none() {
+            standards.policies = running;
+        }
         let reloaded = Reloaded {
             rule_files: standards.rules.iter().map(|file| file.name.clone()).collect(),
             policies: standards.policies.policies.len(),
-            policy_problem: standards.policies.problem.clone(),
+            policy_problem,
         };
         log::info!("rules and policies are read anew: {}", reloaded.rule_files.join(", "));
         self.standards.send_replace(standards);

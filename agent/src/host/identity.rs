@@ -7,8 +7,8 @@ use sysinfo::System;
 use uuid::Uuid;
 
 use super::interfaces::{is_own, rank};
-use super::members::cluster;
 use crate::config::Paths;
+use crate::proxmox::cluster;
 
 /// The boot id as systemd sees it, set by the shipped unit. In a container the private `/proc`
 /// of a sandboxed service shows the boot id of the container's host (systemd 252).

@@ -9,7 +9,6 @@ mod clock;
 mod groups;
 pub mod identity;
 mod interfaces;
-mod members;
 mod mounts;
 mod pools;
 mod pressure;

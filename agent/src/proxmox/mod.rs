@@ -1,4 +1,5 @@
-//! Proxmox on this node: the names of its tasks, what its HA manager notes, and its own API for what no file tells.
+//! Proxmox on this node: the names of its tasks, the members of its cluster, what its HA manager
+//! notes, and its own API for what no file tells.
 //!
 //! Every call of the API blocks, and can take as long as Proxmox takes: it is for a thread of its own. Nothing
 //! is asked but with a token, which needs no more than the role PVEAuditor on storages.
@@ -6,6 +7,7 @@
 mod active;
 mod answer;
 mod ha;
+mod members;
 mod settings;
 mod upid;
 
@@ -25,6 +27,7 @@ use serde::de::DeserializeOwned;
 pub use active::is_running;
 use answer::{ANSWER_BYTES_MAX, Answer};
 pub use ha::ManagerStatus;
+pub use members::cluster;
 pub use settings::{ApiUrl, ProxmoxConfig};
 pub use upid::{Upid, UpidError};
 

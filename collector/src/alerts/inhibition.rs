@@ -2,6 +2,7 @@
 //!
 //! An inhibited alert lives on as any other; it is only not told, until the graver one is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -51,6 +52,30 @@ impl Book {
         }
         let keys: Vec<AlertKey> =
             self.of_node(node).map(|(key, _)| key).filter(concerned).cloned().collect();
+        self.judge_inhibition(node, keys, at, (rules, now))
+    }
+
+    /// Judges anew which of all alerts are inhibited: the rules are others.
+    pub fn review_all(
+        &mut self,
+        at: Timestamp,
+        (rules, now): (&RuleSet, Timestamp),
+    ) -> Vec<Transition> {
+        let mut keys: BTreeMap<NodeName, Vec<AlertKey>> = BTreeMap::new();
+        for (node, key, _) in self.active() {
+            keys.entry(node.clone()).or_default().push(key.clone());
+        }
+        let judge = |(node, keys)| self.judge_inhibition(&node, keys, at, (rules, now));
+        keys.into_iter().flat_map(judge).collect()
+    }
+
+    fn judge_inhibition(
+        &mut self,
+        node: &NodeName,
+        keys: Vec<AlertKey>,
+        at: Timestamp,
+        (rules, now): (&RuleSet, Timestamp),
+    ) -> Vec<Transition> {
         let mut transitions = Vec::new();
         for key in keys {
             let inhibitor = self.inhibitor(node, &key, rules);

@@ -156,7 +156,7 @@ pub fn render_fields(scope: Option<Scope>, paint: Paint, width: Option<usize>) -
 pub fn render_reloaded(reloaded: &Reloaded) -> String {
     let mut text = format!("Read anew: {}.\n", reloaded.rule_files.join(", "));
     match &reloaded.policy_problem {
-        Some(problem) => text.push_str(&format!("No policy is checked: {problem}\n")),
+        Some(problem) => text.push_str(&format!("The policies stay as they are: {problem}\n")),
         None => text.push_str(&format!("{} policies are checked.\n", reloaded.policies)),
     }
     text

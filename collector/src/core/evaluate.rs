@@ -159,7 +159,13 @@ impl Core {
         }
         let holds = match evaluation.outcome {
             Outcome::Flag(holds) => holds,
-            Outcome::Unknown => return,
+            Outcome::Unknown => {
+                // What guests use comes with few samples: what is not known any more does not last.
+                if kind == EntityKind::Guest && rule.changes_with_node(Origin::Reading) {
+                    self.end_pending(number, name, (kind, id), out);
+                }
+                return;
+            }
             Outcome::Failed(message) => return stats.fail(entity_text(name, id), message, at),
             Outcome::Number(_) => {
                 let message = "came to a number, not to true or false".to_owned();
@@ -218,6 +224,23 @@ impl Core {
         let ended = (self.now, Why::RuleDisabled);
         out.extend(self.book.end(node, &key, ended, (&self.rules, self.now)));
         self.note_alerts();
+    }
+
+    /// Nothing can be said of an entity: what has not lasted by now will not have.
+    fn end_pending(
+        &mut self,
+        number: usize,
+        node: &NodeName,
+        (kind, id): (EntityKind, &Arc<str>),
+        out: &mut Vec<Transition>,
+    ) {
+        let key = AlertKey { kind, id: id.clone(), rule: self.rules.rules()[number].name.clone() };
+        let is_pending = |alert: &Arc<Alert>| alert.state() == AlertState::Pending;
+        if self.book.get(node, &key).is_some_and(is_pending) {
+            let ended = (self.now, Why::ConditionDidNotLast);
+            out.extend(self.book.end(node, &key, ended, (&self.rules, self.now)));
+            self.note_alerts();
+        }
     }
 
     /// Sets the timer of a node's silence. A timer that is early is left as it is: it costs less

@@ -193,6 +193,7 @@ impl Core {
         self.timers.stop_rules();
         let mut out = Vec::new();
         self.evaluate_all(&mut out);
+        out.extend(self.book.review_all(self.now, (&self.rules, self.now)));
         self.run_timers(self.now, &mut out);
         self.finish(out)
     }

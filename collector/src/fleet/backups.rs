@@ -67,9 +67,13 @@ impl Fleet {
         let begun = started.job.as_deref().zip(task_began(&started.upid));
         let job = begun
             .and_then(|(job, at)| self.change_job(node, job, told.moment, |job| job.begin(at)));
+        let upid = started.upid.clone();
         let running = Running { upid: started.upid, since: told.moment.fact };
         let mut changes =
             self.change_backup(node, started.vmid, told, |backup| backup.running = Some(running));
+        if !changes.is_empty() {
+            changes.extend(self.begin_guest_backup(node, (started.vmid, &upid), told.moment));
+        }
         changes.extend(job);
         changes
     }
@@ -81,7 +85,7 @@ impl Fleet {
         told: Told,
     ) -> Vec<Change> {
         let vmid = finished.vmid;
-        let guest = self.end_guest_backup(node, vmid, told.moment);
+        let guest = self.end_guest_backup(node, (vmid, &finished.upid), told.moment);
         let other = self.elsewhere(node, vmid);
         // Of two that end at the same time the names decide, whichever comes first.
         let is_past = |other: &&Arc<Backup>| {

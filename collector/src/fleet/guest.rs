@@ -54,6 +54,9 @@ pub struct Guest {
     /// Since when it should run again. Can lie ahead, while its node starts its guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awaited_since: Option<Moment>,
+    /// The task of the backup of it that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
     /// The boot of its node in which it was started or stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
@@ -82,6 +85,7 @@ impl Guest {
             since,
             is_newcomer: false,
             awaited_since: None,
+            backup: None,
             boot: None,
             version: Version::default(),
             position: at,

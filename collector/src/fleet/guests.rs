@@ -188,16 +188,34 @@ impl Fleet {
         gone.into_iter().map(|guest| Change::GuestGone { guest, moment }).collect()
     }
 
+    /// A backup of a guest has begun.
+    pub(super) fn begin_guest_backup(
+        &mut self,
+        node: &NodeName,
+        (vmid, upid): (Vmid, &str),
+        moment: Moment,
+    ) -> Option<Change> {
+        let slot = self.nodes.get_mut(node)?;
+        slot.change_guest(&vmid.to_string(), |guest, _| {
+            guest.backup = Some(upid.to_owned());
+            true
+        })
+        .map(|guest| Change::Guest { guest, moment })
+    }
+
     /// A backup of a guest has ended.
     pub(super) fn end_guest_backup(
         &mut self,
         node: &NodeName,
-        vmid: Vmid,
+        (vmid, upid): (Vmid, &str),
         moment: Moment,
     ) -> Option<Change> {
         let slot = self.nodes.get_mut(node)?;
-        slot.change_guest(&vmid.to_string(), |guest, _| guest.await_after_backup(moment))
-            .map(|guest| Change::Guest { guest, moment })
+        slot.change_guest(&vmid.to_string(), |guest, _| {
+            let ended = guest.backup.take_if(|running| *running == *upid);
+            guest.await_after_backup(moment) || ended.is_some()
+        })
+        .map(|guest| Change::Guest { guest, moment })
     }
 
     /// A node has started its guests after a boot.

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use pvewatch_protocol::event::GuestKind;
+use jiff::SignedDuration;
+use pvewatch_protocol::event::{GuestKind, GuestState};
 use pvewatch_protocol::sample::GuestUsage;
 use pvewatch_protocol::{Sample, Vmid};
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,15 @@ use super::node::Node;
 use super::reading::Reading;
 
 /// For how long counters stand for a guest, in seconds since the node's boot: two samples that should
-/// bring others can be lost.
+/// bring others can be lost. Where samples are rarer it is as many intervals between them.
 const FRESH_SECONDS: f64 = 200.0;
+const FRESH_INTERVALS: f64 = 2.5;
+
+/// An interval between samples that is believed, in seconds: no agent can be told a longer one.
+const INTERVAL_SECONDS_MAX: f64 = 600.0;
+
+/// For how long the group of a guest that was stopped can still be seen.
+const LINGERS: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is nearer together, in seconds, gives no rate: an agent that was started again tells at once.
 const SPAN_SECONDS_MIN: f64 = 20.0;
@@ -45,7 +53,7 @@ struct GuestUse {
 pub(super) fn follow(before: Option<&Reading>, sample: &Sample) -> Option<Arc<Usage>> {
     let now = sample.uptime_seconds;
     let before = before.and_then(|before| before.usage.as_ref());
-    let before = before.filter(|before| before.is_fresh(now));
+    let before = before.filter(|before| before.age(sample).is_some());
     let Some(counted) = &sample.guests else { return before.cloned() };
     if let Some(before) = before.filter(|before| now - before.uptime_seconds < SPAN_SECONDS_MIN) {
         return Some(before.clone());
@@ -64,14 +72,25 @@ pub(super) fn follow(before: Option<&Reading>, sample: &Sample) -> Option<Arc<Us
 }
 
 impl Usage {
-    /// Whether this still stands, so many seconds after the node's boot.
-    fn is_fresh(&self, now: f64) -> bool {
-        (0.0..FRESH_SECONDS).contains(&(now - self.uptime_seconds))
+    /// How old this is as of a sample, in seconds; none if it does not stand any more.
+    fn age(&self, sample: &Sample) -> Option<f64> {
+        let age = sample.uptime_seconds - self.uptime_seconds;
+        let interval = sample.interval_seconds.clamp(0.0, INTERVAL_SECONDS_MAX);
+        let fresh = FRESH_SECONDS.max(FRESH_INTERVALS * interval);
+        (0.0..fresh).contains(&age).then_some(age)
     }
 
     fn of(&self, vmid: Vmid) -> Option<&GuestUse> {
         let place = self.guests.binary_search_by_key(&vmid, |guest| guest.counted.vmid);
         self.guests.get(place.ok()?)
+    }
+}
+
+impl Reading {
+    /// What guests used, and how old that is, in seconds; none if it does not stand any more.
+    fn usage_and_age(&self) -> Option<(&Usage, f64)> {
+        let usage = self.usage.as_deref()?;
+        Some((usage, usage.age(&self.sample)?))
     }
 }
 
@@ -100,21 +119,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// What a guest of a node may use, and what it uses while it runs.
+    /// What a guest of a node may use, and what it uses: nothing, since it was stopped.
     pub fn of(node: &Node, guest: &Guest) -> Self {
-        let told = Self::told(node, guest);
-        match guest.is_running() {
-            true => told,
-            false => {
-                let Self { cpus, memory_bytes, .. } = told;
-                Self { cpus, memory_bytes, ..Self::default() }
-            }
-        }
-    }
-
-    /// The same as it was told last: when it stopped a moment ago, what it used before.
-    pub fn told(node: &Node, guest: &Guest) -> Self {
         let sample = node.reading.as_ref().map(|reading| &reading.sample);
+        let is_stopped = guest.state() == Some(GuestState::Stopped);
         let settings = guest.plan.as_ref().and_then(|plan| plan.settings.as_deref());
         let all_cpus =
             sample.map(|sample| f64::from(sample.cpu.count)).filter(|count| *count > 0.0);
@@ -124,9 +132,22 @@ impl Load {
         });
         let memory_bytes = settings.and_then(|settings| settings.memory_bytes);
         let usage = node.reading.as_ref().and_then(|reading| {
-            let usage = reading.usage.as_ref()?;
-            usage.of(guest.vmid).filter(|_| usage.is_fresh(reading.sample.uptime_seconds))
+            let (usage, age) = reading.usage_and_age()?;
+            let told_at = reading.received_at - SignedDuration::from_secs_f64(age);
+            let is_over = is_stopped && told_at.duration_since(guest.since.judged) < LINGERS;
+            usage.of(guest.vmid).filter(|_| !is_over)
         });
+        if is_stopped && usage.is_none() {
+            let memory_used_ratio = (guest.kind == GuestKind::Lxc).then_some(0.0);
+            return Self {
+                cpus,
+                cpu_seconds: None,
+                cpu_used_ratio: Some(0.0),
+                memory_bytes,
+                memory_used_bytes: Some(0),
+                memory_used_ratio,
+            };
+        }
         let memory_used_bytes = usage.and_then(|usage| usage.counted.memory_bytes);
         let memory = memory_used_bytes.zip(memory_bytes.filter(|bytes| *bytes > 0));
         let memory = memory.filter(|_| guest.kind == GuestKind::Lxc);

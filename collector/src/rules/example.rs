@@ -87,7 +87,8 @@ impl Example {
             reason: "outbox full".to_owned(),
             at: silent,
         });
-        let since = Some(silent.judged - SignedDuration::from_secs(40));
+        let read_at = node.reading.as_ref().map(|reading| reading.received_at);
+        let since = read_at.map(|at| at - SignedDuration::from_secs(40));
         node.backlog = Backlog { events: 2, since };
         let drawn = Drawn { at: silent.fact, ..Drawn::default() };
         (node.guests_as_of, node.jobs_as_of, node.storages_as_of) = (drawn, drawn, drawn);
@@ -305,6 +306,7 @@ fn guest(node: NodeName, position: Position, at: Moment) -> Guest {
     };
     guest.turn(run, Some("now"), at);
     guest.awaited_since = Some(at);
+    guest.backup = Some("UPID:pve1:00000001:00000001:6AC05390:vzdump:100:root@pam:".to_owned());
     guest.plan = Some(plan());
     guest
 }

@@ -12,7 +12,10 @@ use super::fields::{Subject, environment};
 use super::file::{Parsed, Placed, Reader, error_of};
 use super::nearest::hint;
 use super::rule::{Rule, Severity};
-use crate::fleet::{Entity, matches};
+use crate::fleet::{Entity, EntityKind, matches};
+
+/// What can be chosen by tags.
+const HAVE_TAGS: [EntityKind; 2] = [EntityKind::Guest, EntityKind::Backup];
 
 /// `[[override]]`
 #[derive(Deserialize)]
@@ -145,6 +148,14 @@ impl Adaption {
             return Err(error(self.rule.line, message));
         };
         let rule = &mut parsed.rule;
+        if !self.whom.tags.is_empty() && !HAVE_TAGS.contains(&rule.scope) {
+            let message = format!(
+                "override of {name:?}: tags: only guests and their backups have tags, and the rule is \
+                 about each {}: choose by nodes or environments",
+                rule.scope
+            );
+            return Err(error(self.rule.line, message));
+        }
         let mut adapted = rule.clone();
         adapted.variants = Vec::new();
         if let Some(when) = &self.when {
@@ -167,8 +178,8 @@ impl Adaption {
         adapted.severity = self.severity.unwrap_or(rule.severity);
         adapted.enabled = self.enabled.unwrap_or(rule.enabled);
         if self.whom.is_everything() {
-            let variants = std::mem::take(&mut rule.variants);
-            *rule = Rule { variants, ..adapted };
+            // What others said before of some of it is over.
+            *rule = adapted;
         } else {
             let adapted = adapted.enabled.then(|| Arc::new(adapted));
             rule.variants.push(Variant { whom: self.whom, rule: adapted });

@@ -108,15 +108,6 @@ pub struct Rule {
     pub line: usize,
 }
 
-/// Rules are the same if they stand in the same place with the same condition.
-impl PartialEq for Rule {
-    fn eq(&self, other: &Self) -> bool {
-        let key =
-            |rule: &Self| (rule.name.clone(), rule.when_text.clone(), rule.file.clone(), rule.line);
-        key(self) == key(other)
-    }
-}
-
 impl Rule {
     /// The rule as it is on an entity; none if it is not in force there.
     pub fn on(&self, subject: &Subject<'_>) -> Option<&Self> {
@@ -134,8 +125,11 @@ impl Rule {
     /// Whether its outcome can change for what belongs to a node of which something of this origin
     /// changed.
     pub fn changes_with_node(&self, origin: Origin) -> bool {
+        let by_environment = self.variants.iter().any(|it| !it.whom.environments.is_empty());
         let variants = self.variants.iter().filter_map(|variant| variant.rule.as_ref());
-        self.when.changes_with_node(origin)
+        // The environment can be a label of the node.
+        origin == Origin::Facts && by_environment
+            || self.when.changes_with_node(origin)
             || variants.into_iter().any(|rule| rule.when.changes_with_node(origin))
             || self.value.as_ref().is_some_and(|value| value.changes_with_node(origin))
     }

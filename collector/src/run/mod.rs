@@ -143,7 +143,7 @@ impl Collector {
         self.queries.clone()
     }
 
-    /// By what is judged: others that are put there are in force at once.
+    /// By what is judged: others that are put there are in force as soon as the nodes are heard.
     pub fn standards(&self) -> watch::Sender<Standards> {
         self.standards.clone()
     }

@@ -1,6 +1,6 @@
 //! Overrides: a rule is another one, or none, on some entities.
 
-use pvewatch_collector::alerts::Transition;
+use pvewatch_collector::alerts::{News, Transition};
 
 use super::story::{Stage, at, rules, tell};
 
@@ -133,4 +133,56 @@ fn a_node_that_cannot_be_heard_keeps_no_alert_of_a_rule_that_is_switched_off() {
     let off = with("[[override]]\nrule = 'Stopped'\nnodes = ['pve*']\nenabled = false\n");
     let told = stage.core.replace_rules(at("20m"), rules(&off));
     assert_eq!(told.iter().map(why).collect::<Vec<_>>(), ["pve1/100 rule_disabled"]);
+}
+
+#[test]
+fn an_override_of_everything_takes_the_place_of_those_before_it() {
+    let mut stage = Stage::new(&with(
+        "[[override]]\nrule = 'Stopped'\nnodes = ['pve1']\nseverity = 'info'\n\
+         [[override]]\nrule = 'Stopped'\nenabled = false\n",
+    ));
+    for line in ["0s pve1 beats every=600", "1s pve1 guests 100", "2s pve1 runs"] {
+        stage.play(line);
+    }
+    assert_eq!(stage.transitions, []);
+}
+
+#[test]
+fn another_environment_of_a_node_is_another_rule_for_what_belongs_to_it() {
+    let text = with("[[override]]\nrule = 'Stopped'\nenvironments = ['lab']\nenabled = false\n");
+    tell(
+        &text,
+        "
+        0s    pve1 started environment=lab
+        0s    pve1 beats every=600
+        1s    pve1 guests 100
+        2s    pve1 runs
+        1m    pve1 started environment=prod
+        => 1m Stopped pve1/100 none -> firing: condition_lasted, told
+        2m    pve1 started environment=lab
+        => 2m Stopped pve1/100 firing -> resolved: rule_disabled, told
+        3m
+        ",
+    );
+}
+
+#[test]
+fn what_a_rule_explained_is_told_when_that_rule_is_switched_off() {
+    let failed = |name: &str, more: &str| {
+        format!(
+            "[[rule]]\nname = '{name}'\nscope = 'unit'\nwhen = 'active_state == \"failed\"'\n\
+             severity = 'info'\nsummary = 'x'\n{more}"
+        )
+    };
+    let text = failed("Grave", "") + &failed("Small", "for = '5s'\ninhibited_by = ['Grave']\n");
+    let mut stage = Stage::new(&text);
+    stage.play("0s pve1 beats every=600");
+    stage.play("10s pve1 unit a.service failed");
+    stage.play("1m");
+    let off = text + "[[override]]\nrule = 'Grave'\nenabled = false\n";
+    let told = stage.core.replace_rules(at("1m"), rules(&off));
+    let told: Vec<_> = told.iter().map(|it| (&*it.alert.rule, it.why.as_str(), it.news)).collect();
+    let expected =
+        [("Grave", "rule_disabled", News::Tell), ("Small", "inhibition_ended", News::Tell)];
+    assert_eq!(told, expected);
 }

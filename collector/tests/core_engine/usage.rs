@@ -63,8 +63,10 @@ fn a_guest_that_stops_uses_nothing() {
         => 1m10s ProxmoxHighCpuUsage pve1/100 none -> pending: condition_began
         5m     pve1 guest 100:stopped:requested
         => 5m ProxmoxHighCpuUsage pve1/100 pending -> none: condition_did_not_last
+        5m     pve1 beats every=60 used=700:0:1000
         6m     pve1 guest 700:stopped:requested
         => 6m ProxmoxHighMemoryUsage pve1/700 pending -> none: condition_did_not_last
+        6m     pve1 beats every=60
         25m
         ",
     );
@@ -113,5 +115,59 @@ fn samples_between_say_nothing_of_guests_and_change_nothing() {
         => 2m10s ProxmoxHighCpuUsage pve1/100 pending -> none: condition_did_not_last
         25m
         ",
+    );
+}
+
+#[test]
+fn while_a_backup_runs_the_work_for_it_is_nobodys_trouble() {
+    with_guests(
+        "
+        10s    pve1 beats every=60 used=100:1.9/s@0s
+        => 1m10s ProxmoxHighCpuUsage pve1/100 none -> pending: condition_began
+        5m     pve1 backing-up 100 run=1
+        => 5m ProxmoxHighCpuUsage pve1/100 pending -> none: condition_did_not_last
+        30m    pve1 backup 100 ok run=1
+        => 30m ProxmoxHighCpuUsage pve1/100 none -> pending: condition_began
+        35m
+        ",
+    );
+}
+
+#[test]
+fn what_was_pending_before_a_long_silence_does_not_fire_after_it() {
+    with_guests(
+        "
+        10s    pve1 beats every=60 used=100:1.9/s@0s
+        => 1m10s ProxmoxHighCpuUsage pve1/100 none -> pending: condition_began
+        5m     pve1 hushes
+        => 7m10s ProxmoxHighCpuUsage pve1/100 pending -> pending: witness_lost
+        => 7m10s HostDown pve1 none -> pending: condition_began
+        => 9m10s HostDown pve1 pending -> firing: condition_lasted, told
+        => 9m10s ProxmoxHighCpuUsage pve1/100 pending -> pending: inhibition_began
+        30m    pve1 beats every=60
+        => 30m ProxmoxHighCpuUsage pve1/100 pending -> pending: witness_returned
+        => 30m ProxmoxHighCpuUsage pve1/100 pending -> none: condition_did_not_last
+        => 30m HostDown pve1 firing -> resolved: condition_ended, told
+        40m
+        ",
+    );
+}
+
+#[test]
+fn a_rule_of_ones_own_about_what_a_guest_uses_ends_when_that_stops() {
+    let rule = "[[rule]]\nname = 'Much'\nscope = 'guest'\nwhen = 'memory_used_ratio > 0.5'\n\
+                severity = 'info'\nsummary = 'x'\n";
+    tell(
+        rule,
+        &format!(
+            "{GUESTS}
+        10s    pve1 beats every=60 used=100:0:1000,700:0:900
+        => 10s Much pve1/700 none -> firing: condition_lasted, told
+        5m     pve1 guest 700:stopped:requested
+        => 5m Much pve1/700 firing -> resolved: condition_ended, told
+        5m     pve1 beats every=60 used=100:0:1000
+        10m
+        "
+        ),
     );
 }

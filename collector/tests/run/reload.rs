@@ -71,3 +71,31 @@ async fn a_folder_that_was_named_must_be_there() {
     let error = app::start(config(dir.path(), &missing)).await.unwrap_err().to_string();
     assert!(error.contains("rules.d cannot be read"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_policy_file_leaves_the_policies_that_run() {
+    let (dir, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let policy = dir.path().join("policy.toml");
+    fs::write(&policy, "[[policy]]\nname = \"a\"\nprotection = true\n").unwrap();
+    let mut config = config(dir.path(), folder.path());
+    config.policy.file = Some(policy.clone());
+    let (running, _peer) = started(config).await;
+    let names = async || -> Vec<String> {
+        let policies = running.queries().snapshot().await.policies.clone();
+        policies.policies.iter().map(|policy| policy.name.to_string()).collect()
+    };
+    assert_eq!(names().await, ["a"]);
+    fs::write(&policy, "[[policy]]\nname = \"b\"\nprotection = 1\n").unwrap();
+    let reloaded = running.reload().await.unwrap();
+    assert!(reloaded.policy_problem.unwrap().contains("policy.toml:3:"));
+    assert_eq!((names().await, reloaded.policies), (vec!["a".to_owned()], 1));
+    fs::write(&policy, "[[policy]]\nname = \"b\"\nprotection = true\n").unwrap();
+    assert_eq!(running.reload().await.unwrap().policy_problem, None);
+    for _ in 0..600 {
+        if names().await == ["b"] {
+            return running.stop().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the other policy was never checked");
+}

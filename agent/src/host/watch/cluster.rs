@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use pvewatch_protocol::sample::Cluster;
 
-use crate::host::members::cluster;
 use crate::patience::PatientLook;
-use crate::proxmox::ManagerStatus;
+use crate::proxmox::{ManagerStatus, cluster};
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! How people and Prometheus see the collector: `/`, `/api/v1/*`, `/metrics`, `/healthz`,
 //! `/readyz`.
 //!
-//! Promises: nothing here changes the collector; every answer has a bound; whatever comes from a
+//! Promises: nothing here changes the collector, but that it reads its rules anew; every answer has a bound; whatever comes from a
 //! node is escaped. Absent: users and passwords. It listens on loopback unless told otherwise,
 //! and belongs behind a proxy where others can reach it.
 

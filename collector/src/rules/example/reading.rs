@@ -31,7 +31,9 @@ pub(super) fn reading(at: Moment, epoch: Epoch, position: Position) -> Reading {
     let before = Reading::after(None, &before, at);
     let reading = Reading::after(Some(&before), &newest, at);
     let members_told = vec![MEMBER.to_owned()];
-    Reading { oom_kills_seen: 2, oom_killed_at: Some(at), members_told, ..reading }
+    // What a guest uses counts although it is stopped, if that was told long after.
+    let received_at = at.judged + SignedDuration::from_mins(2);
+    Reading { received_at, oom_kills_seen: 2, oom_killed_at: Some(at), members_told, ..reading }
 }
 
 fn sample(at: Timestamp, epoch: Epoch, as_of: Position) -> Sample {

@@ -22,7 +22,7 @@ fn planned<'a>(
 
 /// What it may use, or uses.
 fn load<'a>(subject: &Subject<'a>, read: impl FnOnce(Load) -> Option<f64>) -> FieldValue<'a> {
-    guest(subject, |guest| number(read(Load::told(subject.node, guest))))
+    guest(subject, |guest| number(read(Load::of(subject.node, guest))))
 }
 
 fn run_text<'a>(
@@ -104,12 +104,14 @@ pub(super) static GUEST: &[Field] = fields! {
         "How the manager of high availability has it, such as `started`, `stopped` or `error`; empty \
          if that does not keep it.",
         |s| planned(s, |plan| text(plan.ha.as_deref()));
+    backup_running: Flag, Facts, "true", "Whether a backup of it runs.",
+        |s| guest(s, |guest| FieldValue::Flag(guest.backup.is_some()));
     cpus: Number, Reading, "4",
         "How many processors it may use, by their number or by a limit of their time.",
         |s| load(s, |it| it.cpus);
     cpu_used_ratio: Number("ratio"), Reading, "0.95",
-        "The share of them that it kept busy over the last minute; absent in its first minute, \
-         and three minutes after it stopped. QEMU's own work counts, so that it can be above 1.",
+        "The share of them that it kept busy over the last minute; absent in its first minute. \
+         QEMU's own work counts, so that it can be above 1.",
         |s| load(s, |it| it.cpu_used_ratio);
     memory_bytes: Number("bytes"), Reading, "2147483648", "How much memory it may use.",
         |s| load(s, |it| Some(it.memory_bytes? as f64));

@@ -18,7 +18,7 @@ use crate::backups::plan::pools::pools;
 use crate::backups::plan::replication::{Replications, targets};
 use crate::backups::plan::versions::{Listed, Versions, guests_of};
 use crate::backups::plan::watch::notes::notes;
-use crate::proxmox::{ManagerStatus, config_folder};
+use crate::proxmox::{ManagerStatus, cluster, config_folder};
 
 /// Where the plan is.
 #[derive(Debug, Clone)]
@@ -67,6 +67,12 @@ pub enum PlanError {
         /// Why.
         source: io::Error,
     },
+    /// The cluster has no quorum.
+    #[error(
+        "the cluster has no quorum: what {} says can be old, until the nodes see each other again",
+        .0.display()
+    )]
+    NoQuorum(PathBuf),
     /// A file of Proxmox' own making is not what it should be.
     #[error("{} is not as Proxmox writes it", .0.display())]
     Strange(PathBuf),
@@ -90,6 +96,12 @@ struct Read {
     replications: BTreeMap<Vmid, Vec<String>>,
 }
 
+/// Whether enough nodes of the cluster see each other, or the node stands alone.
+fn is_quorate(config: &Path) -> bool {
+    let members = fs::read_to_string(config.join(".members")).unwrap_or_default();
+    cluster(&members).is_none_or(|cluster| cluster.quorate)
+}
+
 impl PlanReader {
     /// A reader that has read nothing.
     pub fn new(paths: PlanPaths) -> Self {
@@ -103,6 +115,11 @@ impl PlanReader {
     /// for nothing then.
     pub fn read(&mut self) -> Result<Plan, PlanError> {
         let versions = versions(&self.paths.config)?;
+        // A node that was away, or is cut off, can have what was true long ago: guests that are others'
+        // by now.
+        if !is_quorate(&self.paths.config) {
+            return Err(PlanError::NoQuorum(self.paths.config.clone()));
+        }
         // What was read counts as such only when all of it could be.
         let known = self.read.take();
         let mut read = match known {
