@@ -1,8 +1,8 @@
 //! Stories of guests on real nodes: scopes and services that systemd runs, tasks that a played
 //! Proxmox runs, and the agent from its package that tells what was meant and what was not.
 //!
-//! Absent: a guest that the kernel kills for its memory, since a node of the lab may run where memory
-//! cannot be limited.
+//! Absent: a kernel that runs out of memory, since a node of the lab may run where memory cannot be
+//! limited. That systemd says so of a guest is told.
 
 use pvewatch_protocol::event::{GuestCause, GuestRun, GuestState};
 use pvewatch_tests::deadline::{GENEROUS, eventually};
@@ -150,6 +150,28 @@ fn a_reboot_is_over_when_all_guests_that_ran_run_again(suite: Suite) {
     ];
     assert_eq!(collector.guests(), expected);
     assert_eq!(collector.told_soon(), ["101 (dns): node_shutdown"]);
+}
+
+/// systemd says that memory ran out only where it has all control groups in version 2.
+#[test]
+fn a_guest_that_ends_for_want_of_memory_is_told_with_that_cause() {
+    use GuestCause::{OutOfMemory, Requested};
+    use GuestState::{Running, Stopped};
+    let mut site = Site::with_mosquitto();
+    let collector = Collector::named_on("main", site.access(), IMPATIENT);
+    let pve1 = site.proxmox("pve1", Suite::Trixie, &TWO);
+    let machine = ("qmstart", Node::machine(100), "100.scope", 100);
+    let container = ("vzstart", Node::container(101), "pve-container@101.service", 101);
+    for (task, start, unit, vmid) in [machine, container] {
+        let id = vmid.to_string();
+        pve1.runs_task(&[task, "--id", &id, &format!("run={start}")]);
+        site.expect_change((&pve1, vmid), Running, Requested);
+        pve1.shell(&Node::runs_out_of_memory(unit));
+        site.expect_change((&pve1, vmid), Stopped, OutOfMemory);
+        let told = collector.expect_alert("firing", &alert("StoppedSoon", &id));
+        let summary = told["annotations"]["summary"].as_str().unwrap_or_default();
+        assert!(summary.ends_with(": out_of_memory"), "{summary}");
+    }
 }
 
 /// The next start of a guest: what was stopped with the node may have been told before.

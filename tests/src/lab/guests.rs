@@ -62,6 +62,18 @@ impl Node {
         )
     }
 
+    /// The command that ends a unit's processes for want of memory, as systemd-oomd does: it notes that
+    /// at the unit's control group (setxattr(2)), by which systemd knows why they ended. systemd looks
+    /// there only where it has all groups in version 2, as on Debian 13.
+    pub fn runs_out_of_memory(unit: &str) -> String {
+        format!(
+            "{GROUPS}; perl -e '($path, $name, $value) = (@ARGV, \"user.oomd_ooms\", \"1\"); \
+             exit(syscall(188, $path, $name, $value, 1, 0) != 0)' \
+             $g$(systemctl show --property=ControlGroup --value {unit}) && \
+             systemctl kill --signal=KILL {unit}"
+        )
+    }
+
     /// The command that starts a container, and waits until it can be told to end.
     pub fn container(vmid: u32) -> String {
         format!(
