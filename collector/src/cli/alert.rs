@@ -61,7 +61,7 @@ fn facts(answer: &AlertDetails) -> Vec<(&'static str, String)> {
     );
     facts.extend(alert.value.map(|value| ("value", human::number(value))));
     facts.push(("rule", rule(answer.rule.as_ref())));
-    facts.push(("told", told(alert)));
+    facts.push(("told", told(alert, answer.told)));
     if alert.stale {
         let words =
             "its node cannot be heard: this is the last that is known, and silence ends nothing";
@@ -84,8 +84,8 @@ fn rule(rule: Option<&RuleAnswer>) -> String {
 }
 
 /// Whether people are told, and why not.
-fn told(alert: &AlertAnswer) -> String {
-    match (alert.state, &alert.inhibited_by, alert.told) {
+fn told(alert: &AlertAnswer, is_told: bool) -> String {
+    match (alert.state, &alert.inhibited_by, is_told) {
         (AlertState::Pending, ..) => match alert.fires_at {
             Some(at) => format!("not yet: it fires at {} if the condition lasts", human::time(at)),
             None => "not yet".to_owned(),

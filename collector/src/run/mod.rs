@@ -28,7 +28,7 @@ pub use counters::{
     BATCH_BOUNDS, Count, Counters, Flag, Histogram, HistogramReading, KINDS, Level, SECONDS_BOUNDS,
 };
 pub use owner::desk::{Clocks, Desk, DeskParts, Flush, Shelf};
-pub use queries::{EVENTS_PER_ANSWER_MAX, Queries, QueryError};
+pub use queries::{EVENTS_PER_ANSWER_MAX, Queries, QueryError, STEPS_PER_ANSWER_MAX};
 pub use told::{Acks, Arrived, ReadyOn};
 
 use crate::fleet::Policies;

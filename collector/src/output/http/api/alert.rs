@@ -24,6 +24,9 @@ pub struct AlertDetails {
     pub at: Timestamp,
     /// The alert, as it is or as it was last.
     pub alert: AlertAnswer,
+    /// Whether this collector told people that it fires; one that was away did not, where another
+    /// did.
+    pub told: bool,
     /// More lines for people, such as the end of a log.
     pub detail: Vec<String>,
     /// Its rule; none if that is gone.
@@ -100,6 +103,7 @@ impl AlertDetails {
             site: picture.snapshot.site.clone(),
             at: picture.now,
             alert: AlertAnswer::of(alert),
+            told: alert.told,
             detail: alert.detail.clone(),
             rule: rules.into_iter().find(|rule| *rule.name == *alert.rule),
             steps: steps.iter().rev().map(StepAnswer::of).collect(),

@@ -65,9 +65,6 @@ pub struct AlertAnswer {
     pub stale: bool,
     /// The rule whose alert makes this one not worth telling, while it fires.
     pub inhibited_by: Option<String>,
-    /// Whether people were told that it fires.
-    #[serde(default)]
-    pub told: bool,
 }
 
 impl AlertsAnswer {
@@ -112,7 +109,6 @@ impl AlertAnswer {
             value: alert.value.filter(|value| value.is_finite()),
             stale: alert.stale,
             inhibited_by: alert.inhibited_by.as_deref().map(str::to_owned),
-            told: alert.told,
         }
     }
 
