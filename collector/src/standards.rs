@@ -11,8 +11,8 @@ use tokio::sync::{Mutex, watch};
 use crate::config::{Config, POLICY_DEFAULT, RULES_DEFAULT};
 use crate::fleet::Policies;
 use crate::policy;
-use crate::rules::RulesError;
-use crate::run::{RuleFile, Standards, load_rules};
+use crate::rules::{RuleSet, RulesError, Source};
+use crate::run::Standards;
 
 /// The shipped catalogue, as it is installed.
 const CATALOGUE: &str = include_str!("../../packaging/rules/catalogue.toml");
@@ -39,19 +39,38 @@ pub enum StandardsError {
     Task,
 }
 
+/// A rule file, read.
+struct RuleFile {
+    /// Its name, for messages.
+    name: String,
+    /// What it holds.
+    text: String,
+}
+
 /// Reads rules and policies. What is wrong with a policy is told in the log, and is part of what it
 /// comes to: all else is watched nevertheless.
 ///
 /// # Errors
 /// When a rule file cannot be read, or a rule is wrong.
 pub fn read(config: &Config) -> Result<Standards, StandardsError> {
-    let rules = rule_files(config)?;
-    load_rules(&rules)?;
+    read_files(config).map(|(standards, _)| standards)
+}
+
+/// The same, with the names of the files with rules, in their order.
+fn read_files(config: &Config) -> Result<(Standards, Vec<String>), StandardsError> {
+    let files = rule_files(config)?;
+    let rules = load(&files)?;
     let policies = policies(config);
     if let Some(problem) = &policies.problem {
         log::error!("the policy file cannot be used: {problem}");
     }
-    Ok(Standards { rules, policies })
+    Ok((Standards { rules, policies }, files.into_iter().map(|file| file.name).collect()))
+}
+
+fn load(files: &[RuleFile]) -> Result<RuleSet, RulesError> {
+    let sources: Vec<Source<'_>> =
+        files.iter().map(|file| Source { file: &file.name, text: &file.text }).collect();
+    RuleSet::load(&sources)
 }
 
 /// Checks rules and policies.
@@ -59,7 +78,7 @@ pub fn read(config: &Config) -> Result<Standards, StandardsError> {
 /// # Errors
 /// What is wrong.
 pub fn check(config: &Config) -> Result<(), StandardsError> {
-    load_rules(&rule_files(config)?)?;
+    load(&rule_files(config)?)?;
     policies(config).problem.map_or(Ok(()), |problem| Err(StandardsError::Policy(problem)))
 }
 
@@ -151,8 +170,8 @@ impl Reloader {
     pub async fn reload(&self) -> Result<Reloaded, StandardsError> {
         let _turn = self.turn.lock().await;
         let config = Arc::clone(&self.config);
-        let read = tokio::task::spawn_blocking(move || read(&config)).await;
-        let mut standards =
+        let read = tokio::task::spawn_blocking(move || read_files(&config)).await;
+        let (mut standards, rule_files) =
             read.map_err(|_| StandardsError::Task).flatten().inspect_err(|error| {
                 log::error!("rules and policies stay as they are: {error}");
             })?;
@@ -161,11 +180,8 @@ impl Reloader {
         if policy_problem.is_some() && running.problem.is_none() {
             standards.policies = running;
         }
-        let reloaded = Reloaded {
-            rule_files: standards.rules.iter().map(|file| file.name.clone()).collect(),
-            policies: standards.policies.policies.len(),
-            policy_problem,
-        };
+        let reloaded =
+            Reloaded { rule_files, policies: standards.policies.policies.len(), policy_problem };
         log::info!("rules and policies are read anew: {}", reloaded.rule_files.join(", "));
         self.standards.send_replace(standards);
         Ok(reloaded)

@@ -33,6 +33,15 @@ fn member(site: &mut Site, name: &str, suite: Suite, guests: &[(u32, &str, &str)
     node
 }
 
+/// The collector knows the guest on one node, and nobody was told of anything.
+#[track_caller]
+fn expect_on_pve2_alone(collector: &Collector, cause: &str) {
+    let guest = format!("pve2 100 running {cause}");
+    let is_there = || collector.guests() == [guest.as_str()];
+    eventually("the guest to be on pve2 alone", GENEROUS, || is_there().then_some(()));
+    assert_eq!(collector.told_soon(), [""; 0]);
+}
+
 fn a_guest_that_moves_is_one_guest(suite: Suite) {
     let mut site = Site::with_mosquitto();
     let collector = Collector::named_on("main", site.access(), IMPATIENT);
@@ -49,9 +58,7 @@ fn a_guest_that_moves_is_one_guest(suite: Suite) {
     site.expect_change((&pve1, 100), GuestState::Stopped, GuestCause::Migration);
     pve1.has_guests(&[]);
     pve2.has_guests(&MOBILE);
-    let is_there = || collector.guests() == ["pve2 100 running migration"];
-    eventually("the guest to be on pve2 alone", GENEROUS, || is_there().then_some(()));
-    assert_eq!(collector.told_soon(), [""; 0]);
+    expect_on_pve2_alone(&collector, "migration");
 }
 
 fn a_guest_that_high_availability_relocates_was_meant_to_stop(suite: Suite) {
@@ -71,9 +78,7 @@ fn a_guest_that_high_availability_relocates_was_meant_to_stop(suite: Suite) {
     pve2.has_guests(&MOBILE);
     pve2.runs_task(&["qmstart", "--id", "100", BY_HA, &start]);
     site.expect_change((&pve2, 100), GuestState::Running, GuestCause::Ha);
-    let is_there = || collector.guests() == ["pve2 100 running ha"];
-    eventually("the guest to be on pve2 alone", GENEROUS, || is_there().then_some(()));
-    assert_eq!(collector.told_soon(), [""; 0]);
+    expect_on_pve2_alone(&collector, "ha");
 }
 
 fn a_guest_that_high_availability_takes_from_a_lost_node_runs_on(suite: Suite) {
@@ -89,7 +94,5 @@ fn a_guest_that_high_availability_takes_from_a_lost_node_runs_on(suite: Suite) {
     pve2.has_guests(&MOBILE);
     pve2.runs_task(&["qmstart", "--id", "100", BY_HA, &start]);
     site.expect_change((&pve2, 100), GuestState::Running, GuestCause::Ha);
-    let is_there = || collector.guests() == ["pve2 100 running ha"];
-    eventually("the guest to be on pve2 alone", GENEROUS, || is_there().then_some(()));
-    assert_eq!(collector.told_soon(), [""; 0]);
+    expect_on_pve2_alone(&collector, "ha");
 }

@@ -132,8 +132,10 @@ impl Core {
     ) {
         let Some((node, entity)) = self.fleet.find(name, (kind, id)) else { return };
         let subject = Subject { node, entity };
-        let Some(rule) = self.rules.rules()[number].on(&subject) else {
-            return self.end_disabled(number, name, (kind, id), out);
+        let rule = &self.rules.rules()[number];
+        let Some(rule) = rule.on(&subject) else {
+            let key = AlertKey { kind, id: id.clone(), rule: rule.name.clone() };
+            return self.end(name, &key, (|_: &Alert| true, Why::RuleDisabled), out);
         };
         let rests = rule.rests_on();
         let stale = node.silent.is_some() && !rests.speaks_in_silence();
@@ -162,7 +164,9 @@ impl Core {
             Outcome::Unknown => {
                 // What guests use comes with few samples: what is not known any more does not last.
                 if kind == EntityKind::Guest && rule.changes_with_node(Origin::Reading) {
-                    self.end_pending(number, name, (kind, id), out);
+                    let key = AlertKey { kind, id: id.clone(), rule: rule.name.clone() };
+                    let is_pending = |alert: &Alert| alert.state() == AlertState::Pending;
+                    self.end(name, &key, (is_pending, Why::ConditionDidNotLast), out);
                 }
                 return;
             }
@@ -209,36 +213,16 @@ impl Core {
         self.note_alerts();
     }
 
-    /// A rule is not in force on an entity: an alert that it had there is over.
-    fn end_disabled(
+    /// Ends an alert, if there is one that `is_meant`, whatever its condition says.
+    fn end(
         &mut self,
-        number: usize,
         node: &NodeName,
-        (kind, id): (EntityKind, &Arc<str>),
+        key: &AlertKey,
+        (is_meant, why): (impl Fn(&Alert) -> bool, Why),
         out: &mut Vec<Transition>,
     ) {
-        if !self.book.concerns(node) {
-            return;
-        }
-        let key = AlertKey { kind, id: id.clone(), rule: self.rules.rules()[number].name.clone() };
-        let ended = (self.now, Why::RuleDisabled);
-        out.extend(self.book.end(node, &key, ended, (&self.rules, self.now)));
-        self.note_alerts();
-    }
-
-    /// Nothing can be said of an entity: what has not lasted by now will not have.
-    fn end_pending(
-        &mut self,
-        number: usize,
-        node: &NodeName,
-        (kind, id): (EntityKind, &Arc<str>),
-        out: &mut Vec<Transition>,
-    ) {
-        let key = AlertKey { kind, id: id.clone(), rule: self.rules.rules()[number].name.clone() };
-        let is_pending = |alert: &Arc<Alert>| alert.state() == AlertState::Pending;
-        if self.book.get(node, &key).is_some_and(is_pending) {
-            let ended = (self.now, Why::ConditionDidNotLast);
-            out.extend(self.book.end(node, &key, ended, (&self.rules, self.now)));
+        if self.book.get(node, key).is_some_and(|alert| is_meant(alert)) {
+            out.extend(self.book.end(node, key, (self.now, why), (&self.rules, self.now)));
             self.note_alerts();
         }
     }

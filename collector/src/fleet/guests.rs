@@ -164,9 +164,8 @@ impl Fleet {
         vmid: Vmid,
         moment: Moment,
     ) -> Vec<Change> {
-        let Some(slot) = self.nodes.get_mut(name) else { return Vec::new() };
-        let taken = slot.change_guest(&vmid.to_string(), |guest, _| guest.plan.take().is_some());
-        let taken = taken.map(|guest| Change::Guest { guest, moment });
+        let taken =
+            self.change_known_guest((name, vmid), moment, |guest, _| guest.plan.take().is_some());
         taken.into_iter().chain(self.forget_absent_guests(name, moment)).collect()
     }
 
@@ -195,12 +194,10 @@ impl Fleet {
         (vmid, upid): (Vmid, &str),
         moment: Moment,
     ) -> Option<Change> {
-        let slot = self.nodes.get_mut(node)?;
-        slot.change_guest(&vmid.to_string(), |guest, _| {
+        self.change_known_guest((node, vmid), moment, |guest, _| {
             guest.backup = Some(upid.to_owned());
             true
         })
-        .map(|guest| Change::Guest { guest, moment })
     }
 
     /// A backup of a guest has ended.
@@ -210,12 +207,10 @@ impl Fleet {
         (vmid, upid): (Vmid, &str),
         moment: Moment,
     ) -> Option<Change> {
-        let slot = self.nodes.get_mut(node)?;
-        slot.change_guest(&vmid.to_string(), |guest, _| {
+        self.change_known_guest((node, vmid), moment, |guest, _| {
             let ended = guest.backup.take_if(|running| *running == *upid);
             guest.await_after_backup(moment) || ended.is_some()
         })
-        .map(|guest| Change::Guest { guest, moment })
     }
 
     /// A node has started its guests after a boot.
@@ -242,8 +237,20 @@ impl Fleet {
             slot.add_guest(Guest::new(name.clone(), (vmid, kind), moment, position));
             self.guests_count += 1;
         }
+        self.change_known_guest((name, vmid), moment, change)
+    }
+
+    /// Changes a guest with the node's boot at hand. Nothing comes of it if it is not known, or unless
+    /// `change` says that it is news.
+    fn change_known_guest(
+        &mut self,
+        (name, vmid): (&NodeName, Vmid),
+        moment: Moment,
+        change: impl FnOnce(&mut Guest, Option<&str>) -> bool,
+    ) -> Option<Change> {
         let slot = self.nodes.get_mut(name)?;
-        slot.change_guest(&id, change).map(|guest| Change::Guest { guest, moment })
+        let changed = slot.change_guest(&vmid.to_string(), change);
+        changed.map(|guest| Change::Guest { guest, moment })
     }
 
     /// Changes all guests of a node; those are told for which `change` says that it is news.

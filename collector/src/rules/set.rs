@@ -58,6 +58,12 @@ pub struct RuleSet {
     inhibits: Vec<Vec<usize>>,
 }
 
+impl Default for RuleSet {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl RuleSet {
     /// A set without rules.
     pub fn empty() -> Self {

@@ -19,9 +19,7 @@ use super::owner::desk::DeskParts;
 use super::owner::{Channels, Owner, Ways};
 use super::queries::Queries;
 use super::told::Asked;
-use super::{
-    ACK_BATCHES_MAX, INBOX_BYTES_MAX, INBOX_MAX, QUESTIONS_MAX, Setup, Standards, load_rules,
-};
+use super::{ACK_BATCHES_MAX, INBOX_BYTES_MAX, INBOX_MAX, QUESTIONS_MAX, Setup, Standards};
 use crate::core::{Core, Record, RecordKind, Urgency};
 use crate::ingest::Ingest;
 use crate::output::channel::{ChannelReading, Progress};
@@ -63,8 +61,6 @@ enum Failure {
     Panicked,
     #[error("the thread of the collector's core cannot be started: {0}")]
     Thread(std::io::Error),
-    #[error("{0}")]
-    Rules(#[from] crate::rules::RulesError),
     #[error(
         "the store has no positions of the channels: this is a fault of pvewatch, please report"
     )]
@@ -192,9 +188,9 @@ impl Keeper {
     }
 
     fn restore(&self, store: &Store, standards: Standards) -> Result<Core, Failure> {
-        let rules = load_rules(&standards.rules)?;
         let records = store.records()?.into_iter().filter_map(as_record);
-        let mut core = Core::restore(self.setup.site.clone(), rules, wall_clock(), records);
+        let mut core =
+            Core::restore(self.setup.site.clone(), standards.rules, wall_clock(), records);
         core.begin_with(store.first_epoch()?);
         core.follow_policies(standards.policies);
         Ok(core)

@@ -32,7 +32,7 @@ pub use queries::{EVENTS_PER_ANSWER_MAX, Queries, QueryError, STEPS_PER_ANSWER_M
 pub use told::{Acks, Arrived, ReadyOn};
 
 use crate::fleet::Policies;
-use crate::rules::{RuleSet, RulesError, Source};
+use crate::rules::RuleSet;
 use crate::store::{Retention, Store};
 
 /// Messages between the link and the owner. When it is full the link reads no more.
@@ -50,30 +50,11 @@ const ACK_BATCHES_MAX: usize = 16;
 /// Questions that may wait for the owner; whoever asks waits.
 const QUESTIONS_MAX: usize = 64;
 
-/// A rule file, read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleFile {
-    /// Its name, for messages.
-    pub name: String,
-    /// What it holds.
-    pub text: String,
-}
-
-/// Reads rules.
-///
-/// # Errors
-/// Everything that is wrong in any of the files, with file and line.
-pub fn load_rules(files: &[RuleFile]) -> Result<RuleSet, RulesError> {
-    let sources: Vec<Source<'_>> =
-        files.iter().map(|file| Source { file: &file.name, text: &file.text }).collect();
-    RuleSet::load(&sources)
-}
-
 /// By what is judged what is known. Can be replaced while the collector works.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Standards {
-    /// The rules; [`load_rules`] must have found nothing wrong with them.
-    pub rules: Vec<RuleFile>,
+    /// The rules.
+    pub rules: RuleSet,
     /// What should be true of guests.
     pub policies: Policies,
 }

@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
+use super::Standards;
 use super::counters::Counters;
 use super::told::{Acks, Asked, ReadyOn, Told};
-use super::{Standards, load_rules};
 use crate::core::Snapshot;
 use crate::store::{Batch, Retention, Store, StoreError};
 pub(super) use channels::Channels;
@@ -151,16 +151,9 @@ impl Owner {
     /// Judges everything by other rules and policies.
     fn judge_anew(&mut self) -> Result<(), StoreError> {
         let standards = self.ways.standards.borrow_and_update().clone();
-        let rules = match load_rules(&standards.rules) {
-            Ok(rules) => rules,
-            Err(error) => {
-                log::error!("the rules stay as they are: {error}");
-                return Ok(());
-            }
-        };
         let now = self.look_at_clock();
         let mut batch = Batch::default();
-        self.desk.judge_by(rules, standards.policies, now, &mut batch);
+        self.desk.judge_by(standards, now, &mut batch);
         self.store_batch(batch, 0, Flush::Urgent)
     }
 

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use super::lookback::Lookback;
 use crate::core::{Core, Input, Record, Urgency};
-use crate::fleet::{Loss, Policies};
+use crate::fleet::Loss;
 use crate::ingest::{Applicable, DueAck, Ingest};
-use crate::rules::{RuleSet, human};
+use crate::rules::human;
+use crate::run::Standards;
 use crate::run::counters::Counters;
 use crate::run::pace::Pace;
 use crate::run::standing::{Standing, Step};
@@ -191,9 +192,9 @@ impl<S: Shelf> Desk<S> {
     }
 
     /// Judges everything by other rules and policies.
-    pub fn judge_by(&mut self, rules: RuleSet, policies: Policies, now: Clocks, batch: &mut Batch) {
-        self.parts.core.follow_policies(policies);
-        batch.transitions.extend(self.parts.core.replace_rules(now.wall, rules));
+    pub fn judge_by(&mut self, standards: Standards, now: Clocks, batch: &mut Batch) {
+        self.parts.core.follow_policies(standards.policies);
+        batch.transitions.extend(self.parts.core.replace_rules(now.wall, standards.rules));
     }
 
     /// Adds to a batch what changed in core and ingest.
